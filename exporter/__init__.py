@@ -1,0 +1,47 @@
+"""From a trained Keras classifier to a published version that a TensorFlow server can load.
+
+The public names are loaded when they are first used: `export-model --help` does not wait for TensorFlow.
+
+Example:
+    >>> from exporter import export, load_classifier
+    >>> export(load_classifier("digits"), Path("models"), k=2).path
+    PosixPath('models/digits/1')
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exporter.classifier import Classifier
+    from exporter.errors import ExportError, ProofFailedError, StoreError
+    from exporter.pipeline import PublishedVersion, export
+    from exporter.sources import load_classifier
+    from exporter.versions import VersionStore
+
+_HOME = {
+    "Classifier": "exporter.classifier",
+    "ExportError": "exporter.errors",
+    "ProofFailedError": "exporter.errors",
+    "PublishedVersion": "exporter.pipeline",
+    "StoreError": "exporter.errors",
+    "VersionStore": "exporter.versions",
+    "export": "exporter.pipeline",
+    "load_classifier": "exporter.sources",
+}
+
+__all__ = [
+    "Classifier",
+    "ExportError",
+    "ProofFailedError",
+    "PublishedVersion",
+    "StoreError",
+    "VersionStore",
+    "export",
+    "load_classifier",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'exporter' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,77 @@
+"""Writing the SavedModel: weights once, the traced signatures, and metadata that tells the truth.
+
+`keras.Model.export` and `ExportArchive` store every weight twice and trace more than once. A module that holds the
+variables themselves, and not the model, does neither, and the server finds every variable in it.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
+from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
+
+from signatures import Signature
+
+_SAVED_MODEL = "saved_model.pb"
+_FINGERPRINT = "fingerprint.pb"
+
+
+def write_saved_model(
+    directory: Path, model: Any, export_id: str, sign: Callable[[Callable[[], tf.Tensor]], Sequence[Signature]]
+) -> Sequence[Signature]:
+    """Write the SavedModel of a Keras model with the signatures that `sign` makes.
+
+    The files of two exports of one model differ in the export id alone: it is read from a file in `assets/`, while
+    the graph and the variables stay the same to the byte.
+
+    Args:
+        directory: where to write; it exists.
+        model: the Keras model whose variables the signatures use.
+        export_id: what tells this export from every other.
+        sign: builds the signatures, given a function that returns the export id as a scalar string tensor.
+    """
+    module = tf.Module()
+    # What the signatures use must hang on the module. Keras's random seeds are only drawn from in training.
+    module.variables_of_model = [variable.value for variable in model.variables if "seed_generator" not in variable.path]
+    module.tables_of_model = [
+        layer.lookup_table for layer in model._flatten_layers() if getattr(layer, "lookup_table", None) is not None
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        asset = Path(scratch, "export_id")
+        asset.write_text(export_id)
+        module.export_id = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                str(asset), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
+            ),
+            default_value="",
+        )
+        signatures = sign(lambda: module.export_id.lookup(tf.zeros([], tf.int64)))
+        functions = {signature.key: signature.function for signature in signatures}
+        tf.saved_model.save(module, str(directory), signatures=functions)
+    _declare(directory, signatures)
+    return signatures
+
+
+def _declare(directory: Path, signatures: Sequence[Signature]) -> None:
+    """Write the declared shapes and methods into the SignatureDefs, and the fingerprint anew.
+
+    The graph's placeholders keep no shape, so that its guards stay (see `signatures.guards`); only the metadata, which
+    people and clients read, says what the guards will let through.
+    """
+    file = directory / _SAVED_MODEL
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for signature in signatures:
+        definition = saved.meta_graphs[0].signature_def[signature.key]
+        definition.method_name = signature.method
+        for infos, specs in ((definition.inputs, signature.inputs), (definition.outputs, signature.outputs)):
+            for name, spec in specs.items():
+                infos[name].tensor_shape.CopyFrom(spec.shape.as_proto())
+    file.write_bytes(saved.SerializeToString(deterministic=True))
+
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(directory)))
+    # TensorFlow draws a random one.
+    fingerprint.uuid = str(fingerprint.saved_model_checksum)
+    (directory / _FINGERPRINT).write_bytes(fingerprint.SerializeToString(deterministic=True))

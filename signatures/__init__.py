@@ -1,0 +1,47 @@
+"""What a served call computes: the sparsified head, the guards and the traced signatures.
+
+The public names are loaded when they are first used, so that `signatures.names` costs no import of TensorFlow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from signatures.batching import InGraphBatching
+    from signatures.compose import Backbone, Identity, Signature, compose_signatures
+    from signatures.forms import Pictures
+    from signatures.head import rank_top_k, sparsify_top_k
+    from signatures.layer import SparsifyTopK
+    from signatures.regularizer import TopKMassRegularizer
+
+_HOME = {
+    "Backbone": "signatures.compose",
+    "Identity": "signatures.compose",
+    "InGraphBatching": "signatures.batching",
+    "Pictures": "signatures.forms",
+    "Signature": "signatures.compose",
+    "SparsifyTopK": "signatures.layer",
+    "TopKMassRegularizer": "signatures.regularizer",
+    "compose_signatures": "signatures.compose",
+    "rank_top_k": "signatures.head",
+    "sparsify_top_k": "signatures.head",
+}
+
+__all__ = [
+    "Backbone",
+    "Identity",
+    "InGraphBatching",
+    "Pictures",
+    "Signature",
+    "SparsifyTopK",
+    "TopKMassRegularizer",
+    "compose_signatures",
+    "rank_top_k",
+    "sparsify_top_k",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'signatures' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,207 @@
+"""The signatures of a served model: every input form with every output form, over one backbone."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from signatures import names
+from signatures.batching import InGraphBatching, batched
+from signatures.forms import (
+    InputForm,
+    OutputForm,
+    Pictures,
+    Specs,
+    Tensors,
+    classes_form,
+    encoded_images_form,
+    examples_form,
+    places_form,
+    probabilities_form,
+    tensors_form,
+    tensors_without_k_form,
+)
+from signatures.guards import guard_inputs
+
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signature: a traced function, and what a server's metadata shall say of it.
+
+    The function takes tensors of any shape (see `signatures.guards`), so the shapes are declared here.
+
+    Attributes:
+        key: the name it is called by.
+        function: a `tf.function` with an `input_signature`, that returns a dict of tensors.
+        inputs: the declared shape and dtype of each input.
+        outputs: the declared shape and dtype of each output.
+        method: the API it answers to, as in a SignatureDef's `method_name`.
+    """
+
+    key: str
+    function: Any
+    inputs: Specs
+    outputs: Specs
+    method: str = PREDICT_METHOD
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a served model says of itself when `export_info` is asked.
+
+    Attributes:
+        export_id: gives a scalar string tensor, called while `export_info` is traced.
+        model: the name it was exported as.
+        k: the default k.
+        labels: the N labels, by index.
+        preprocessing: how pixels become inputs, or None where that is not known.
+        golden_digest: the SHA-256 of the golden records' file, in hexadecimal.
+    """
+
+    export_id: Callable[[], tf.Tensor]
+    model: str
+    k: int
+    labels: Sequence[str]
+    preprocessing: str | None
+    golden_digest: str
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What computes the dense probabilities, and what it must be given.
+
+    Attributes:
+        probabilities: computes float32 [B, N] of the tensors named in `inputs`, taken in that order.
+        inputs: the model's inputs, [B, ...] each.
+        id_bounds: for an input that indexes an embedding, how many ids that has.
+        pictures: set for an image model whose preprocessing is known; it then takes picture files too.
+        batching: set where requests shall share a run of the backbone.
+        jit_compile: whether XLA compiles it; a server then needs a flag to run it at all.
+    """
+
+    probabilities: Callable[..., tf.Tensor]
+    inputs: Specs
+    id_bounds: Mapping[str, int] = field(default_factory=dict)
+    pictures: Pictures | None = None
+    batching: InGraphBatching | None = None
+    jit_compile: bool = False
+
+    def traced(self) -> Callable[..., tf.Tensor]:
+        """The function that every signature calls. It is traced once."""
+        specs = list(self.inputs.values())
+
+        def backbone(*tensors: tf.Tensor) -> tf.Tensor:
+            return self.probabilities(*tensors)
+
+        function = tf.function(
+            backbone, input_signature=specs, autograph=False, jit_compile=True if self.jit_compile else None
+        )
+        return batched(function, specs, self.batching) if self.batching else function
+
+
+def compose_signatures(
+    backbone: Backbone, identity: Identity, keys: Sequence[str] | None = None
+) -> list[Signature]:
+    """Build the signatures over one backbone.
+
+    Args:
+        backbone: what computes the dense probabilities.
+        identity: what `export_info` answers; its labels and its k are also those of the other signatures.
+        keys: the signatures wanted, by default all that the model can have. `export_info` is always among them.
+
+    Raises:
+        ValueError: when a key is wanted that the model cannot have.
+
+    Example:
+        >>> backbone = Backbone(model, {"images": tf.TensorSpec([None, 32, 32, 1])})
+        >>> [signature.key for signature in compose_signatures(backbone, identity)]
+        ['serving_default', 'top_k', 'fixed_k', 'classify', 'export_info']
+    """
+    k = identity.k
+    probabilities, places = probabilities_form(identity.labels), places_form(identity.labels)
+    tensors = tensors_form(backbone.inputs, backbone.id_bounds, k)
+    without_k = tensors_without_k_form(backbone.inputs, backbone.id_bounds, k)
+    examples = examples_form(backbone.inputs, backbone.id_bounds, backbone.pictures, k)
+    table: dict[str, tuple[InputForm, OutputForm, str]] = {
+        names.SERVING_DEFAULT: (tensors, probabilities, PREDICT_METHOD),
+        names.TOP_K: (tensors, places, PREDICT_METHOD),
+        names.FIXED_K: (without_k, probabilities, PREDICT_METHOD),
+        names.CLASSIFY: (examples, classes_form(identity.labels), CLASSIFY_METHOD),
+    }
+    if backbone.pictures:
+        (images,) = backbone.inputs.values()
+        encoded = encoded_images_form(images, backbone.pictures, k)
+        table[names.ENCODED_IMAGES] = (encoded, probabilities, PREDICT_METHOD)
+        table[names.ENCODED_IMAGES_TOP_K] = (encoded, places, PREDICT_METHOD)
+    wanted = list(table) if keys is None else [key for key in keys if key != names.EXPORT_INFO]
+    if unknown := [key for key in wanted if key not in table]:
+        raise ValueError(f"This model can have no signature {unknown[0]!r}: it can have {', '.join(table)}.")
+    traced = backbone.traced()
+    # Beside a batched backbone everything else is the CPU's work (see `signatures.batching`).
+    device = "/CPU:0" if backbone.batching else None
+
+    def compose(key: str) -> Signature:
+        form, answer, method = table[key]
+
+        def call(received: Tensors) -> Tensors:
+            with tf.device(device):
+                inputs, k = form.read(received)
+                return answer.write(traced(*inputs), k)
+
+        return Signature(key, _trace(call, form.inputs, form.defaults), form.inputs, answer.outputs, method)
+
+    return [*map(compose, dict.fromkeys(wanted)), _export_info(identity)]
+
+
+def _export_info(identity: Identity) -> Signature:
+    """Answer who is served, once for each element of `probe`.
+
+    Server-side batching wants at least one input, and outputs as long as it: hence the probe.
+    """
+    inputs = {names.PROBE: tf.TensorSpec([None], tf.int32)}
+
+    def call(received: Tensors) -> Tensors:
+        (probe,) = guard_inputs(received, inputs, {})
+        values = {
+            names.EXPORT_ID: identity.export_id(),
+            names.MODEL: tf.constant(identity.model),
+            names.K: tf.constant(identity.k, tf.int32),
+            names.LABELS: tf.constant(json.dumps(list(identity.labels))),
+            names.PREPROCESSING: tf.constant(json.dumps(identity.preprocessing)),
+            names.GOLDEN_DIGEST: tf.constant(identity.golden_digest),
+        }
+        return {name: tf.fill(tf.shape(probe), value) for name, value in values.items()}
+
+    strings = (names.EXPORT_ID, names.MODEL, names.LABELS, names.PREPROCESSING, names.GOLDEN_DIGEST)
+    outputs = {name: tf.TensorSpec([None], tf.string) for name in strings}
+    outputs[names.K] = tf.TensorSpec([None], tf.int32)
+    function = _trace(call, inputs, {names.PROBE: tf.constant([0], tf.int32)})
+    return Signature(names.EXPORT_INFO, function, inputs, outputs)
+
+
+def _trace(call: Callable[[Tensors], Tensors], inputs: Specs, defaults: Mapping[str, tf.Tensor]) -> Any:
+    """Make a `tf.function` of `call` whose parameters are called as the inputs are, each of any shape.
+
+    The names and the defaults of a SignatureDef are those of the traced function's parameters, and the parameters here
+    are not known until a model is: so they are declared through `__signature__`.
+    """
+
+    def function(*tensors: tf.Tensor) -> Tensors:
+        return call(dict(zip(inputs, tensors, strict=True)))
+
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=defaults.get(name, inspect.Parameter.empty)
+            )
+            for name in inputs
+        ]
+    )
+    any_shape = [tf.TensorSpec(None, spec.dtype, name=name) for name, spec in inputs.items()]
+    return tf.function(function, input_signature=any_shape, autograph=False)

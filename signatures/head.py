@@ -1,0 +1,72 @@
+"""The sparsified head: of each row of probabilities the k largest stay, the rest become zero.
+
+A threshold at the k-th largest score would keep more than k where scores tie; here exactly min(k, N) are kept.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class TopK(NamedTuple):
+    """The K largest entries of each row, in falling order, where K is the largest k of the batch.
+
+    `scores` has the probabilities' dtype, `indices` is int32, `kept` is bool; all are [B, K]. In a row whose own k is
+    smaller than K, `kept` is False behind its first k places.
+    """
+
+    scores: tf.Tensor
+    indices: tf.Tensor
+    kept: tf.Tensor
+
+
+def rank_top_k(probabilities: tf.Tensor, k: tf.Tensor) -> TopK:
+    """Rank each row's entries and say which are kept.
+
+    Equal scores rank by lower index, as `tf.math.top_k` promises. NaN ranks first, so that a broken model shows:
+    `tf.math.top_k` alone finds NaN neither larger nor smaller than anything, and loses it at some places.
+
+    Args:
+        probabilities: a float tensor [B, N].
+        k: int32 [B], each row's own. Clamped to [0, N].
+
+    Example:
+        >>> rank_top_k(tf.constant([[0.1, 0.9, 0.9]]), tf.constant([2])).indices
+        [[1, 2]]
+    """
+    k = tf.clip_by_value(k, 0, tf.shape(probabilities)[1])
+    # In a batch of no rows reduce_max answers with the smallest integer.
+    width = tf.maximum(tf.reduce_max(k), 0)
+    ranking = tf.where(tf.math.is_nan(probabilities), probabilities.dtype.as_numpy_dtype("inf"), probabilities)
+    indices = tf.math.top_k(ranking, width).indices
+    scores = tf.gather(probabilities, indices, batch_dims=1)
+    return TopK(scores, indices, kept=tf.range(width) < k[:, tf.newaxis])
+
+
+def sparsify_top_k(probabilities: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
+    """Zero all but each row's k largest probabilities.
+
+    Exactly min(k, N) entries of a row are kept, whatever ties; a kept entry may itself be zero. Gradients flow through
+    the kept entries alone.
+
+    Args:
+        probabilities: a float tensor [..., N].
+        k: an integer tensor: a scalar, or one k a row (a shape that broadcasts to [...]). It is clamped to [0, N]:
+            k <= 0 gives zeros, k >= N gives `probabilities`.
+
+    Returns:
+        A tensor of the shape and dtype of `probabilities`.
+
+    Example:
+        >>> sparsify_top_k(tf.constant([[0.7, 0.1, 0.7, 0.7]]), tf.constant(2))
+        [[0.7, 0.0, 0.7, 0.0]]
+    """
+    shape = tf.shape(probabilities)
+    # As rows, so that one scatter serves every rank.
+    rows, labels = tf.reduce_prod(shape[:-1]), shape[-1]
+    k = tf.reshape(tf.broadcast_to(tf.cast(k, tf.int32), shape[:-1]), [rows])
+    top = rank_top_k(tf.reshape(probabilities, [rows, labels]), k)
+    row_of_each = tf.broadcast_to(tf.range(rows)[:, tf.newaxis], tf.shape(top.indices))
+    kept = tf.where(top.kept, top.scores, tf.zeros([], probabilities.dtype))
+    sparse = tf.scatter_nd(tf.stack([row_of_each, top.indices], axis=-1), kept, [rows, labels])
+    return tf.ensure_shape(tf.reshape(sparse, shape), probabilities.shape)
