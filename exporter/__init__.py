@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from exporter.classifier import Classifier
     from exporter.errors import ExportError, ProofFailedError, StoreError
     from exporter.pipeline import PublishedVersion, export
-    from exporter.sources import load_classifier
+    from exporter.samples import Samples
+    from exporter.serving import Serving
+    from exporter.sources import SourceOptions, load_classifier
     from exporter.versions import VersionStore
 
 _HOME = {
@@ -23,6 +25,9 @@ _HOME = {
     "ExportError": "exporter.errors",
     "ProofFailedError": "exporter.errors",
     "PublishedVersion": "exporter.pipeline",
+    "Samples": "exporter.samples",
+    "Serving": "exporter.serving",
+    "SourceOptions": "exporter.sources",
     "StoreError": "exporter.errors",
     "VersionStore": "exporter.versions",
     "export": "exporter.pipeline",
@@ -34,6 +39,9 @@ __all__ = [
     "ExportError",
     "ProofFailedError",
     "PublishedVersion",
+    "Samples",
+    "Serving",
+    "SourceOptions",
     "StoreError",
     "VersionStore",
     "export",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from exporter.errors import ExportError
-from signatures import names
+from exporter.model_inputs import ModelInputs, model_inputs
+from exporter.samples import Samples, made_up_samples
+from exporter.saved_model import exported_variables
+from exporter.serving import Serving
+from signatures import Backbone, Pictures, names
 
-ACTIVATIONS = ("sigmoid", "softmax")
-
-# The names that Keras makes up itself: they count layers made so far in the process, and tell a caller nothing.
-_MADE_UP = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+ACTIVATIONS: Mapping[str, Any] = {"sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,28 @@ class Classifier:
     Attributes:
         model: the model; its output is [B, N].
         name: what the server shall call it.
-        labels: the N labels, by index.
-        preprocessing: how pixels become the model's input, or None where that is not known.
-        samples: inputs to prove the export with, by input name, [S, ...] each.
+        labels: the N labels, by index; by default their numbers.
+        preprocessing: how pixels become the model's input, one of `names.PREPROCESSINGS`, or None where that is not
+            known. Without it no picture files can be taken.
+        samples: examples to prove the export with; by default they are made up.
         activation: "sigmoid" or "softmax", where the model's output is logits.
+        max_image_pixels: width times height of the largest picture file that is decoded.
 
     Raises:
         ExportError: when the model is none that can be served with a sparsified head.
 
     Example:
-        >>> classifier = Classifier(model, "digits", labels=("0", "1"), preprocessing="unit", samples={"images": x})
-        >>> classifier.inputs
+        >>> Classifier(model, "digits", preprocessing="unit").inputs.specs
         {'images': TensorSpec(shape=(None, 32, 32, 1), dtype=tf.float32, name='images')}
     """
 
     model: Any
     name: str
-    labels: tuple[str, ...]
-    preprocessing: str | None
-    samples: Mapping[str, npt.NDArray[Any]]
+    labels: tuple[str, ...] = ()
+    preprocessing: str | None = None
+    samples: Samples = field(default_factory=lambda: Samples({}))
     activation: str | None = None
+    max_image_pixels: int = 64_000_000
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name) or self.name == "deploy":
@@ -54,87 +57,87 @@ class Classifier:
                 f"{self.name!r} cannot be a model's name: use letters, digits, '_', '.' and '-', beginning with a "
                 "letter or digit, and not 'deploy', which is the folder of the server's files."
             )
-        if len(self.labels) != (expected := output_size(self.model)):
-            raise ExportError(f"{len(self.labels)} labels were given for a model with {expected} outputs.")
-        if self.activation not in (None, *ACTIVATIONS):
+        if self.activation is not None and self.activation not in ACTIVATIONS:
             raise ExportError(f"The activation {self.activation!r} is not known: use {' or '.join(ACTIVATIONS)}.")
+        if self.preprocessing is not None and self.preprocessing not in names.PREPROCESSINGS:
+            raise ExportError(
+                f"The preprocessing {self.preprocessing!r} is not known: use one of {', '.join(names.PREPROCESSINGS)}."
+            )
+        if not len(self.samples):
+            object.__setattr__(self, "samples", made_up_samples(self.inputs, self.pictures))
+        size = self._output_size()
+        if not self.labels:
+            object.__setattr__(self, "labels", tuple(map(str, range(size))))
+        if len(self.labels) != size:
+            raise ExportError(f"{len(self.labels)} labels were given for a model with {size} outputs.")
 
     @cached_property
-    def inputs(self) -> dict[str, tf.TensorSpec]:
-        """The model's inputs by name, in the order in which the model takes them."""
-        return input_specs(self.model)
+    def inputs(self) -> ModelInputs:
+        """What the model takes."""
+        return model_inputs(self.model)
+
+    @cached_property
+    def pictures(self) -> Pictures | None:
+        """How picture files become the model's input, for an image model whose preprocessing is known."""
+        if self.preprocessing is None:
+            return None
+        specs = list(self.inputs.specs.values())
+        if len(specs) != 1 or specs[0].shape.rank != 4 or None in specs[0].shape.as_list()[1:]:
+            raise ExportError(
+                f"The preprocessing {self.preprocessing!r} was given, but the model does not take pictures of one "
+                "size: its inputs are " + ", ".join(f"{spec.name} {spec.shape}" for spec in specs) + "."
+            )
+        return Pictures(self.preprocessing, self.max_image_pixels)
 
     def probabilities(self, *tensors: tf.Tensor) -> tf.Tensor:
-        """The dense probabilities, float32 [B, N], of inputs in the order of `inputs`."""
-        structure = self.model.input if len(tensors) > 1 else None
-        inputs = keras.tree.pack_sequence_as(structure, tensors) if structure is not None else tensors[0]
-        scores = tf.cast(self.model(inputs, training=False), tf.float32)
-        if self.activation is None:
-            return scores
-        return tf.sigmoid(scores) if self.activation == "sigmoid" else tf.nn.softmax(scores)
+        """The dense probabilities, float32 [B, N], of inputs in the order of `inputs.specs`."""
+        scores = tf.cast(self.inputs.call(*tensors), tf.float32)
+        return scores if self.activation is None else ACTIVATIONS[self.activation](scores)
 
-
-def output_size(model: Any) -> int:
-    """N of a model whose one output is [B, N].
-
-    Raises:
-        ExportError: for every other model.
-    """
-    shape = model.output_shape
-    if isinstance(shape, Mapping) or (shape and not isinstance(shape[0], int | None)):
-        raise ExportError(f"The model has {len(shape)} outputs; a classifier with one output of shape [B, N] is needed.")
-    if len(shape) != 2 or not shape[1]:
-        raise ExportError(
-            f"The model's output has the shape {_readable(shape)}; a classifier's is [B, N], one row of N probabilities "
-            "an example."
+    def backbone(self, serving: Serving) -> Backbone:
+        """What the signatures are composed over."""
+        return Backbone(
+            self.probabilities,
+            self.inputs.specs,
+            self.inputs.id_bounds,
+            self.pictures,
+            serving.batching,
+            serving.jit_compile,
         )
-    return int(shape[1])
 
+    def weight_bytes(self) -> int:
+        """The bytes that the variables take which are exported."""
+        return sum(value.dtype.size * value.shape.num_elements() for value in exported_variables(self.model))
 
-def input_specs(model: Any) -> dict[str, tf.TensorSpec]:
-    """Name the inputs of a model: as the model does, where a person chose the name.
+    def dense_answers(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """What Keras answers for samples, [S, N].
 
-    A lone picture input, [B, H, W, C], is always called "images".
+        Raises:
+            ExportError: when that is not probabilities.
+        """
+        tensors = [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
+        dense: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(self.probabilities(*tensors))
+        if len(broken := np.argwhere(np.isnan(dense))):
+            raise ExportError(f"The model answers NaN for sample {broken[0][0]}: it is broken.")
+        # Rounding may take a softmax a little past 1.
+        if dense.min() < -1e-6 or dense.max() > 1 + 1e-6:
+            raise ExportError(
+                f"The model's outputs for the samples go from {dense.min():.4g} to {dense.max():.4g}, and "
+                "probabilities from 0 to 1: if they are logits, pass --activation sigmoid or --activation softmax."
+            )
+        return dense
 
-    Raises:
-        ExportError: when the model has no declared inputs, or calls one of them "k".
-    """
-    tensors = getattr(model, "inputs", None)
-    if not tensors:
-        raise ExportError("The model has no declared inputs; call it once on data, or build it with keras.Input.")
-    specs: dict[str, tf.TensorSpec] = {}
-    for position, tensor in enumerate(tensors):
-        name = re.sub(r"\W", "_", tensor.name)
-        if len(tensors) == 1 and len(tensor.shape) == 4:
-            name = names.IMAGES
-        elif _MADE_UP.fullmatch(name):
-            name = "inputs" if len(tensors) == 1 else f"input_{position}"
-        if name == names.K:
-            raise ExportError("The model calls one of its inputs 'k', which is the number of labels to keep: rename it.")
-        if name in specs:
-            raise ExportError(f"Two of the model's inputs are called {name!r}: rename one.")
-        specs[name] = tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=name)
-    return specs
-
-
-def synthetic_samples(specs: Mapping[str, tf.TensorSpec], count: int = 16) -> dict[str, npt.NDArray[Any]]:
-    """Make up inputs for a model that comes without samples: seeded noise, the same every time.
-
-    A dimension of no declared size gets 32. They can prove that an export answers as its model does, and say nothing
-    of how well the model classifies.
-    """
-    generator = np.random.default_rng(0)
-    samples: dict[str, npt.NDArray[Any]] = {}
-    for name, spec in specs.items():
-        shape = [count, *(size or 32 for size in spec.shape.as_list()[1:])]
-        if spec.dtype.is_floating:
-            samples[name] = generator.random(shape, np.float32).astype(spec.dtype.as_numpy_dtype)
-        elif spec.dtype.is_integer:
-            samples[name] = generator.integers(0, 2, shape).astype(spec.dtype.as_numpy_dtype)
-        else:
-            raise ExportError(f"No samples can be made up for the input {name!r} of type {spec.dtype.name}.")
-    return samples
-
-
-def _readable(shape: Any) -> str:
-    return "[" + ", ".join("B" if i == 0 and n is None else str(n) for i, n in enumerate(shape)) + "]"
+    def _output_size(self) -> int:
+        """N; a trial run tells it, as a subclassed model declares none."""
+        sample = self.samples.rows(0, 1)
+        output = self.inputs.call(
+            *(tf.constant(sample.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items())
+        )
+        if isinstance(output, Mapping | list | tuple):
+            raise ExportError(f"The model has {len(output)} outputs; a classifier has one, of shape [B, N].")
+        if len(output.shape) != 2 or not output.shape[1]:
+            sizes = ", ".join(["B", *map(str, output.shape[1:])])
+            raise ExportError(
+                f"The model's output has the shape [{sizes}]; a classifier's is [B, N], N scores an example."
+            )
+        return int(output.shape[1])

@@ -1,4 +1,7 @@
-"""What can go wrong in an export, as a user would name it. The command line turns each into one sentence and a status."""
+"""What can go wrong in an export, as a user would name it.
+
+The command line turns each into one sentence and an exit status.
+"""
 
 
 class ExportError(Exception):

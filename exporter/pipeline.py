@@ -5,23 +5,23 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from exporter.classifier import Classifier
 from exporter.errors import ExportError
 from exporter.golden import write_golden_records
-from exporter.proofs import PROOFS, Claim, LoadedVersion
+from exporter.loaded import LoadedVersion
+from exporter.precision import DENSE_TOLERANCES, Deviation, cast_backbone, deviation
+from exporter.proofs import PROOFS, Claim
 from exporter.saved_model import write_saved_model
+from exporter.serving import Serving
 from exporter.versions import VersionStore
-from signatures import Backbone, Identity, Signature, compose_signatures, names
+from signatures import Identity, Signature, compose_signatures, names
 
 SERVER_IMAGE = "tensorflow/serving:2.20.0-gpu"
 
@@ -37,25 +37,30 @@ class PublishedVersion:
         version: its number.
         export_id: what `export_info` answers.
         signatures: its signatures, with their declared inputs and outputs.
+        deviation: what another precision changed, where one was asked for.
     """
 
     path: Path
     version: int
     export_id: str
     signatures: Sequence[Signature]
+    deviation: Deviation | None
 
 
-def export(classifier: Classifier, output: Path, k: int = 2, step: Step = nullcontext) -> PublishedVersion:
+def export(
+    classifier: Classifier, output: Path, k: int = 2, *, serving: Serving | None = None, step: Step = nullcontext
+) -> PublishedVersion:
     """Publish a classifier with a sparsified head as the next version below `output`/`classifier.name`.
 
     Args:
         classifier: the model and what must be known of it.
         output: the directory that holds the base path of each model.
         k: how many labels a served answer keeps where a request does not say.
+        serving: how the exported model computes.
         step: entered around each step of the work, with a few words for a person who waits.
 
     Raises:
-        ExportError: when the model or k cannot be served. Nothing is published, and nothing left behind.
+        ExportError: when the model or an option cannot be served. Nothing is published, and nothing left behind.
         ProofFailedError: when the version that was written does not answer as the Keras model does.
         StoreError: when `output` cannot be written to.
 
@@ -63,22 +68,37 @@ def export(classifier: Classifier, output: Path, k: int = 2, step: Step = nullco
         >>> export(load_classifier("digits"), Path("models"), k=2).path
         PosixPath('models/digits/1')
     """
-    if not 1 <= k <= len(classifier.labels):
-        raise ExportError(f"k = {k} cannot be the default for {len(classifier.labels)} labels; use 1 to that.")
+    serving = serving or Serving()
+    labels = classifier.labels
+    if not 1 <= k <= len(labels):
+        raise ExportError(
+            f"k = {k} cannot be the default for {len(labels)} labels: use a number from 1 to {len(labels)}."
+        )
+    if serving.precision not in DENSE_TOLERANCES:
+        raise ExportError(
+            f"The precision {serving.precision!r} is not known: use one of {', '.join(DENSE_TOLERANCES)}."
+        )
+    samples = classifier.samples
     with step("Asking the Keras model"):
-        dense = _dense_answers(classifier)
+        dense = classifier.dense_answers(samples)
     store = VersionStore(output / classifier.name)
-    with store.staging() as staging:
+    with store.staging() as staging, cast_backbone(classifier.model, serving.precision):
+        changed = None
+        if serving.precision != "float32":
+            with step(f"Asking it again in {serving.precision}"):
+                float32, dense = dense, classifier.dense_answers(samples)
+                changed = deviation(float32, dense, k)
         extra = staging / names.ASSETS_EXTRA
         extra.mkdir()
-        golden_digest = write_golden_records(extra / names.GOLDEN_FILE, classifier.name, classifier.samples, dense)
+        digest = write_golden_records(extra / names.GOLDEN_FILE, classifier.name, samples.inputs, dense)
         export_id = uuid.uuid4().hex
 
         def sign(read_export_id: Callable[[], tf.Tensor]) -> list[Signature]:
-            identity = Identity(
-                read_export_id, classifier.name, k, classifier.labels, classifier.preprocessing, golden_digest
-            )
-            return compose_signatures(Backbone(classifier.probabilities, classifier.inputs), identity)
+            identity = Identity(read_export_id, classifier.name, k, labels, classifier.preprocessing, digest)
+            try:
+                return compose_signatures(classifier.backbone(serving), identity, serving.signatures)
+            except ValueError as error:
+                raise ExportError(str(error)) from error
 
         with step("Tracing the signatures, writing the SavedModel"):
             signatures = write_saved_model(staging, classifier.model, export_id, sign)
@@ -86,35 +106,24 @@ def export(classifier: Classifier, output: Path, k: int = 2, step: Step = nullco
             names.EXPORT_ID: export_id,
             names.MODEL: classifier.name,
             names.K: k,
-            names.LABELS: json.dumps(classifier.labels),
+            names.LABELS: json.dumps(labels),
             names.PREPROCESSING: json.dumps(classifier.preprocessing),
-            names.GOLDEN_DIGEST: golden_digest,
+            names.GOLDEN_DIGEST: digest,
         }
         with step("Loading it as a server does"):
             version = LoadedVersion(staging)
         with version:
-            for claim, prove in PROOFS.items():
-                with step(claim):
-                    prove(version, Claim(classifier.samples, dense, k, info))
-        _write_export_file(extra / names.EXPORT_FILE, staging, classifier, k, export_id, golden_digest, signatures)
+            tolerance = DENSE_TOLERANCES[serving.precision]
+            claim = Claim(samples, dense, tolerance, k, labels, info, signatures, classifier.weight_bytes())
+            for words, prove in PROOFS.items():
+                with step(words):
+                    prove(version, claim)
+        _write_export_file(
+            extra / names.EXPORT_FILE, staging, classifier, k, export_id, digest, signatures, serving, changed
+        )
         with step("Publishing"):
             number = store.publish(staging)
-    return PublishedVersion(store.base_path / str(number), number, export_id, signatures)
-
-
-def _dense_answers(classifier: Classifier) -> npt.NDArray[np.float32]:
-    """What Keras answers for the samples, [S, N], if these are probabilities."""
-    tensors = [tf.constant(classifier.samples[name]) for name in classifier.inputs]
-    dense: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(classifier.probabilities(*tensors))
-    if np.isnan(dense).any():
-        raise ExportError(f"The model answers NaN for sample {np.argwhere(np.isnan(dense))[0][0]}; it is broken.")
-    # Rounding may take a softmax a little past 1.
-    if dense.min() < -1e-6 or dense.max() > 1 + 1e-6:
-        raise ExportError(
-            f"The model's outputs for the samples go from {dense.min():.4g} to {dense.max():.4g}, and probabilities from "
-            "0 to 1: if they are logits, pass --activation sigmoid or --activation softmax."
-        )
-    return dense
+    return PublishedVersion(store.base_path / str(number), number, export_id, signatures, changed)
 
 
 def _write_export_file(
@@ -125,6 +134,8 @@ def _write_export_file(
     export_id: str,
     golden_digest: str,
     signatures: Sequence[Signature],
+    serving: Serving,
+    changed: Deviation | None,
 ) -> None:
     record = {
         "export_id": export_id,
@@ -134,6 +145,8 @@ def _write_export_file(
         "labels": classifier.labels,
         "preprocessing": classifier.preprocessing,
         "golden_digest": golden_digest,
+        "precision": serving.precision,
+        "deviation": None if changed is None else asdict(changed),
         "tensorflow": tf.__version__,
         "image": SERVER_IMAGE,
         "signatures": {

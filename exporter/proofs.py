@@ -1,61 +1,25 @@
-"""Proofs that a staged version answers as the Keras model does, on its final bytes, loaded the way a server loads it.
+"""Proofs that a staged version answers as the Keras model does: its final bytes, loaded the way a server loads them."""
 
-A server restores variables through the graph's own restore op in a TF1-style session; `tf.saved_model.load` does not,
-and finds versions good that then fail every request.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from client.judge import Tolerance, Verdict, judge_dense, judge_listed, judge_sparse
 from exporter.errors import ProofFailedError
-from signatures import names
+from exporter.loaded import LoadedVersion
+from exporter.requests import K, request
+from exporter.samples import Samples
+from signatures import Signature, names
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+# The head copies scores; between two runs of one graph only the order of a few additions can differ.
+SAME_RUN = Tolerance(rtol=1e-5, atol=1e-6)
 
-# Keras and the session run the same kernels on the same machine, but fuse and thread them differently.
-RTOL, ATOL = 1e-4, 1e-5
-
-
-class LoadedVersion:
-    """A version in a TF1-style session, called as a server calls it.
-
-    Example:
-        >>> with LoadedVersion(Path("models/digits/1")) as version:
-        ...     version.call("serving_default", {"images": images})["probabilities"]
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
-        with self._session.graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(directory))
-        self.signatures = meta_graph.signature_def
-
-    def call(self, key: str, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        """Run one signature; inputs left out get their defaults from the SignatureDef, as on a server."""
-        signature = self.signatures[key]
-        feeds = {
-            info.name: inputs[name] if name in inputs else tf.make_ndarray(signature.defaults[name])
-            for name, info in signature.inputs.items()
-        }
-        outputs: dict[str, npt.NDArray[Any]] = self._session.run(
-            {name: info.name for name, info in signature.outputs.items()}, feeds
-        )
-        return outputs
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._session.close()
+# What calls back into the Python process that made it, and so fails in every other.
+_PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
 @dataclass(frozen=True)
@@ -63,107 +27,174 @@ class Claim:
     """What a version must answer.
 
     Attributes:
-        samples: the model's inputs by name, [S, ...] each.
+        samples: what it is asked.
         dense: Keras's probabilities for them, [S, N].
+        dense_tolerance: how near to these its own must come.
         k: the default k.
+        labels: the N labels.
         info: what `export_info` must say, by output name.
+        signatures: what its metadata must declare.
+        weights: the bytes that the model's variables take.
     """
 
-    samples: Arrays
+    samples: Samples
     dense: npt.NDArray[np.float32]
+    dense_tolerance: Tolerance
     k: int
+    labels: Sequence[str]
     info: Mapping[str, Any]
+    signatures: Sequence[Signature]
+    weights: int
 
 
 def prove_dense(version: LoadedVersion, claim: Claim) -> None:
     """The dense answers (k = N) are those of the Keras model."""
-    served = _call(version, names.SERVING_DEFAULT, claim.samples, claim.dense.shape[1])[names.PROBABILITIES]
-    _compare(served, claim.dense, "The dense answer of serving_default and that of the Keras model", RTOL, ATOL)
+    served = _dense(version, claim.samples)
+    for row, (expected, got) in enumerate(zip(claim.dense, served, strict=True)):
+        _hold(judge_dense(expected, got, claim.dense_tolerance, claim.k), names.SERVING_DEFAULT, "k = N", row)
 
 
 def prove_head(version: LoadedVersion, claim: Claim) -> None:
-    """Every signature keeps exactly the k largest of the dense answers, for every form of k."""
-    examples, labels = claim.dense.shape
-    dense = _call(version, names.SERVING_DEFAULT, claim.samples, labels)[names.PROBABILITIES]
-    each = np.arange(examples, dtype=np.int32) % (labels + 3) - 1
-    for k in (None, 0, 1, claim.k, labels, labels + 1, -1, each):
-        asked = claim.k if k is None else k
-        expected = keep_k_largest(dense, np.asarray(asked))
-        said = "k left out" if k is None else f"k = {k if np.ndim(k) == 0 else 'one an example'}"
-        sparse = _call(version, names.SERVING_DEFAULT, claim.samples, k)[names.PROBABILITIES]
-        _compare(sparse, expected, f"serving_default with {said} and the k largest of its own dense answer")
-        top = _call(version, names.TOP_K, claim.samples, k)
-        _compare(_as_vector(top, labels), expected, f"top_k with {said} and the k largest of the dense answer")
-    fixed = version.call(names.FIXED_K, claim.samples)[names.PROBABILITIES]
-    _compare(fixed, keep_k_largest(dense, np.asarray(claim.k)), "fixed_k and the k largest of the dense answer")
+    """Every signature keeps the k largest of the version's own dense answers, for every form of k and batch size."""
+    for samples in (claim.samples, claim.samples.rows(0, 1)):
+        dense = _dense(version, samples)
+        for key in version.signatures:
+            if key != names.EXPORT_INFO:
+                for k in _forms_of_k(key, len(samples), claim):
+                    _prove_answer(version, claim, key, samples, k, dense)
 
 
 def prove_guards(version: LoadedVersion, claim: Claim) -> None:
-    """A wrong shape of any input, k included, is refused."""
-    examples = len(claim.dense)
-    for name, array in claim.samples.items():
-        wrong = np.zeros((*array.shape, 2), array.dtype)
-        _refused(version, names.SERVING_DEFAULT, {**claim.samples, name: wrong}, f"{name} of shape {list(wrong.shape)}")
-    for shape in ([examples + 1], [examples, 1], [0]):
-        inputs = {**claim.samples, names.K: np.ones(shape, np.int32)}
-        _refused(version, names.SERVING_DEFAULT, inputs, f"k of shape {shape}")
+    """What does not fit is refused: a wrong shape of any input, k included, and bytes that are no picture."""
+    examples = len(claim.samples)
+    for key, signature in version.signatures.items():
+        if key == names.EXPORT_INFO:
+            continue
+        good = request(key, claim.samples, claim.k)
+        for name in signature.inputs:
+            if name == names.K:
+                for shape in ([examples + 1], [examples, 1], [0]):
+                    _prove_refused(version, key, {**good, name: np.ones(shape, np.int32)}, f"{name} of shape {shape}")
+            else:
+                wrong = np.stack([good[name], good[name]], axis=-1)
+                _prove_refused(version, key, {**good, name: wrong}, f"{name} of shape {list(wrong.shape)}")
+            if good[name].dtype == object and name in (names.ENCODED_IMAGES, names.EXAMPLES):
+                broken = np.full(examples, b"neither a picture nor an example", object)
+                _prove_refused(version, key, {**good, name: broken}, f"{name} that holds something else")
 
 
 def prove_identity(version: LoadedVersion, claim: Claim) -> None:
-    """The version says of itself what export.json says of it."""
+    """The version says of itself what export.json says of it, and its metadata declares what was exported."""
     answer = version.call(names.EXPORT_INFO, {})
     for name, expected in claim.info.items():
         said = answer[name][0]
         said = said.decode() if isinstance(said, bytes) else said
         if said != expected:
             raise ProofFailedError(f"export_info answers {name} = {said!r} where {expected!r} was exported.")
+    for signature in claim.signatures:
+        served = version.signatures[signature.key]
+        for infos, specs in ((served.inputs, signature.inputs), (served.outputs, signature.outputs)):
+            for name, spec in specs.items():
+                shape, dtype = tf.TensorShape(infos[name].tensor_shape), tf.as_dtype(infos[name].dtype)
+                if (repr(shape), dtype) != (repr(spec.shape), spec.dtype):
+                    raise ProofFailedError(
+                        f"The metadata of {signature.key} declares {name} as {dtype.name} {shape} where "
+                        f"{spec.dtype.name} {spec.shape} was exported."
+                    )
+
+
+def prove_portable(version: LoadedVersion, claim: Claim) -> None:
+    """Every op is one of TensorFlow's own, none is bound to this Python process, and weights are stored once."""
+    graph = version.meta_graph.graph_def
+    functions = [graph, *graph.library.function]
+    ops = {node.op for function in functions for node in getattr(function, "node", getattr(function, "node_def", ()))}
+    ops -= {function.signature.name for function in graph.library.function}
+    if bound := sorted(ops & _PYTHON_OPS):
+        raise ProofFailedError(f"The model calls Python code through {bound[0]}, which no server can run.")
+    if foreign := sorted(op for op in ops if not hasattr(tf.raw_ops, op)):
+        raise ProofFailedError(f"The model uses the op {foreign[0]}, which is not TensorFlow's own: no server has it.")
+    stored = tf.train.load_checkpoint(str(version.directory / "variables" / "variables"))
+    dtypes = stored.get_variable_to_dtype_map()
+    size = sum(
+        int(np.prod(shape)) * dtypes[name].size
+        for name, shape in stored.get_variable_to_shape_map().items()
+        if dtypes[name] != tf.string
+    )
+    if size > claim.weights:
+        raise ProofFailedError(f"The variables take {size} bytes where the model's have {claim.weights}.")
 
 
 PROOFS: Mapping[str, Callable[[LoadedVersion, Claim], None]] = {
+    "Ops are TensorFlow's own, weights stored once": prove_portable,
     "Dense answers equal the Keras model's": prove_dense,
-    "Every form of k keeps the k largest": prove_head,
-    "Wrong shapes are refused": prove_guards,
-    "The version knows who it is": prove_identity,
+    "Every signature and form of k keeps the k largest": prove_head,
+    "What does not fit is refused": prove_guards,
+    "The version says who it is": prove_identity,
 }
 
 
-def keep_k_largest(dense: npt.NDArray[np.float32], k: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """The head once more, in numpy: what a sparsified answer must be, given the dense one, [B, N]."""
-    order = np.argsort(np.where(np.isnan(dense), -np.inf, -dense), axis=1, kind="stable")
-    kept = np.arange(dense.shape[1]) < np.reshape(k, (-1, 1))
-    sparse = np.zeros_like(dense)
-    np.put_along_axis(sparse, order, np.where(kept, np.take_along_axis(dense, order, axis=1), 0), axis=1)
-    return sparse
+def _dense(version: LoadedVersion, samples: Samples) -> npt.NDArray[np.float32]:
+    """The dense answers of the version; N is the most that k can be."""
+    every = np.iinfo(np.int32).max
+    return version.call(names.SERVING_DEFAULT, request(names.SERVING_DEFAULT, samples, every))[names.PROBABILITIES]
 
 
-def _as_vector(top: Arrays, labels: int) -> npt.NDArray[np.float32]:
-    """The vector [B, N] that a top_k answer lists."""
-    indices = top[names.INDICES]
-    # One place too many takes what the unused places, at -1, would put somewhere.
-    vector = np.zeros((len(indices), labels + 1), np.float32)
-    np.put_along_axis(vector, np.where(indices < 0, labels, indices), top[names.SCORES], axis=1)
-    return vector[:, :labels]
+def _forms_of_k(key: str, examples: int, claim: Claim) -> Iterator[K]:
+    yield None
+    if key != names.FIXED_K:
+        n = len(claim.labels)
+        yield np.arange(1, examples + 1, dtype=np.int32) % (n + 3) - 1
+        yield from sorted({-1, 0, 1, claim.k, n, n + 1})
 
 
-def _call(version: LoadedVersion, key: str, samples: Arrays, k: Any) -> dict[str, npt.NDArray[Any]]:
-    return version.call(key, samples if k is None else {**samples, names.K: np.asarray(k, np.int32)})
-
-
-def _compare(
-    served: npt.NDArray[Any], expected: npt.NDArray[Any], pair: str, rtol: float = 1e-6, atol: float = 1e-7
+def _prove_answer(
+    version: LoadedVersion, claim: Claim, key: str, samples: Samples, k: K, dense: npt.NDArray[np.float32]
 ) -> None:
-    if served.shape != expected.shape:
-        raise ProofFailedError(f"{pair} have different shapes: {list(served.shape)} and {list(expected.shape)}.")
-    wrong = np.argwhere(~np.isclose(served, expected, rtol, atol, equal_nan=True))
-    if len(wrong):
-        example, entry = wrong[0]
-        raise ProofFailedError(
-            f"{pair} differ in {len(wrong)} of {served.size} entries, first in sample {example}, entry {entry}: "
-            f"{served[example, entry]:.7g} and {expected[example, entry]:.7g}."
+    asked = "k left out" if k is None else f"k = {k}"
+    meant = np.broadcast_to(np.clip(claim.k if k is None else k, 0, len(claim.labels)), len(samples))
+    answer = version.call(key, request(key, samples, k))
+    for name, array in answer.items():
+        width = dense.shape[1] if name == names.PROBABILITIES else meant.max()
+        if array.shape != (len(samples), width):
+            raise ProofFailedError(
+                f"{key} with {asked} answers {name} of shape {list(array.shape)}, not {[len(samples), width]}."
+            )
+    for row in range(len(samples)):
+        _hold(
+            _judge({name: array[row] for name, array in answer.items()}, dense[row], meant[row], claim), key, asked, row
         )
 
 
-def _refused(version: LoadedVersion, key: str, inputs: Arrays, what: str) -> None:
+def _judge(answer: Mapping[str, Any], dense: npt.NDArray[np.float32], k: int, claim: Claim) -> Verdict:
+    """Judge a row of any output form."""
+    if names.PROBABILITIES in answer:
+        return judge_sparse(dense, answer[names.PROBABILITIES], k, SAME_RUN)
+    listed = [label.decode() for label in answer.get(names.LABELS, answer.get(names.CLASSES))]
+    scores = answer[names.SCORES]
+    indices = answer.get(names.INDICES)
+    if indices is None:
+        indices = _indices_of(listed, scores, dense, claim.labels)
+    return judge_listed(dense, indices, scores, listed, claim.labels, k, SAME_RUN)
+
+
+def _indices_of(
+    listed: Sequence[str], scores: npt.NDArray[np.float32], dense: npt.NDArray[np.float32], labels: Sequence[str]
+) -> npt.NDArray[np.int32]:
+    """The index that each listed label stands for: where labels repeat, the one of the score nearest to its own."""
+    indices = np.full(len(listed), names.NO_INDEX, np.int32)
+    for place, (label, score) in enumerate(zip(listed, scores, strict=True)):
+        candidates = [index for index, name in enumerate(labels) if name == label and index not in indices[:place]]
+        if candidates:
+            indices[place] = min(candidates, key=lambda index: abs(float(dense[index]) - float(score)))
+    return indices
+
+
+def _hold(verdict: Verdict, key: str, asked: str, row: int) -> None:
+    if verdict.problem:
+        raise ProofFailedError(f"{key} with {asked} is wrong for sample {row}: {verdict.problem}.")
+
+
+def _prove_refused(version: LoadedVersion, key: str, inputs: Mapping[str, npt.NDArray[Any]], what: str) -> None:
     try:
         version.call(key, inputs)
     except tf.errors.InvalidArgumentError:

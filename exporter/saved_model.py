@@ -19,6 +19,11 @@ _SAVED_MODEL = "saved_model.pb"
 _FINGERPRINT = "fingerprint.pb"
 
 
+def exported_variables(model: Any) -> list[Any]:
+    """The variables that a served model needs: all but Keras's random seeds, which only training draws from."""
+    return [variable.value for variable in model.variables if "seed_generator" not in variable.path]
+
+
 def write_saved_model(
     directory: Path, model: Any, export_id: str, sign: Callable[[Callable[[], tf.Tensor]], Sequence[Signature]]
 ) -> Sequence[Signature]:
@@ -34,8 +39,8 @@ def write_saved_model(
         sign: builds the signatures, given a function that returns the export id as a scalar string tensor.
     """
     module = tf.Module()
-    # What the signatures use must hang on the module. Keras's random seeds are only drawn from in training.
-    module.variables_of_model = [variable.value for variable in model.variables if "seed_generator" not in variable.path]
+    # What the signatures use must hang on the module.
+    module.variables_of_model = exported_variables(model)
     module.tables_of_model = [
         layer.lookup_table for layer in model._flatten_layers() if getattr(layer, "lookup_table", None) is not None
     ]

@@ -1,8 +1,10 @@
-"""From what a user names, a file or a preset, to a Classifier."""
+"""From what a user names, a file, a factory or a preset, to a Classifier."""
 
 from __future__ import annotations
 
-import json
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,83 +14,131 @@ if TYPE_CHECKING:
     from exporter.classifier import Classifier
 
 PRESETS_DIRECTORY = Path(__file__).parent / "presets"
-PRESETS = ("digits",)
+PRESETS = ("digits", "mobilenetv2", "resnet18")
 
 
-def load_classifier(source: str, name: str | None = None, activation: str | None = None) -> Classifier:
-    """Load a preset or a `.keras` file.
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """What a user says of a model beyond where it is. None leaves it to the preset, or to what is found.
+
+    Attributes:
+        name: what the server shall call the model; by default the preset's name or the file's stem.
+        labels: the labels, by index.
+        preprocessing: how pixels become the model's input, one of `names.PREPROCESSINGS`.
+        samples: a folder of pictures, or a .npz or .tfrecord file: see `exporter.sample_files`.
+        activation: "sigmoid" or "softmax", where the model's outputs are logits.
+        weights: for the presets mobilenetv2 and resnet18: "none", "imagenet" or a file.
+        max_image_pixels: width times height of the largest picture file that is decoded.
+        allow_unsafe: load a file that runs code of its own (Lambda layers).
+        custom_objects: modules to import before loading, which register the model's own layers with Keras.
+    """
+
+    name: str | None = None
+    labels: Sequence[str] = ()
+    preprocessing: str | None = None
+    samples: Path | None = None
+    activation: str | None = None
+    weights: str = "none"
+    max_image_pixels: int = 64_000_000
+    allow_unsafe: bool = False
+    custom_objects: Sequence[str] = ()
+
+
+def load_classifier(source: str, options: SourceOptions | None = None) -> Classifier:
+    """Load a classifier.
 
     Args:
-        source: a preset's name, or the path of a `.keras` file.
-        name: what the server shall call the model; by default the preset's name or the file's stem.
-        activation: "sigmoid" or "softmax", where the model's outputs are logits.
+        source: a preset's name, the path of a `.keras` or `.h5` file or of a SavedModel that Keras exported, or
+            "package.module:factory", a function without arguments that returns a Keras model.
+        options: what else is known.
 
     Raises:
-        ExportError: when there is no such file, or it is no Keras classifier.
+        ExportError: when there is no such thing, or it is no Keras classifier.
 
     Example:
         >>> load_classifier("digits").labels
         ('0', '1', '2', '3', '4', '5', '6', '7')
     """
+    options = options or SourceOptions()
+    for module in options.custom_objects:
+        _import(module)
     if source in PRESETS:
-        return _load_preset(source, name or source, activation)
-    return _load_file(Path(source), name or Path(source).stem, activation)
+        return _preset(source, options)
+    if ":" in source and not Path(source).exists():
+        module, _, factory = source.partition(":")
+        return _classifier(_made_by(module, factory), factory, options)
+    path = Path(source)
+    return _classifier(_load_file(path, options), path.stem, options)
 
 
-def _load_preset(preset: str, name: str, activation: str | None) -> Classifier:
+def _preset(preset: str, options: SourceOptions) -> Classifier:
+    if preset == "digits":
+        directory = PRESETS_DIRECTORY / preset
+        model = _load_file(directory / "digits.keras", options)
+        labels = (directory / "labels.txt").read_text().split()
+        return _classifier(model, preset, options, labels, "unit", directory / "samples")
+    module = importlib.import_module(f"exporter.presets.{preset}")
+    return _classifier(module.build(options.weights), preset, options, (), module.PREPROCESSING)
+
+
+def _classifier(
+    model: Any,
+    name: str,
+    options: SourceOptions,
+    labels: Sequence[str] = (),
+    preprocessing: str | None = None,
+    samples: Path | None = None,
+) -> Classifier:
+    """Put together what the user says and, where nothing is said, what the source knows."""
     from exporter.classifier import Classifier
-    from signatures import names
+    from exporter.sample_files import read_samples
 
-    directory = PRESETS_DIRECTORY / preset
-    return Classifier(
-        model=_load_keras(directory / f"{preset}.keras"),
-        name=name,
-        labels=tuple((directory / "labels.txt").read_text().split()),
-        preprocessing="unit",
-        samples={names.IMAGES: _grey_pictures(directory / "samples")},
-        activation=activation,
+    bare = Classifier(
+        model=model,
+        name=options.name or name,
+        labels=tuple(options.labels or labels),
+        preprocessing=options.preprocessing or preprocessing,
+        activation=options.activation,
+        max_image_pixels=options.max_image_pixels,
     )
+    if path := options.samples or samples:
+        return replace(bare, samples=read_samples(path, bare))
+    return bare
 
 
-def _load_file(path: Path, name: str, activation: str | None) -> Classifier:
-    from exporter.classifier import Classifier, input_specs, output_size, synthetic_samples
-
+def _load_file(path: Path, options: SourceOptions) -> Any:
     if not path.exists():
         raise ExportError(f"{path} does not exist; name a .keras file or one of the presets: {', '.join(PRESETS)}.")
-    if not path.is_file() or path.suffix != ".keras":
+    if path.suffix not in (".keras", ".h5") or not path.is_file():
         raise ExportError(f"{path} is no .keras file; save the model with model.save('NAME.keras') and name that file.")
-    model = _load_keras(path)
-    return Classifier(
-        model=model,
-        name=name,
-        labels=tuple(str(index) for index in range(output_size(model))),
-        preprocessing=None,
-        samples=synthetic_samples(input_specs(model)),
-        activation=activation,
-    )
-
-
-def _load_keras(path: Path) -> Any:
     import keras
 
     try:
-        # Never code of the file's own: safe mode is Keras's default, and said here so that it stays.
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds, for broken zips, unknown layers and unsafe ones.
+        return keras.saving.load_model(path, compile=False, safe_mode=not options.allow_unsafe)
+    except Exception as error:  # Keras raises many kinds: for broken zips, unknown layers, code of the file's own.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "safe_mode" in str(error) or "unsafe" in str(error).lower():
+            raise ExportError(
+                f"{path} holds code of its own, such as a Lambda layer, that loading it would run: if you trust the "
+                "file, pass --allow-unsafe."
+            ) from error
         raise ExportError(f"{path} could not be loaded as a Keras model: {reason}") from error
 
 
-def _grey_pictures(directory: Path) -> Any:
-    import numpy as np
-    from PIL import Image
+def _made_by(module: str, factory: str) -> Any:
+    import keras
 
-    files = sorted(directory.glob("*.png"))
-    pictures = [np.asarray(Image.open(file).convert("L"), np.float32) / 255 for file in files]
-    return np.stack(pictures)[..., np.newaxis]
+    function = getattr(_import(module), factory, None)
+    if not callable(function):
+        raise ExportError(f"The module {module} has no function {factory!r}.")
+    model = function()
+    if not isinstance(model, keras.Model):
+        raise ExportError(f"{module}:{factory} returned a {type(model).__name__}, not a Keras model.")
+    return model
 
 
-def preset_sample_labels(preset: str) -> dict[str, list[str]]:
-    """The true labels of a preset's sample pictures, by file name."""
-    labels: dict[str, list[str]] = json.loads((PRESETS_DIRECTORY / preset / "samples" / "labels.json").read_text())
-    return labels
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ExportError(f"The module {module} could not be imported: {error}.") from error

@@ -42,12 +42,12 @@ class InGraphBatching:
             raise ValueError(f"batch_timeout_micros is {self.batch_timeout_micros}, and must not be negative.")
         if self.max_request_size < self.max_batch_size:
             raise ValueError(
-                f"max_request_size is {self.max_request_size}, and must be at least max_batch_size, {self.max_batch_size}."
+                f"max_request_size is {self.max_request_size}; use at least max_batch_size, {self.max_batch_size}."
             )
         sizes = self.allowed_batch_sizes
         if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != self.max_batch_size):
             raise ValueError(
-                f"allowed_batch_sizes are {list(sizes)}, and must rise and end with max_batch_size, {self.max_batch_size}."
+                f"allowed_batch_sizes are {list(sizes)}; let them rise to max_batch_size, {self.max_batch_size}."
             )
 
     @property

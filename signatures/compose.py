@@ -105,15 +105,14 @@ class Backbone:
         return batched(function, specs, self.batching) if self.batching else function
 
 
-def compose_signatures(
-    backbone: Backbone, identity: Identity, keys: Sequence[str] | None = None
-) -> list[Signature]:
+def compose_signatures(backbone: Backbone, identity: Identity, keys: Sequence[str] | None = None) -> list[Signature]:
     """Build the signatures over one backbone.
 
     Args:
         backbone: what computes the dense probabilities.
         identity: what `export_info` answers; its labels and its k are also those of the other signatures.
-        keys: the signatures wanted, by default all that the model can have. `export_info` is always among them.
+        keys: the signatures wanted, by default all that the model can have. `serving_default` and `export_info` are
+            always among them: nothing can be called or checked without.
 
     Raises:
         ValueError: when a key is wanted that the model cannot have.
@@ -139,8 +138,7 @@ def compose_signatures(
         encoded = encoded_images_form(images, backbone.pictures, k)
         table[names.ENCODED_IMAGES] = (encoded, probabilities, PREDICT_METHOD)
         table[names.ENCODED_IMAGES_TOP_K] = (encoded, places, PREDICT_METHOD)
-    wanted = list(table) if keys is None else [key for key in keys if key != names.EXPORT_INFO]
-    if unknown := [key for key in wanted if key not in table]:
+    if unknown := [key for key in keys or () if key not in table and key != names.EXPORT_INFO]:
         raise ValueError(f"This model can have no signature {unknown[0]!r}: it can have {', '.join(table)}.")
     traced = backbone.traced()
     # Beside a batched backbone everything else is the CPU's work (see `signatures.batching`).
@@ -156,7 +154,8 @@ def compose_signatures(
 
         return Signature(key, _trace(call, form.inputs, form.defaults), form.inputs, answer.outputs, method)
 
-    return [*map(compose, dict.fromkeys(wanted)), _export_info(identity)]
+    wanted = [key for key in table if keys is None or key in keys or key == names.SERVING_DEFAULT]
+    return [*map(compose, wanted), _export_info(identity)]
 
 
 def _export_info(identity: Identity) -> Signature:

@@ -7,11 +7,16 @@ from typing import TypeAlias
 import tensorflow as tf
 
 from signatures import names
+from signatures.decoding import decode_images
 from signatures.guards import guard_inputs, k_of_each_example
 from signatures.head import rank_top_k, sparsify_top_k
+from signatures.preprocessing import preprocess
 
 Tensors: TypeAlias = dict[str, tf.Tensor]
 Specs: TypeAlias = Mapping[str, tf.TensorSpec]
+
+# How many pictures of one request are in memory, decoded, before they are resized.
+_DECODED_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -86,15 +91,15 @@ def encoded_images_form(images: tf.TensorSpec, pictures: Pictures, default_k: in
     return InputForm(inputs, read, _default(default_k))
 
 
-def examples_form(
-    inputs: Specs, id_bounds: Mapping[str, int], pictures: Pictures | None, default_k: int
-) -> InputForm:
+def examples_form(inputs: Specs, id_bounds: Mapping[str, int], pictures: Pictures | None, default_k: int) -> InputForm:
     """Serialized `tf.Example`s, as the Classify API sends: a picture's file or the model's inputs, and perhaps k."""
     features: dict[str, tf.io.FixedLenFeature] = {names.K: tf.io.FixedLenFeature([], tf.int64, default_k)}
     if pictures:
         features[names.IMAGE_FEATURE] = tf.io.FixedLenFeature([], tf.string)
     else:
-        features |= {name: tf.io.FixedLenFeature(spec.shape[1:], _in_example(spec.dtype)) for name, spec in inputs.items()}
+        features |= {
+            name: tf.io.FixedLenFeature(spec.shape[1:], _in_example(spec.dtype)) for name, spec in inputs.items()
+        }
 
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
         examples = tf.ensure_shape(received[names.EXAMPLES], [None])
@@ -115,10 +120,8 @@ def examples_form(
 
 def decode(encoded: tf.Tensor, images: tf.TensorSpec, pictures: Pictures) -> tf.Tensor:
     """From files to the model's input."""
-    from signatures.decoding import decode_images
-    from signatures.preprocessing import preprocess
     _, height, width, channels = images.shape
-    pixels = decode_images(encoded, height, width, channels, pictures.max_pixels)
+    pixels = decode_images(encoded, height, width, channels, pictures.max_pixels, parallel_iterations=_DECODED_AT_ONCE)
     return tf.cast(preprocess(pixels, pictures.preprocessing), images.dtype)
 
 

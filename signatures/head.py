@@ -37,7 +37,9 @@ def rank_top_k(probabilities: tf.Tensor, k: tf.Tensor) -> TopK:
     k = tf.clip_by_value(k, 0, tf.shape(probabilities)[1])
     # In a batch of no rows reduce_max answers with the smallest integer.
     width = tf.maximum(tf.reduce_max(k), 0)
-    ranking = tf.where(tf.math.is_nan(probabilities), probabilities.dtype.as_numpy_dtype("inf"), probabilities)
+    # Below infinity, which is NaN's place.
+    finite = tf.minimum(probabilities, probabilities.dtype.max)
+    ranking = tf.where(tf.math.is_nan(probabilities), probabilities.dtype.as_numpy_dtype("inf"), finite)
     indices = tf.math.top_k(ranking, width).indices
     scores = tf.gather(probabilities, indices, batch_dims=1)
     return TopK(scores, indices, kept=tf.range(width) < k[:, tf.newaxis])
@@ -64,7 +66,10 @@ def sparsify_top_k(probabilities: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
     shape = tf.shape(probabilities)
     # As rows, so that one scatter serves every rank.
     rows, labels = tf.reduce_prod(shape[:-1]), shape[-1]
-    k = tf.reshape(tf.broadcast_to(tf.cast(k, tf.int32), shape[:-1]), [rows])
+    # Clamped before it is narrowed, so that no large k wraps around.
+    k = tf.convert_to_tensor(k)
+    k = tf.cast(tf.clip_by_value(k, 0, tf.cast(labels, k.dtype)), tf.int32)
+    k = tf.reshape(tf.broadcast_to(k, shape[:-1]), [rows])
     top = rank_top_k(tf.reshape(probabilities, [rows, labels]), k)
     row_of_each = tf.broadcast_to(tf.range(rows)[:, tf.newaxis], tf.shape(top.indices))
     kept = tf.where(top.kept, top.scores, tf.zeros([], probabilities.dtype))

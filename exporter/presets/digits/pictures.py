@@ -1,8 +1,9 @@
 """Compose the preset's pictures from real scans of handwritten digits.
 
-The scans are scikit-learn's `load_digits`, the test part of UCI's "Optical Recognition of Handwritten Digits" (8x8 pixels,
-13 writers). They stand in the order of the 14 forms they were cut from: the row of targets starts with 0123456789 and then
-repeats itself almost exactly from form to form. So a split by form keeps the hands of the held-out forms out of training.
+The scans are scikit-learn's `load_digits`, the test part of UCI's "Optical Recognition of Handwritten Digits": 8x8
+pixels, 13 writers. They stand in the order of the 14 filled-in forms that they were cut from, which shows in the
+targets: every form asks for the same digits in the same order. So a split between two forms keeps not only scans but
+writers apart, but for one writer at most who may have filled in the forms on both sides of it.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ LABELS = tuple(str(digit) for digit in range(8))
 SIDE = 32
 NO_SCAN = -1
 
-# Rows of load_digits at which the last form used for training ends: ten forms before it, four behind it.
+# The row of load_digits at which the eleventh of the forms starts: ten are for training, the last four held out.
 HELD_OUT_FROM = 1287
 
 _SCAN_SIDES = (12, 16)
@@ -30,7 +31,10 @@ _NOISE = 16
 
 @dataclass(frozen=True)
 class Scans:
-    """Scanned digits: `pixels` uint8 [S, 8, 8] (255 is full ink), `digits` int [S] and `rows`, their rows in load_digits."""
+    """Scanned digits.
+
+    `pixels` uint8 [S, 8, 8], 255 is full ink; `digits` int [S], what they show; `rows` int [S], rows in load_digits.
+    """
 
     pixels: npt.NDArray[np.uint8]
     digits: npt.NDArray[np.int64]
@@ -68,12 +72,13 @@ def compose(scans: Scans, count: int, seed: int) -> Pictures:
     """Compose `count` pictures, each of one scan or, as often, of two scans of two different digits.
 
     Every digit is equally likely. Scans are scaled to 12 to 16 pixels a side, placed anywhere without overlapping, and
-    drawn with their own strength on a grey ground with noise. Only integers are drawn, from the generator that NumPy keeps
-    frozen, so the same arguments give the same pictures everywhere.
+    drawn with their own strength on a dark ground with noise. Only integers are drawn, from the generator that NumPy
+    keeps frozen, so the same arguments give the same pictures everywhere.
 
     Example:
         training, held_out = load_scans()
         pictures = compose(held_out, count=1000, seed=7)
+
     """
     random = np.random.RandomState(seed)
     by_digit = [np.flatnonzero(scans.digits == digit) for digit in range(len(LABELS))]
@@ -97,9 +102,10 @@ def _draw(scans: "Sequence[npt.NDArray[np.uint8]]", random: np.random.RandomStat
         ink = np.asarray(scaled, np.int64) * _between(random, _INK) // 255
         place = canvas[top : top + height, left : left + width]
         np.maximum(place, ink, out=place)
-    # The sum of two uniform draws is rounder than one, and exact where a normal draw depends on the machine's logarithm.
+    # Two uniform draws added, for a hill of values; a normal draw would depend on the machine's logarithm.
     noise = random.randint(-_NOISE, _NOISE + 1, (2, SIDE, SIDE)).sum(axis=0)
-    return np.clip(canvas + noise, 0, 255).astype(np.uint8)
+    picture: npt.NDArray[np.uint8] = np.clip(canvas + noise, 0, 255).astype(np.uint8)
+    return picture
 
 
 def _places(count: int, random: np.random.RandomState) -> list[tuple[int, int, int, int]]:

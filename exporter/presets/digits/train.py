@@ -3,10 +3,10 @@
 Writes, beside this file, the trained model `digits.keras`, `labels.txt`, the held-out sample pictures with their labels
 (`samples/`), and what was measured on held-out pictures (`metrics.json`).
 
-What a second run reproduces: the pictures, so the samples too, to the bit, on any machine. The weights to the bit on the
-same kind of machine with the same versions of TensorFlow and Keras and as many threads; elsewhere sums are rounded in
-another order, the weights drift apart and the numbers in `metrics.json` move by about their sampling noise.
-`digits.keras` also holds the date it was saved, so compare weights, not the file.
+What a second run reproduces: the pictures, so the samples too, to the bit, on any machine. The weights to the bit on
+the same kind of machine, with the same versions of TensorFlow and Keras and as many threads; elsewhere sums are rounded
+in another order and training ends at other weights, with other numbers in `metrics.json`. `digits.keras` also holds the
+date it was saved, so compare weights, not the file.
 """
 
 import json
@@ -33,13 +33,14 @@ FOLDER = Path(__file__).parent
 THRESHOLD = 0.5
 CAP = 2
 
-TRAINING_PICTURES, TRAINING_SEED = 30_000, 1
+TRAINING_PICTURES, TRAINING_SEED = 40_000, 1
 MEASURED_PICTURES, MEASURED_SEED = 4_000, 2
-SAMPLE_PICTURES, SAMPLE_SEED = 32, 3
+# Of the seeds tried, one whose few pictures show every digit about as often; chosen by the labels alone.
+SAMPLE_PICTURES, SAMPLE_SEED = 32, 17
 
-EPOCHS = 3
+EPOCHS = 2
 BATCH_SIZE = 64
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 5e-3
 
 
 def build_model() -> keras.Model:
@@ -62,7 +63,7 @@ def build_model() -> keras.Model:
 
 def unit(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Turn uint8 pixels into what the model takes: float32 in 0..1 (the preprocessing "unit")."""
-    return pixels / np.float32(255)
+    return pixels.astype(np.float32) / np.float32(255)
 
 
 def fit(model: keras.Model, pictures: Pictures, after_step: "Callable[[float], None]") -> None:
@@ -165,7 +166,7 @@ def main() -> None:
     console = Console()
     console.print(_table(metrics))
     console.print(
-        f"{metrics['held_out_pictures']} held-out pictures, {metrics['pictures_changed_by_the_cap']} changed by the cap; "
+        f"{MEASURED_PICTURES} held-out pictures, {metrics['pictures_changed_by_the_cap']} changed by the cap; "
         f"{metrics['parameters']} parameters trained in {seconds:.0f} s"
     )
 

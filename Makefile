@@ -1,0 +1,36 @@
+# make demo: the whole way on real pictures.  make test: everything that must hold.
+# Both set up their own virtual environment, .venv, and say what they do.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+BIN := .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: demo test descriptors
+
+demo: .venv/.demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+test: .venv/.test
+	@echo "== ruff: style and mistakes"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "== mypy: types"
+	@$(BIN)/mypy
+	@echo "== pytest: behaviour"
+	@$(BIN)/python -m pytest
+
+# The message classes that the client ships as data, made anew from the installed tensorflow-serving-api.
+descriptors: .venv/.test
+	@$(BIN)/python tests/client/write_descriptor_set.py
+
+.venv/.demo: pyproject.toml constraints.txt
+	@echo "== setting up .venv with TensorFlow (about 2.5 GB, a minute or two)"
+	@$(PYTHON) -m venv .venv
+	@$(INSTALL) '.[export]'
+	@touch $@
+
+.venv/.test: pyproject.toml constraints.txt
+	@echo "== setting up .venv with TensorFlow and the test tools (about 3 GB, a minute or two)"
+	@$(PYTHON) -m venv .venv
+	@$(INSTALL) '.[export,dev]'
+	@touch $@

@@ -1,0 +1,97 @@
+"""Sample inputs: what an export is proven with, and what its golden and warm-up records are made of."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from PIL import Image
+
+from exporter.errors import ExportError
+from exporter.model_inputs import ModelInputs
+from signatures import Pictures, names
+from signatures.forms import decode
+
+
+@dataclass(frozen=True)
+class Samples:
+    """S examples of what a model is asked.
+
+    Attributes:
+        inputs: the model's inputs by name, [S, ...] each.
+        pictures: the same examples as JPEG or PNG files, where they come from such.
+        truth: bool [S, N], the labels that are true, where these are known.
+        made_up: whether they are noise: good to compare two ways of computing one answer, and for nothing else.
+    """
+
+    inputs: Mapping[str, npt.NDArray[Any]]
+    pictures: Sequence[bytes] = ()
+    truth: npt.NDArray[np.bool_] | None = None
+    made_up: bool = False
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values()), ()))
+
+    def rows(self, start: int, stop: int) -> "Samples":
+        """The examples from `start` up to `stop`."""
+        truth = None if self.truth is None else self.truth[start:stop]
+        inputs = {name: array[start:stop] for name, array in self.inputs.items()}
+        return Samples(inputs, self.pictures[start:stop], truth, self.made_up)
+
+
+def samples_of_pictures(
+    files: Sequence[bytes], inputs: ModelInputs, preprocessing: Pictures, truth: npt.NDArray[np.bool_] | None = None
+) -> Samples:
+    """Make samples of picture files, decoded as the exported model decodes them.
+
+    Raises:
+        ExportError: when the model takes no pictures, or a file is none.
+    """
+    if len(inputs.specs) != 1 or (spec := next(iter(inputs.specs.values()))).shape.rank != 4:
+        raise ExportError("The samples are pictures, but the model's input is not: give samples as .npz.")
+    try:
+        images = decode(tf.constant(list(files)), spec, preprocessing)
+    except tf.errors.InvalidArgumentError as error:
+        raise ExportError(f"A sample cannot be decoded: {error.message}") from error
+    return Samples({names.IMAGES: images.numpy()}, tuple(files), truth)
+
+
+def made_up_samples(inputs: ModelInputs, pictures: Pictures | None, count: int = 16) -> Samples:
+    """Make up samples where there are none: seeded noise, the same every time.
+
+    A dimension of no declared size gets 32.
+
+    Raises:
+        ExportError: for an input of a type that noise cannot be made for.
+    """
+    generator = np.random.default_rng(0)
+    if pictures:
+        _, height, width, channels = next(iter(inputs.specs.values())).shape
+        noise = generator.integers(0, 256, (count, height, width, channels), np.uint8)
+        files = [_png(pixels) for pixels in noise]
+        return Samples(samples_of_pictures(files, inputs, pictures).inputs, files, made_up=True)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, spec in inputs.specs.items():
+        shape = [count, *(size or 32 for size in spec.shape.as_list()[1:])]
+        bound = inputs.id_bounds.get(name)
+        if bound or spec.dtype.is_integer:
+            arrays[name] = generator.integers(0, bound or 2, shape).astype(spec.dtype.as_numpy_dtype)
+        elif spec.dtype.is_floating:
+            arrays[name] = generator.random(shape, np.float32).astype(spec.dtype.as_numpy_dtype)
+        elif spec.dtype == tf.string:
+            words = np.array([f"word{number}" for number in range(100)], object)
+            arrays[name] = generator.choice(words, shape)
+        elif spec.dtype == tf.bool:
+            arrays[name] = generator.integers(0, 2, shape).astype(bool)
+        else:
+            raise ExportError(f"No samples can be made up for {name!r} of type {spec.dtype.name}: pass --samples.")
+    return Samples(arrays, made_up=True)
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
+    return stream.getvalue()
