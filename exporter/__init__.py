@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from exporter.classifier import Classifier
     from exporter.errors import ExportError, ProofFailedError, StoreError
+    from exporter.options import Options
     from exporter.pipeline import PublishedVersion, export
     from exporter.samples import Samples
-    from exporter.serving import Serving
     from exporter.sources import SourceOptions, load_classifier
     from exporter.versions import VersionStore
 
 _HOME = {
     "Classifier": "exporter.classifier",
     "ExportError": "exporter.errors",
+    "Options": "exporter.options",
     "ProofFailedError": "exporter.errors",
     "PublishedVersion": "exporter.pipeline",
     "Samples": "exporter.samples",
-    "Serving": "exporter.serving",
     "SourceOptions": "exporter.sources",
     "StoreError": "exporter.errors",
     "VersionStore": "exporter.versions",
@@ -37,10 +37,10 @@ _HOME = {
 __all__ = [
     "Classifier",
     "ExportError",
+    "Options",
     "ProofFailedError",
     "PublishedVersion",
     "Samples",
-    "Serving",
     "SourceOptions",
     "StoreError",
     "VersionStore",

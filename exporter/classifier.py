@@ -15,8 +15,7 @@ from exporter.errors import ExportError
 from exporter.model_inputs import ModelInputs, model_inputs
 from exporter.samples import Samples, made_up_samples
 from exporter.saved_model import exported_variables
-from exporter.serving import Serving
-from signatures import Backbone, Pictures, names
+from signatures import Backbone, Batching, Pictures, names
 
 ACTIVATIONS: Mapping[str, Any] = {"sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
 
@@ -34,6 +33,7 @@ class Classifier:
         samples: examples to prove the export with; by default they are made up.
         activation: "sigmoid" or "softmax", where the model's output is logits.
         max_image_pixels: width times height of the largest picture file that is decoded.
+        untrained: whether its weights are random; every export then says so.
 
     Raises:
         ExportError: when the model is none that can be served with a sparsified head.
@@ -50,6 +50,7 @@ class Classifier:
     samples: Samples = field(default_factory=lambda: Samples({}))
     activation: str | None = None
     max_image_pixels: int = 64_000_000
+    untrained: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name) or self.name == "deploy":
@@ -94,15 +95,10 @@ class Classifier:
         scores = tf.cast(self.inputs.call(*tensors), tf.float32)
         return scores if self.activation is None else ACTIVATIONS[self.activation](scores)
 
-    def backbone(self, serving: Serving) -> Backbone:
+    def backbone(self, batching: Batching | None, jit_compile: bool) -> Backbone:
         """What the signatures are composed over."""
         return Backbone(
-            self.probabilities,
-            self.inputs.specs,
-            self.inputs.id_bounds,
-            self.pictures,
-            serving.batching,
-            serving.jit_compile,
+            self.probabilities, self.inputs.specs, self.inputs.id_bounds, self.pictures, batching, jit_compile
         )
 
     def weight_bytes(self) -> int:

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,17 +13,19 @@ from typing import Any
 import tensorflow as tf
 
 from exporter.classifier import Classifier
-from exporter.errors import ExportError
-from exporter.golden import write_golden_records
+from exporter.deploy import ServerFiles, named_versions, write_server_files
+from exporter.errors import ExportError, ProofFailedError, StoreError
+from exporter.gpu import GpuReadiness, gpu_readiness
+from exporter.images import check_image
 from exporter.loaded import LoadedVersion
+from exporter.options import Options
 from exporter.precision import DENSE_TOLERANCES, Deviation, cast_backbone, deviation
+from exporter.prediction_logs import golden_records, warmup_records, write_records
 from exporter.proofs import PROOFS, Claim
+from exporter.quality import Quality, measure_quality, require_quality
 from exporter.saved_model import write_saved_model
-from exporter.serving import Serving
 from exporter.versions import VersionStore
-from signatures import Identity, Signature, compose_signatures, names
-
-SERVER_IMAGE = "tensorflow/serving:2.20.0-gpu"
+from signatures import Batching, Identity, Signature, compose_signatures, names
 
 Step = Callable[[str], AbstractContextManager[Any]]
 
@@ -37,18 +39,32 @@ class PublishedVersion:
         version: its number.
         export_id: what `export_info` answers.
         signatures: its signatures, with their declared inputs and outputs.
+        quality: what it gets right, where the samples are labelled.
         deviation: what another precision changed, where one was asked for.
+        gpu: where its ops would run on a server with a GPU.
+        server_files: what was written to <output>/deploy; None in a dry run.
+        removed: the older versions that were removed.
+        warnings: what a person should know, a sentence each.
     """
 
     path: Path
     version: int
     export_id: str
     signatures: Sequence[Signature]
+    quality: Quality | None
     deviation: Deviation | None
+    gpu: GpuReadiness
+    server_files: ServerFiles | None
+    removed: Sequence[int]
+    warnings: Sequence[str]
 
 
 def export(
-    classifier: Classifier, output: Path, k: int = 2, *, serving: Serving | None = None, step: Step = nullcontext
+    classifier: Classifier,
+    output: Path,
+    k: int = 2,
+    options: Options | None = None,
+    step: Step = nullcontext,
 ) -> PublishedVersion:
     """Publish a classifier with a sparsified head as the next version below `output`/`classifier.name`.
 
@@ -56,121 +72,219 @@ def export(
         classifier: the model and what must be known of it.
         output: the directory that holds the base path of each model.
         k: how many labels a served answer keeps where a request does not say.
-        serving: how the exported model computes.
+        options: how the model computes, what it must prove, and how it is published.
         step: entered around each step of the work, with a few words for a person who waits.
 
     Raises:
         ExportError: when the model or an option cannot be served. Nothing is published, and nothing left behind.
-        ProofFailedError: when the version that was written does not answer as the Keras model does.
+        ProofFailedError: when the version that was written does not answer as the Keras model does, or is not as good
+            as demanded.
         StoreError: when `output` cannot be written to.
 
     Example:
         >>> export(load_classifier("digits"), Path("models"), k=2).path
         PosixPath('models/digits/1')
     """
-    serving = serving or Serving()
-    labels = classifier.labels
-    if not 1 <= k <= len(labels):
-        raise ExportError(
-            f"k = {k} cannot be the default for {len(labels)} labels: use a number from 1 to {len(labels)}."
-        )
-    if serving.precision not in DENSE_TOLERANCES:
-        raise ExportError(
-            f"The precision {serving.precision!r} is not known: use one of {', '.join(DENSE_TOLERANCES)}."
-        )
+    options = options or Options()
+    warnings = _check_options(classifier, k, options)
     samples = classifier.samples
     with step("Asking the Keras model"):
         dense = classifier.dense_answers(samples)
     store = VersionStore(output / classifier.name)
-    with store.staging() as staging, cast_backbone(classifier.model, serving.precision):
+    with (
+        store.staging(keep_on=ProofFailedError if options.keep_failed else None) as staging,
+        _disk_errors(store.base_path),
+        cast_backbone(classifier.model, options.precision),
+    ):
         changed = None
-        if serving.precision != "float32":
-            with step(f"Asking it again in {serving.precision}"):
+        if options.precision != "float32":
+            with step(f"Asking it again in {options.precision}"):
                 float32, dense = dense, classifier.dense_answers(samples)
                 changed = deviation(float32, dense, k)
         extra = staging / names.ASSETS_EXTRA
-        extra.mkdir()
-        digest = write_golden_records(extra / names.GOLDEN_FILE, classifier.name, samples.inputs, dense)
-        export_id = uuid.uuid4().hex
-
-        def sign(read_export_id: Callable[[], tf.Tensor]) -> list[Signature]:
-            identity = Identity(read_export_id, classifier.name, k, labels, classifier.preprocessing, digest)
-            try:
-                return compose_signatures(classifier.backbone(serving), identity, serving.signatures)
-            except ValueError as error:
-                raise ExportError(str(error)) from error
-
-        with step("Tracing the signatures, writing the SavedModel"):
-            signatures = write_saved_model(staging, classifier.model, export_id, sign)
-        info = {
-            names.EXPORT_ID: export_id,
+        golden = golden_records(classifier.name, samples, dense, options.golden_megabytes)
+        digest = write_records(options.golden_output or extra / names.GOLDEN_FILE, golden)
+        info: dict[str, Any] = {
+            names.EXPORT_ID: uuid.uuid4().hex,
             names.MODEL: classifier.name,
             names.K: k,
-            names.LABELS: json.dumps(labels),
-            names.PREPROCESSING: json.dumps(classifier.preprocessing),
+            names.LABELS: list(classifier.labels),
+            names.PREPROCESSING: classifier.preprocessing,
             names.GOLDEN_DIGEST: digest,
         }
+        with step("Tracing the signatures, writing the SavedModel"):
+            signatures = write_saved_model(
+                staging, classifier.model, info[names.EXPORT_ID], lambda read: _sign(classifier, info, options, read)
+            )
+        keys = [signature.key for signature in signatures]
+        write_records(
+            extra / names.WARMUP_FILE, warmup_records(classifier.name, keys, samples, k, options.warmup_sizes)
+        )
+        with step("Looking up GPU kernels"):
+            gpu = gpu_readiness(staging, names.BACKBONE)
+            warnings += _on_a_cpu(gpu, options.strict)
         with step("Loading it as a server does"):
             version = LoadedVersion(staging)
         with version:
-            tolerance = DENSE_TOLERANCES[serving.precision]
-            claim = Claim(samples, dense, tolerance, k, labels, info, signatures, classifier.weight_bytes())
+            tolerance = DENSE_TOLERANCES[options.precision]
+            weights = classifier.weight_bytes()
+            claim = Claim(samples, dense, tolerance, k, classifier.labels, info, signatures, weights)
             for words, prove in PROOFS.items():
                 with step(words):
                     prove(version, claim)
-        _write_export_file(
-            extra / names.EXPORT_FILE, staging, classifier, k, export_id, digest, signatures, serving, changed
-        )
-        with step("Publishing"):
-            number = store.publish(staging)
-    return PublishedVersion(store.base_path / str(number), number, export_id, signatures, changed)
-
-
-def _write_export_file(
-    file: Path,
-    staging: Path,
-    classifier: Classifier,
-    k: int,
-    export_id: str,
-    golden_digest: str,
-    signatures: Sequence[Signature],
-    serving: Serving,
-    changed: Deviation | None,
-) -> None:
-    record = {
-        "export_id": export_id,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "model": classifier.name,
-        "k": k,
-        "labels": classifier.labels,
-        "preprocessing": classifier.preprocessing,
-        "golden_digest": golden_digest,
-        "precision": serving.precision,
-        "deviation": None if changed is None else asdict(changed),
-        "tensorflow": tf.__version__,
-        "image": SERVER_IMAGE,
-        "signatures": {
-            signature.key: {
-                "method": signature.method,
-                "inputs": _described(signature.inputs),
-                "outputs": _described(signature.outputs),
-            }
-            for signature in signatures
-        },
-        "files": {
-            str(path.relative_to(staging)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(staging.rglob("*"))
-            if path.is_file()
-        },
-    }
-    file.write_text(json.dumps(record, indent=2) + "\n")
-
-
-def _described(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
-    return {
-        name: {
-            "dtype": spec.dtype.name,
-            "shape": None if spec.shape.rank is None else [-1 if n is None else n for n in spec.shape],
+            quality = measure_quality(version, samples, k)
+        require_quality(quality, options.min_exact_match, options.min_f1)
+        record = {
+            **info,
+            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "tensorflow": tf.__version__,
+            "image": options.image,
+            "precision": options.precision,
+            "jit_compile": options.jit_compile,
+            "batching": None if options.batching is None else asdict(options.batching),
+            "samples": {"count": len(samples), "made_up": samples.made_up},
+            "quality": None if quality is None else asdict(quality),
+            "deviation": None if changed is None else asdict(changed),
+            "gpu": asdict(gpu),
+            "signatures": _described(signatures),
+            "files": _digests(staging),
         }
-        for name, spec in specs.items()
+        (extra / names.EXPORT_FILE).write_text(json.dumps(record, indent=2) + "\n")
+        if options.dry_run:
+            number = store.next_version(options.version)
+        else:
+            with step("Publishing"):
+                number = store.publish(staging, options.version)
+    server_files, removed = None, []
+    if not options.dry_run:
+        server_files = write_server_files(
+            output,
+            classifier.name,
+            number,
+            serving_root=options.serving_root,
+            image=options.image,
+            batching=None if options.server_batching is None else server_parameters(options.server_batching),
+        )
+        if options.keep is not None:
+            removed = store.prune(options.keep, spare=named_versions(output, classifier.name))
+    return PublishedVersion(
+        path=store.base_path / str(number),
+        version=number,
+        export_id=info[names.EXPORT_ID],
+        signatures=signatures,
+        quality=quality,
+        deviation=changed,
+        gpu=gpu,
+        server_files=server_files,
+        removed=removed,
+        warnings=warnings,
+    )
+
+
+def server_parameters(batching: Batching) -> dict[str, Any]:
+    """Say the same in the server's own words, BatchingParameters.
+
+    There "max_batch_size" bounds a request, and "max_execution_batch_size" one run.
+    """
+    return {
+        "max_batch_size": batching.max_request_size,
+        "max_execution_batch_size": batching.max_batch_size,
+        "enable_large_batch_splitting": True,
+        "allowed_batch_sizes": list(batching.sizes),
+        "batch_timeout_micros": batching.batch_timeout_micros,
+        "num_batch_threads": batching.num_batch_threads,
+        "max_enqueued_batches": batching.max_enqueued_batches,
     }
+
+
+def _check_options(classifier: Classifier, k: int, options: Options) -> list[str]:
+    """Refuse what cannot be before any work is done; give what should be known."""
+    labels = len(classifier.labels)
+    if not 1 <= k <= labels:
+        raise ExportError(f"k = {k} cannot be the default for {labels} labels: use a number from 1 to {labels}.")
+    if options.precision not in DENSE_TOLERANCES:
+        raise ExportError(
+            f"The precision {options.precision!r} is not known: use one of {', '.join(DENSE_TOLERANCES)}."
+        )
+    warnings = []
+    for problem in check_image(options.image, tf.__version__, jit_compile=options.jit_compile):
+        if problem.refuses and not options.allow_older_image:
+            raise ExportError(f"{problem.message} To export even so, pass --allow-older-image.")
+        warnings.append(problem.message)
+    if options.server_batching:
+        warnings.append(
+            "The server's own batching merges requests before any guard can run: one bad request fails all that share "
+            "its batch. There every signature but fixed_k and classify needs one k an example, or is refused."
+        )
+    if classifier.untrained:
+        warnings.append(f"{classifier.name} is untrained: its weights are random, and so are its answers.")
+    if classifier.samples.made_up:
+        warnings.append("The samples are made up: they prove that the export answers as the model does, nothing more.")
+    return warnings
+
+
+def _sign(
+    classifier: Classifier, info: dict[str, Any], options: Options, read_export_id: Callable[[], tf.Tensor]
+) -> list[Signature]:
+    identity = Identity(
+        read_export_id,
+        classifier.name,
+        info[names.K],
+        classifier.labels,
+        classifier.preprocessing,
+        info[names.GOLDEN_DIGEST],
+    )
+    try:
+        return compose_signatures(
+            classifier.backbone(options.batching, options.jit_compile), identity, options.signatures
+        )
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+
+
+def _on_a_cpu(gpu: GpuReadiness, strict: bool) -> list[str]:
+    if not gpu.cpu_ops_in_backbone:
+        return []
+    ops = ", ".join(gpu.cpu_ops_in_backbone)
+    sentence = f"The model uses ops that have no GPU kernel, and would leave the GPU and come back for each: {ops}."
+    if strict:
+        raise ProofFailedError(sentence)
+    return [sentence]
+
+
+def _described(signatures: Sequence[Signature]) -> dict[str, Any]:
+    def specs(declared: Any) -> dict[str, Any]:
+        return {
+            name: {
+                "dtype": spec.dtype.name,
+                "shape": None if spec.shape.rank is None else [-1 if size is None else size for size in spec.shape],
+            }
+            for name, spec in declared.items()
+        }
+
+    return {
+        each.key: {"method": each.method, "inputs": specs(each.inputs), "outputs": specs(each.outputs)}
+        for each in signatures
+    }
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+@contextmanager
+def _disk_errors(base_path: Path) -> Iterator[None]:
+    """Tell a full or broken disk from a fault of ours: TensorFlow has its own errors for it."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{base_path} cannot be written to: {error.strerror}.") from error
+    except tf.errors.OpError as error:
+        for reason in ("No space left on device", "File too large", "Read-only file system", "Disk quota exceeded"):
+            if reason in str(error):
+                raise StoreError(f"{base_path} cannot be written to: {reason}.") from error
+        raise

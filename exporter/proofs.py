@@ -1,5 +1,6 @@
 """Proofs that a staged version answers as the Keras model does: its final bytes, loaded the way a server loads them."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import tensorflow as tf
 from client.judge import Tolerance, Verdict, judge_dense, judge_listed, judge_sparse
 from exporter.errors import ProofFailedError
 from exporter.loaded import LoadedVersion
+from exporter.prediction_logs import read_requests
 from exporter.requests import K, request
 from exporter.samples import Samples
 from signatures import Signature, names
@@ -88,7 +90,9 @@ def prove_identity(version: LoadedVersion, claim: Claim) -> None:
     answer = version.call(names.EXPORT_INFO, {})
     for name, expected in claim.info.items():
         said = answer[name][0]
-        said = said.decode() if isinstance(said, bytes) else said
+        if isinstance(said, bytes):
+            text = said.decode()
+            said = json.loads(text) if name in (names.LABELS, names.PREPROCESSING) else text
         if said != expected:
             raise ProofFailedError(f"export_info answers {name} = {said!r} where {expected!r} was exported.")
     for signature in claim.signatures:
@@ -124,12 +128,25 @@ def prove_portable(version: LoadedVersion, claim: Claim) -> None:
         raise ProofFailedError(f"The variables take {size} bytes where the model's have {claim.weights}.")
 
 
+def prove_warmup(version: LoadedVersion, claim: Claim) -> None:
+    """Every warm-up request succeeds, and would under the rules of the server's own batching."""
+    for number, (key, inputs) in enumerate(read_requests(version.directory / names.ASSETS_EXTRA / names.WARMUP_FILE)):
+        lengths = {array.shape[:1] for array in inputs.values()}
+        if len(lengths) != 1 or not all(lengths):
+            raise ProofFailedError(f"Warm-up request {number} to {key} has inputs of different lengths: {lengths}.")
+        try:
+            version.call(key, inputs)
+        except tf.errors.OpError as error:
+            raise ProofFailedError(f"Warm-up request {number} to {key} fails: {error.message}") from error
+
+
 PROOFS: Mapping[str, Callable[[LoadedVersion, Claim], None]] = {
     "Ops are TensorFlow's own, weights stored once": prove_portable,
     "Dense answers equal the Keras model's": prove_dense,
     "Every signature and form of k keeps the k largest": prove_head,
     "What does not fit is refused": prove_guards,
     "The version says who it is": prove_identity,
+    "Every warm-up request succeeds": prove_warmup,
 }
 
 

@@ -40,7 +40,7 @@ def _examples(samples: Samples, k: K) -> npt.NDArray[np.object_]:
         features = (
             {names.IMAGE_FEATURE: _feature(np.array([samples.pictures[row]], object))}
             if samples.pictures
-            else {name: _feature(array[row].ravel()) for name, array in samples.inputs.items()}
+            else {name: _feature(array[row : row + 1].ravel()) for name, array in samples.inputs.items()}
         )
         if each is not None:
             features[names.K] = _feature(each[row : row + 1])

@@ -13,7 +13,7 @@ from PIL import Image
 from exporter.errors import ExportError
 from exporter.model_inputs import ModelInputs
 from signatures import Pictures, names
-from signatures.forms import decode
+from signatures.forms import decoder
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,14 @@ class Samples:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values()), ()))
 
+    def repeated(self, count: int) -> "Samples":
+        """Exactly `count` examples: the first ones, again and again if need be."""
+        chosen = np.arange(count) % len(self)
+        inputs = {name: array[chosen] for name, array in self.inputs.items()}
+        truth = None if self.truth is None else self.truth[chosen]
+        pictures = [self.pictures[int(row)] for row in chosen] if self.pictures else ()
+        return Samples(inputs, pictures, truth, self.made_up)
+
     def rows(self, start: int, stop: int) -> "Samples":
         """The examples from `start` up to `stop`."""
         truth = None if self.truth is None else self.truth[start:stop]
@@ -53,7 +61,7 @@ def samples_of_pictures(
     if len(inputs.specs) != 1 or (spec := next(iter(inputs.specs.values()))).shape.rank != 4:
         raise ExportError("The samples are pictures, but the model's input is not: give samples as .npz.")
     try:
-        images = decode(tf.constant(list(files)), spec, preprocessing)
+        images = decoder(spec, preprocessing)(tf.constant(list(files)))
     except tf.errors.InvalidArgumentError as error:
         raise ExportError(f"A sample cannot be decoded: {error.message}") from error
     return Samples({names.IMAGES: images.numpy()}, tuple(files), truth)

@@ -19,6 +19,19 @@ _SAVED_MODEL = "saved_model.pb"
 _FINGERPRINT = "fingerprint.pb"
 
 
+class _Lines(tf.lookup.TextFileInitializer):  # type: ignore[misc]  # TensorFlow has no types.
+    """Fills a table with the lines of a file, by number, when a server loads the version."""
+
+    def __init__(self, file: Path) -> None:
+        index = tf.lookup.TextFileIndex
+        super().__init__(str(file), tf.int64, index.LINE_NUMBER, tf.string, index.WHOLE_LINE)
+
+    @property
+    def _shared_name(self) -> str:
+        # TensorFlow's own holds the file's path, and would make every export's graph another.
+        return "export_id"
+
+
 def exported_variables(model: Any) -> list[Any]:
     """The variables that a served model needs: all but Keras's random seeds, which only training draws from."""
     return [variable.value for variable in model.variables if "seed_generator" not in variable.path]
@@ -47,12 +60,7 @@ def write_saved_model(
     with tempfile.TemporaryDirectory() as scratch:
         asset = Path(scratch, "export_id")
         asset.write_text(export_id)
-        module.export_id = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                str(asset), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
-            ),
-            default_value="",
-        )
+        module.export_id = tf.lookup.StaticHashTable(_Lines(asset), default_value="")
         signatures = sign(lambda: module.export_id.lookup(tf.zeros([], tf.int64)))
         functions = {signature.key: signature.function for signature in signatures}
         tf.saved_model.save(module, str(directory), signatures=functions)

@@ -78,7 +78,9 @@ def _preset(preset: str, options: SourceOptions) -> Classifier:
         labels = (directory / "labels.txt").read_text().split()
         return _classifier(model, preset, options, labels, "unit", directory / "samples")
     module = importlib.import_module(f"exporter.presets.{preset}")
-    return _classifier(module.build(options.weights), preset, options, (), module.PREPROCESSING)
+    model = getattr(module, f"build_{preset}")(options.weights)
+    bare = _classifier(model, preset, options, preprocessing=module.PREPROCESSING)
+    return replace(bare, untrained=options.weights == "none")
 
 
 def _classifier(

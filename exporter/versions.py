@@ -8,13 +8,14 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from exporter.errors import StoreError
 
 _STAGING = ".staging-"
+_FAILED = ".failed-"
 _LAST_VERSION = ".last_version"
 
 
@@ -41,10 +42,13 @@ class VersionStore:
         return sorted(int(child.name) for child in self.base_path.iterdir() if child.name.isdecimal())
 
     @contextmanager
-    def staging(self) -> Iterator[Path]:
+    def staging(self, keep_on: type[Exception] | None = None) -> Iterator[Path]:
         """Give an empty directory to write a version into; on exit it is removed, if it was not published.
 
         What killed exporters have left is removed first.
+
+        Args:
+            keep_on: an error on which the directory is kept, under another name that the error then says.
 
         Raises:
             StoreError: when the base path cannot be written to.
@@ -62,21 +66,55 @@ class VersionStore:
             raise StoreError(f"{self.base_path} cannot be written to: {error.strerror}.") from error
         try:
             yield directory
+        except Exception as error:
+            if keep_on and isinstance(error, keep_on):
+                kept = directory.rename(directory.with_name(directory.name.replace(_STAGING, _FAILED)))
+                error.add_note(f"What failed is kept in {kept}.")
+            raise
         finally:
             shutil.rmtree(directory, ignore_errors=True)
             os.close(owner)
             self._remove_if_empty(made)
 
-    def publish(self, directory: Path) -> int:
-        """Rename a staged directory to the next version number, and give that number."""
+    def next_version(self, wanted: int | None = None) -> int:
+        """Give the number that the next version gets: the one wanted, or the lowest above all that were used.
+
+        Raises:
+            StoreError: when the one wanted is not above all that were used.
+        """
+        last = max([0, self._last_version(), *self.versions()])
+        if wanted is not None and wanted <= last:
+            raise StoreError(
+                f"Version {wanted} of {self.base_path} cannot be published: {last} was used already, and numbers only "
+                f"rise. Use {last + 1} or more."
+            )
+        return last + 1 if wanted is None else wanted
+
+    def publish(self, directory: Path, wanted: int | None = None) -> int:
+        """Rename a staged directory to a version number, the next or the one wanted, and give that number.
+
+        Raises:
+            StoreError: when the one wanted is not above all that were used.
+        """
         _flush(directory)
         with self._locked():
-            version = max([0, self._last_version(), *self.versions()]) + 1
+            version = self.next_version(wanted)
             # Before the rename: a crash between the two skips a number, the other way round one could come twice.
             self._keep_last_version(version)
             directory.rename(self.base_path / str(version))
             _flush_directory(self.base_path)
         return version
+
+    def prune(self, keep: int, spare: Collection[int] = ()) -> list[int]:
+        """Remove all but the newest `keep` versions and those to spare, and give the numbers removed."""
+        with self._locked():
+            removed = [version for version in self.versions()[:-keep] if version not in spare]
+            for version in removed:
+                # A version is gone at once or not at all, too: a server must not see half of one.
+                doomed = self.base_path / f"{_STAGING}{uuid.uuid4().hex}"
+                (self.base_path / str(version)).rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+        return removed
 
     def _last_version(self) -> int:
         try:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from signatures.batching import InGraphBatching
+    from signatures.batching import Batching
     from signatures.compose import Backbone, Identity, Signature, compose_signatures
     from signatures.forms import Pictures
     from signatures.head import rank_top_k, sparsify_top_k
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Backbone": "signatures.compose",
     "Identity": "signatures.compose",
-    "InGraphBatching": "signatures.batching",
+    "Batching": "signatures.batching",
     "Pictures": "signatures.forms",
     "Signature": "signatures.compose",
     "SparsifyTopK": "signatures.layer",
@@ -29,8 +29,8 @@ _HOME = {
 
 __all__ = [
     "Backbone",
+    "Batching",
     "Identity",
-    "InGraphBatching",
     "Pictures",
     "Signature",
     "SparsifyTopK",

@@ -1,4 +1,4 @@
-"""Batching inside the graph: requests share one run of the backbone, and nothing else.
+"""Batching inside the graph: requests share a run of the backbone, and nothing else.
 
 The server's own batching merges requests before any guard of ours has run, so that one bad request fails its
 batch-mates. Here each request is checked and decoded by itself, then only the backbone runs batched, and the head
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from signatures import names
+
 
 @dataclass(frozen=True, kw_only=True)
-class InGraphBatching:
+class Batching:
     """How requests share one run of the backbone. None of the defaults was measured on a GPU.
 
     Attributes:
@@ -58,7 +60,7 @@ class InGraphBatching:
 
 
 def batched(
-    backbone: Callable[..., tf.Tensor], inputs: Sequence[tf.TensorSpec], batching: InGraphBatching
+    backbone: Callable[..., tf.Tensor], inputs: Sequence[tf.TensorSpec], batching: Batching
 ) -> Callable[..., tf.Tensor]:
     """Give a function that computes what `backbone` does, in batches shared by all requests and signatures.
 
@@ -88,7 +90,7 @@ def batched(
                 batch_timeout_micros=batching.batch_timeout_micros,
                 num_batch_threads=batching.num_batch_threads,
                 max_enqueued_batches=batching.max_enqueued_batches,
-                shared_name="backbone",
+                shared_name=names.BACKBONE,
             )
         return tf.ensure_shape(output, traced.outputs[0].shape)
 

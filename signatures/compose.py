@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from signatures import names
-from signatures.batching import InGraphBatching, batched
+from signatures.batching import Batching, batched
 from signatures.forms import (
     InputForm,
     OutputForm,
@@ -17,6 +17,7 @@ from signatures.forms import (
     Specs,
     Tensors,
     classes_form,
+    decoder,
     encoded_images_form,
     examples_form,
     places_form,
@@ -89,7 +90,7 @@ class Backbone:
     inputs: Specs
     id_bounds: Mapping[str, int] = field(default_factory=dict)
     pictures: Pictures | None = None
-    batching: InGraphBatching | None = None
+    batching: Batching | None = None
     jit_compile: bool = False
 
     def traced(self) -> Callable[..., tf.Tensor]:
@@ -99,6 +100,7 @@ class Backbone:
         def backbone(*tensors: tf.Tensor) -> tf.Tensor:
             return self.probabilities(*tensors)
 
+        backbone.__name__ = names.BACKBONE
         function = tf.function(
             backbone, input_signature=specs, autograph=False, jit_compile=True if self.jit_compile else None
         )
@@ -126,16 +128,19 @@ def compose_signatures(backbone: Backbone, identity: Identity, keys: Sequence[st
     probabilities, places = probabilities_form(identity.labels), places_form(identity.labels)
     tensors = tensors_form(backbone.inputs, backbone.id_bounds, k)
     without_k = tensors_without_k_form(backbone.inputs, backbone.id_bounds, k)
-    examples = examples_form(backbone.inputs, backbone.id_bounds, backbone.pictures, k)
+    decode = None
+    if backbone.pictures:
+        (images,) = backbone.inputs.values()
+        decode = decoder(images, backbone.pictures)
+    examples = examples_form(backbone.inputs, backbone.id_bounds, decode, k)
     table: dict[str, tuple[InputForm, OutputForm, str]] = {
         names.SERVING_DEFAULT: (tensors, probabilities, PREDICT_METHOD),
         names.TOP_K: (tensors, places, PREDICT_METHOD),
         names.FIXED_K: (without_k, probabilities, PREDICT_METHOD),
         names.CLASSIFY: (examples, classes_form(identity.labels), CLASSIFY_METHOD),
     }
-    if backbone.pictures:
-        (images,) = backbone.inputs.values()
-        encoded = encoded_images_form(images, backbone.pictures, k)
+    if decode:
+        encoded = encoded_images_form(decode, k)
         table[names.ENCODED_IMAGES] = (encoded, probabilities, PREDICT_METHOD)
         table[names.ENCODED_IMAGES_TOP_K] = (encoded, places, PREDICT_METHOD)
     if unknown := [key for key in keys or () if key not in table and key != names.EXPORT_INFO]:

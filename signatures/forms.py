@@ -14,6 +14,7 @@ from signatures.preprocessing import preprocess
 
 Tensors: TypeAlias = dict[str, tf.Tensor]
 Specs: TypeAlias = Mapping[str, tf.TensorSpec]
+Decoder: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 # How many pictures of one request are in memory, decoded, before they are resized.
 _DECODED_AT_ONCE = 4
@@ -80,21 +81,21 @@ def tensors_without_k_form(inputs: Specs, id_bounds: Mapping[str, int], fixed_k:
     return InputForm(inputs, read, {})
 
 
-def encoded_images_form(images: tf.TensorSpec, pictures: Pictures, default_k: int) -> InputForm:
+def encoded_images_form(decode: Decoder, default_k: int) -> InputForm:
     """JPEG or PNG files, and k."""
 
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
-        tensors = [decode(received[names.ENCODED_IMAGES], images, pictures)]
+        tensors = [decode(received[names.ENCODED_IMAGES])]
         return tensors, k_of_each_example(received[names.K], tensors[0])
 
     inputs = {names.ENCODED_IMAGES: tf.TensorSpec([None], tf.string), names.K: tf.TensorSpec(None, tf.int32)}
     return InputForm(inputs, read, _default(default_k))
 
 
-def examples_form(inputs: Specs, id_bounds: Mapping[str, int], pictures: Pictures | None, default_k: int) -> InputForm:
+def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder | None, default_k: int) -> InputForm:
     """Serialized `tf.Example`s, as the Classify API sends: a picture's file or the model's inputs, and perhaps k."""
     features: dict[str, tf.io.FixedLenFeature] = {names.K: tf.io.FixedLenFeature([], tf.int64, default_k)}
-    if pictures:
+    if decode:
         features[names.IMAGE_FEATURE] = tf.io.FixedLenFeature([], tf.string)
     else:
         features |= {
@@ -104,9 +105,8 @@ def examples_form(inputs: Specs, id_bounds: Mapping[str, int], pictures: Picture
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
         examples = tf.ensure_shape(received[names.EXAMPLES], [None])
         parsed = tf.io.parse_example(examples, features)
-        if pictures:
-            (images,) = inputs.values()
-            tensors = [decode(parsed[names.IMAGE_FEATURE], images, pictures)]
+        if decode:
+            tensors = [decode(parsed[names.IMAGE_FEATURE])]
         else:
             tensors = guard_inputs(
                 {name: tf.cast(parsed[name], spec.dtype) for name, spec in inputs.items()}, inputs, id_bounds
@@ -118,11 +118,18 @@ def examples_form(inputs: Specs, id_bounds: Mapping[str, int], pictures: Picture
     return InputForm({names.EXAMPLES: tf.TensorSpec([None], tf.string)}, read, {})
 
 
-def decode(encoded: tf.Tensor, images: tf.TensorSpec, pictures: Pictures) -> tf.Tensor:
-    """From files to the model's input."""
+def decoder(images: tf.TensorSpec, pictures: Pictures) -> Decoder:
+    """Give a function from picture files, [B], to the model's input. It is traced once, whoever calls it."""
     _, height, width, channels = images.shape
-    pixels = decode_images(encoded, height, width, channels, pictures.max_pixels, parallel_iterations=_DECODED_AT_ONCE)
-    return tf.cast(preprocess(pixels, pictures.preprocessing), images.dtype)
+
+    def decode(encoded: tf.Tensor) -> tf.Tensor:
+        pixels = decode_images(
+            encoded, height, width, channels, pictures.max_pixels, parallel_iterations=_DECODED_AT_ONCE
+        )
+        return tf.cast(preprocess(pixels, pictures.preprocessing), images.dtype)
+
+    function: Decoder = tf.function(decode, input_signature=[tf.TensorSpec(None, tf.string)], autograph=False)
+    return function
 
 
 def probabilities_form(labels: Sequence[str]) -> OutputForm:

@@ -49,3 +49,7 @@ NO_LABEL = ""
 ASSETS_EXTRA = "assets.extra"
 EXPORT_FILE = "export.json"
 GOLDEN_FILE = "golden_predictions"
+WARMUP_FILE = "tf_serving_warmup_requests"
+
+# The traced function that computes the dense probabilities, as graphs name it.
+BACKBONE = "backbone"

@@ -11,13 +11,13 @@ from signatures.head import sparsify_top_k
 
 
 @keras.saving.register_keras_serializable(package="sparsehead")
-class TopKMassRegularizer(keras.regularizers.Regularizer):
+class TopKMassRegularizer(keras.regularizers.Regularizer):  # type: ignore[misc]  # Keras has no types
     """Penalise the probability mass outside each row's k largest entries, as a layer's `activity_regularizer`.
 
-    Called on [B, ..., N] it gives, as a scalar of `keras.config.floatx()`, `weight` times the *sum* over all rows of the entries that
-    `sparsify_top_k` would zero. Keras divides what an activity regularizer gives by B (`keras.regularizers.Regularizer`,
-    "Normalize by batch size"), so what is added to the loss of [B, N] outputs is `weight` times the mean mass a row,
-    whatever the batch size.
+    Called on [B, ..., N] it gives `weight` times the *sum* over all rows of the entries that `sparsify_top_k` would
+    zero, as a scalar of `keras.config.floatx()`. Keras divides what an activity regularizer gives by B (see
+    `keras.regularizers.Regularizer`), so what is added to the loss of [B, N] outputs is `weight` times the mean mass
+    a row, whatever the batch size.
 
     The gradient is `weight`/B for each entry outside the k largest and 0 for the rest. Of equal entries the lower
     index counts as larger.
@@ -31,7 +31,7 @@ class TopKMassRegularizer(keras.regularizers.Regularizer):
         TypeError: when k is no integer.
 
     Example:
-        >>> keras.layers.Dense(8, activation="sigmoid", activity_regularizer=TopKMassRegularizer(k=2, weight=0.01))
+        >>> keras.layers.Dense(8, activation="sigmoid", activity_regularizer=TopKMassRegularizer(k=2, weight=0.1))
         >>> TopKMassRegularizer(k=2, weight=0.1)(keras.ops.array([[0.7, 0.1, 0.9, 0.3]]))
         0.04
     """

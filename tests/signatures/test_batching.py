@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from signatures import Backbone, InGraphBatching, compose_signatures
+from signatures import Backbone, Batching, compose_signatures
 
 INPUTS = {"features": tf.TensorSpec([None, 4], tf.float32)}
 
@@ -28,7 +28,7 @@ def counter():
     return tf.Variable([0, 0], dtype=tf.int32)
 
 
-BATCHING = InGraphBatching(max_request_size=64, max_batch_size=16, batch_timeout_micros=5000, max_enqueued_batches=1000)
+BATCHING = Batching(max_request_size=64, max_batch_size=16, batch_timeout_micros=5000, max_enqueued_batches=1000)
 
 
 def test_good_requests_share_batches_and_bad_ones_harm_nobody(identity, serve, keep_k_largest, counter):
@@ -91,7 +91,7 @@ def test_a_request_larger_than_a_batch_is_split_and_one_larger_than_allowed_refu
 
 
 def test_overload_is_unavailable(identity, serve, counter):
-    tight = InGraphBatching(
+    tight = Batching(
         max_request_size=1, max_batch_size=1, max_enqueued_batches=1, num_batch_threads=1, batch_timeout_micros=0
     )
     call = serve(compose_signatures(Backbone(slow_backbone(counter), INPUTS, batching=tight), identity), [counter])
@@ -122,9 +122,9 @@ def test_overload_is_unavailable(identity, serve, counter):
 )
 def test_sizes_that_contradict_each_other_are_refused(sizes, complaint):
     with pytest.raises(ValueError, match=complaint):
-        InGraphBatching(**sizes)
+        Batching(**sizes)
 
 
 def test_the_default_sizes_are_powers_of_two_up_to_the_largest():
-    assert InGraphBatching(max_batch_size=24).sizes == (1, 2, 4, 8, 16, 24)
-    assert InGraphBatching(max_batch_size=32).sizes == (1, 2, 4, 8, 16, 32)
+    assert Batching(max_batch_size=24).sizes == (1, 2, 4, 8, 16, 24)
+    assert Batching(max_batch_size=32).sizes == (1, 2, 4, 8, 16, 32)

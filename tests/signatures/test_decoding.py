@@ -18,6 +18,7 @@ from signatures.decoding import decode_images
 
 HEIGHT, WIDTH = 37, 45
 MAX_PIXELS = 64_000_000
+AT_ONCE = 2
 PHOTOS = Path(sklearn.datasets.__file__).parent / "images"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS_OF_COLOUR_TYPE = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -36,7 +37,7 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int,
         def make(height: int, width: int, channels: int) -> Decoder:
             module = tf.Module()
             module.decode = tf.function(
-                lambda encoded: {"pixels": decode_images(encoded, height, width, channels, MAX_PIXELS)},
+                lambda encoded: {"pixels": decode_images(encoded, height, width, channels, MAX_PIXELS, AT_ONCE)},
                 input_signature=[tf.TensorSpec(None, tf.string, name="encoded")],
                 autograph=False,
             )
@@ -232,7 +233,7 @@ def test_an_empty_batch_gives_no_pictures(decoder: Any) -> None:
 
 
 def test_the_result_has_a_static_shape_and_takes_a_tensor_of_any() -> None:
-    traced = tf.function(lambda encoded: decode_images(encoded, 8, 9, 1, MAX_PIXELS), autograph=False)
+    traced = tf.function(lambda encoded: decode_images(encoded, 8, 9, 1, MAX_PIXELS, AT_ONCE), autograph=False)
     pixels = traced.get_concrete_function(tf.TensorSpec(None, tf.string)).outputs[0]
     assert pixels.shape.as_list() == [None, 8, 9, 1]
     assert pixels.dtype == tf.float32
@@ -240,7 +241,7 @@ def test_the_result_has_a_static_shape_and_takes_a_tensor_of_any() -> None:
 
 def test_models_of_other_channels_are_refused_when_traced() -> None:
     with pytest.raises(ValueError, match="1 or 3 channels, but the model takes 4"):
-        decode_images(tf.constant([b""]), 8, 9, 4, MAX_PIXELS)
+        decode_images(tf.constant([b""]), 8, 9, 4, MAX_PIXELS, AT_ONCE)
 
 
 def animated_webp() -> bytes:
@@ -276,7 +277,7 @@ BROKEN = {
     "png of no width": (lambda: png_header(0, 5) + written(picture(), "PNG")[33:], "header that is broken"),
     "png of 2**31": (lambda: png_header(2**31, 2**31) + written(picture(), "PNG")[33:], "header that is broken"),
     "png with a chunk before its header": (
-        lambda: PNG_SIGNATURE + chunk(b"aaAa", bytes(13)) + written(picture(), "PNG")[8:],
+        lambda: PNG_SIGNATURE + chunk(b"aaAa", struct.pack(">II5x", 5, 5)) + written(picture(), "PNG")[8:],
         "header that is broken",
     ),
     "png cut": (lambda: written(picture(), "PNG")[:-200], "Invalid PNG"),
@@ -329,9 +330,14 @@ def test_pictures_too_large_are_refused_by_their_header_alone(decoder: Any, kind
 
 def test_a_picture_of_just_the_most_pixels_is_decoded() -> None:
     file = tf.constant([written(picture(), "PNG")])
-    assert decode_images(file, 8, 8, 3, max_pixels=HEIGHT * WIDTH).numpy().shape == (1, 8, 8, 3)
+    assert decode_images(file, 8, 8, 3, max_pixels=HEIGHT * WIDTH, parallel_iterations=AT_ONCE).numpy().shape == (
+        1,
+        8,
+        8,
+        3,
+    )
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 1664 pixels"):
-        decode_images(file, 8, 8, 3, max_pixels=HEIGHT * WIDTH - 1)
+        decode_images(file, 8, 8, 3, max_pixels=HEIGHT * WIDTH - 1, parallel_iterations=AT_ONCE)
 
 
 def test_a_jpeg_of_very_many_scans_is_refused(decoder: Any) -> None:

@@ -1,0 +1,97 @@
+"""Writing the files of `deploy/`: atomically, and never over a person's edits."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+State: TypeAlias = Literal["written", "unchanged", "kept"]
+
+_RECORD = ".written.json"
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """What became of one file.
+
+    Attributes:
+        path: the file; where a person's edits were kept, it holds those.
+        state: "written", "unchanged", or "kept": then what was to be written is in `path` + ".new" instead.
+    """
+
+    path: Path
+    state: State
+
+    @property
+    def new(self) -> Path:
+        """Where the text is that was not written over a person's edits."""
+        return self.path.with_name(f"{self.path.name}.new")
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a directory, made if need be, against other exporters and whoever else changes what is in it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_unless_edited(file: Path, text: str) -> WrittenFile:
+    """Write a file, unless it holds something that is neither this text nor what was written here before.
+
+    A record of the SHA-256 of each file written lies beside them.
+    """
+    written = WrittenFile(file, "written")
+    record = _read_record(file.parent)
+    current = _digest(file.read_bytes()) if file.exists() else None
+    digest = _digest(text.encode())
+    if current == digest:
+        written = WrittenFile(file, "unchanged")
+    elif current is not None and current != record.get(file.name):
+        written = WrittenFile(file, "kept")
+        write_atomically(written.new, text)
+        return written
+    else:
+        write_atomically(file, text)
+    if record.get(file.name) != digest:
+        write_atomically(
+            file.parent / _RECORD, json.dumps(record | {file.name: digest}, indent=2, sort_keys=True) + "\n"
+        )
+    # What an earlier run left beside edits that are gone now.
+    written.new.unlink(missing_ok=True)
+    return written
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write a file so that a server that polls it sees the old text or the new one, and nothing between.
+
+    The new file is renamed into place: whoever mounts it must mount its directory.
+    """
+    temporary = file.with_name(f".{file.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+
+
+def _read_record(directory: Path) -> dict[str, str]:
+    try:
+        record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        # Without a record every file counts as edited, which loses nothing.
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,155 @@
+"""`models.config`: which versions of which models a server loads, and under which labels.
+
+A running server reads the file again and again, and takes a new one whole or not at all. It checks the labels before it
+loads anything: a label in use may only move to a version that is loaded by then, and one that is new to the server may
+name any (`--allow_version_labels_for_unavailable_models`). So an edit that adds a version and at once moves a label to
+it is refused at every poll, for ever: the version never gets loaded. An export therefore adds its version and never
+moves a label; who moves one can see the server.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+MODELS_CONFIG = "models.config"
+STABLE, CANARY = "stable", "canary"
+
+_PLATFORM = "tensorflow"
+
+
+@dataclass(frozen=True)
+class MergedConfig:
+    """A models.config with a new version in it.
+
+    Attributes:
+        text: what to write; the text that was there where nothing had to change.
+        notes: what a person should know of it, a sentence each.
+    """
+
+    text: str
+    notes: tuple[str, ...]
+
+
+def merge_version(
+    text: str, model: str, version: int, published: Mapping[str, Sequence[int]], serving_root: str
+) -> MergedConfig:
+    """Add a version that was just published, and every model that is missing, to a models.config.
+
+    A model that is not listed yet is served with its newest version, as `stable`. Of a model that is, labels stay as
+    they are; `canary` names the new version only where no version has it. Loaded are the versions that have a label,
+    the new one, and the one before the stable one, to roll back to. A policy other than `specific` is left alone, and
+    so is all else.
+
+    Args:
+        text: the file's content, "" for none.
+        model: whose version it is.
+        version: the number of the version.
+        published: the versions of each model on disk, by model name.
+        serving_root: where the server sees the directory that holds the models.
+
+    Raises:
+        ValueError: when `text` is no ModelServerConfig with a list of models.
+
+    Example:
+        >>> print(merge_version("", "digits", 1, {"digits": [1]}, "/models").text)
+        model_config_list {
+          config {
+            name: "digits"
+            base_path: "/models/digits"
+            model_platform: "tensorflow"
+            model_version_policy {
+              specific {
+                versions: 1
+              }
+            }
+            version_labels {
+              key: "stable"
+              value: 1
+            }
+          }
+        }
+        <BLANKLINE>
+    """
+    config = _parse(text)
+    entries = {entry.name: entry for entry in config.model_config_list.config}
+    before = config.SerializeToString(deterministic=True)
+    notes: list[str] = []
+    if model in entries:
+        notes += _add_version(entries[model], version)
+    for name, versions in sorted(published.items()):
+        base_path = f"{serving_root.rstrip('/')}/{name}"
+        if name not in entries:
+            entry = config.model_config_list.config.add(name=name, base_path=base_path, model_platform=_PLATFORM)
+            entry.model_version_policy.specific.versions.append(max(versions))
+            entry.version_labels[STABLE] = max(versions)
+        elif entries[name].base_path != base_path:
+            notes.append(f"{MODELS_CONFIG} has {name} at {entries[name].base_path}, and keeps it, not at {base_path}.")
+    notes += [
+        f"{MODELS_CONFIG} lists {name}, which has no version here: a server opens no port until it has one."
+        for name in entries
+        if name not in published
+    ]
+    if config.SerializeToString(deterministic=True) == before:
+        return MergedConfig(text, tuple(notes))
+    if "#" in text:
+        notes.append(f"{MODELS_CONFIG} was written anew, without the comments that it had.")
+    return MergedConfig(text_format.MessageToString(config), tuple(notes))
+
+
+def named_versions(output: Path, model: str) -> frozenset[int]:
+    """The versions of a model that a label or a specific policy in deploy/models.config names, and a server may need.
+
+    Raises:
+        ValueError: when the file is no ModelServerConfig with a list of models.
+    """
+    file = output / "deploy" / MODELS_CONFIG
+    config = _parse(file.read_text(encoding="utf-8") if file.exists() else "")
+    return frozenset(
+        version
+        for entry in config.model_config_list.config
+        if entry.name == model
+        for version in (*entry.version_labels.values(), *entry.model_version_policy.specific.versions)
+    )
+
+
+def _add_version(entry: Any, version: int) -> list[str]:
+    """Let the server load one more version of a model, and drop those that nothing needs any more."""
+    if entry.model_version_policy.WhichOneof("policy_choice") != "specific":
+        return [
+            f"{MODELS_CONFIG} leaves it to the server which versions of {entry.name} to load, and was left as it is."
+        ]
+    listed = entry.model_version_policy.specific.versions
+    labels = entry.version_labels
+    if version in listed:
+        return []
+    notes = []
+    kept = {*listed, version}
+    if STABLE in labels:
+        if labels.get(CANARY, version) == version:
+            labels[CANARY] = version
+        else:
+            notes.append(
+                f"{entry.name}: {CANARY} still names version {labels[CANARY]}. When servers have loaded version "
+                f"{version}, move it with serving-client promote --version {version} --label {CANARY}."
+            )
+        before_stable = [number for number in listed if number < labels[STABLE]]
+        kept = {version, *labels.values(), *before_stable[-1:]}
+        if dropped := sorted(set(listed) - kept):
+            numbers = ", ".join(map(str, dropped))
+            notes.append(f"{entry.name}: servers unload version {numbers}, which no label names.")
+    entry.model_version_policy.specific.versions[:] = sorted(kept)
+    return notes
+
+
+def _parse(text: str) -> Any:
+    try:
+        config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"{MODELS_CONFIG} is no ModelServerConfig in protobuf text format: {error}") from None
+    if config.WhichOneof("config") == "custom_model_config":
+        raise ValueError(f"{MODELS_CONFIG} has a custom_model_config, where a list of models is needed.")
+    return config

@@ -1,0 +1,70 @@
+"""What an export can be asked for, beside the model and k."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.errors import ExportError
+from exporter.images import DEFAULT_IMAGE
+from signatures import Batching
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How the exported model computes, what it must prove, and how it is published.
+
+    Attributes:
+        signatures: the signatures wanted, by default all that the model can have.
+        batching: set where requests shall share a run of the backbone, inside the graph.
+        server_batching: set where the server shall merge requests itself, with these sizes and times.
+        precision: of the backbone, one of `exporter.precision.DENSE_TOLERANCES`.
+        jit_compile: whether XLA compiles the backbone. A server then needs a flag to run it: the files in `deploy/`
+            have it.
+        image: the server's image; one that cannot serve the export is refused.
+        allow_older_image: export even so.
+        strict: refuse a backbone with an op that has no GPU kernel.
+        min_exact_match: refuse below this share of labelled samples whose labels are all right, 0 to 1.
+        min_f1: refuse below this F1 (micro) on labelled samples, 0 to 1.
+        golden_megabytes: how much the golden records may take, in 10^6 bytes; the first samples are recorded.
+        golden_output: write the golden records to this file instead, and leave only their digest in the version.
+        version: the version's number; by default the next.
+        keep: remove all but this many of the newest versions, and those that `deploy/models.config` names.
+        keep_failed: keep what a failed proof was about.
+        serving_root: where the server will see the output directory.
+        dry_run: do everything but publish.
+    """
+
+    signatures: Sequence[str] | None = None
+    batching: Batching | None = None
+    server_batching: Batching | None = None
+    precision: str = "float32"
+    jit_compile: bool = False
+    image: str = DEFAULT_IMAGE
+    allow_older_image: bool = False
+    strict: bool = False
+    min_exact_match: float | None = None
+    min_f1: float | None = None
+    golden_megabytes: float = 8.0
+    golden_output: Path | None = None
+    version: int | None = None
+    keep: int | None = None
+    keep_failed: bool = False
+    serving_root: str = "/models"
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.serving_root.startswith("/"):
+            raise ExportError(f"The serving root is {self.serving_root!r}; use an absolute path, as in /models.")
+        if self.batching and self.server_batching:
+            raise ExportError("Requests are merged in the graph or by the server: choose one batching.")
+        for name in ("version", "keep"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ExportError(f"{name} is {value}; use 1 or more.")
+        if self.golden_megabytes <= 0:
+            raise ExportError(f"The golden records may take {self.golden_megabytes} MB; use a number above 0.")
+
+    @property
+    def warmup_sizes(self) -> tuple[int, ...]:
+        """The batch sizes that a server is to have run before it takes requests."""
+        batching = self.batching or self.server_batching
+        return batching.sizes if batching else (1, 2, 4)

@@ -1,0 +1,72 @@
+"""MobileNetV2 for several labels: global average pooling and one sigmoid a label, eight of them, six kept (k = 6)."""
+
+import socket
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from exporter.errors import ExportError
+from exporter.presets.weights import load_weights
+from signatures import names
+
+# The ImageNet weights were trained on pixels from -1 to 1, as keras.applications.mobilenet_v2.preprocess_input gives.
+PREPROCESSING = "tf"
+
+SMALLEST_IMAGE = 32
+SECONDS_WITHOUT_ANSWER = 20
+
+
+def build_mobilenetv2(weights: str = "none", labels: int = 8, image_size: int = 224) -> keras.Model:
+    """Build the classifier: `images` float32 [B, image_size, image_size, 3] to `probabilities` float32 [B, labels].
+
+    The backbone is `keras.applications.MobileNetV2` (Sandler et al. 2018, arXiv:1801.04381).
+
+    Args:
+        weights: "none"; "imagenet", for the backbone alone, from the network where Keras has not fetched them before;
+            or the path of a `.weights.h5` file of a model built here.
+        labels: N.
+        image_size: height and width in pixels.
+
+    Raises:
+        ExportError: when the weights cannot be had, or the pictures are too small.
+
+    Example:
+        >>> build_mobilenetv2(image_size=96).output_shape
+        (None, 8)
+    """
+    if image_size < SMALLEST_IMAGE:
+        raise ExportError(f"An image size of {image_size} is too small for MobileNetV2: use {SMALLEST_IMAGE} or more.")
+    images = keras.Input((image_size, image_size, 3), name=names.IMAGES)
+    backbone = _imagenet_backbone(images) if weights == "imagenet" else _backbone(images, None)
+    probabilities = keras.layers.Dense(labels, activation="sigmoid", name=names.PROBABILITIES)(backbone.output)
+    model = keras.Model(images, probabilities, name="mobilenetv2")
+    if weights not in ("none", "imagenet"):
+        load_weights(model, Path(weights))
+    return model
+
+
+def _backbone(images: Any, weights: str | None) -> keras.Model:
+    # Keras picks the weights by the declared shape, not by the tensor's.
+    return keras.applications.MobileNetV2(
+        input_shape=images.shape[1:], input_tensor=images, include_top=False, weights=weights, pooling="avg"
+    )
+
+
+def _imagenet_backbone(images: Any) -> keras.Model:
+    timeout = socket.getdefaulttimeout()
+    # Keras waits for ever where a firewall drops what it sends.
+    socket.setdefaulttimeout(SECONDS_WITHOUT_ANSWER)
+    try:
+        # Keras tells of the download on stdout, where a command may owe JSON.
+        with redirect_stdout(sys.stderr):
+            return _backbone(images, "imagenet")
+    except Exception as error:  # Keras raises Exception itself where the network fails.
+        raise ExportError(
+            f"MobileNetV2's ImageNet weights need the network, which failed ({error}): connect this machine, or use "
+            "the weights none or a file."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)

@@ -1,0 +1,193 @@
+"""From a Keras model to a checked answer: the three commands together, and what the check says of wrong servers."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="exporting and serving need TensorFlow")
+
+from client import ServingClient
+from exporter import SourceOptions, export, load_classifier
+from server import ModelServer, Settings
+
+BIN = Path(sys.executable).parent
+
+
+def client(port, *arguments):
+    return subprocess.run(
+        [BIN / "serving-client", "--address", f"localhost:{port}", "--model", "digits", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def port(digits_output):
+    """The port of a `serve-model` that serves the exported digits."""
+    process = subprocess.Popen(
+        [BIN / "serve-model", "--port=0", "--model_name=digits", f"--model_base_path={digits_output / 'digits'}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield next(found[1] for line in process.stdout if (found := re.match(r"Running .*:(\d+) ", line)))
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def test_check_passes_on_what_was_exported(port, digits_version):
+    done = client(port, "check", "--golden", digits_version, "--json")
+
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict["passed"]
+    for question in ("identity", "backbone", "head"):
+        assert verdict[question]["passed"], question
+    assert verdict["backbone"]["records"] == verdict["head"]["records"] == 32
+
+
+def test_predict_keeps_at_most_two_of_the_eight_labels(port, sample_pictures):
+    done = client(port, "predict", "--json", *sample_pictures)
+
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)["predictions"]
+    assert len(answers) == 32
+    right = 0
+    truth = json.loads((sample_pictures[0].parent / "labels.json").read_text())
+    for answer in answers:
+        assert len(answer["kept"]) <= 2
+        said = {each["label"] for each in answer["kept"] if each["score"] >= 0.5}
+        right += said == set(truth[Path(answer["picture"]).name])
+    assert right >= 29
+
+
+def test_info_and_metadata_tell_who_is_served(port, digits_version):
+    record = json.loads((digits_version / "assets.extra" / "export.json").read_text())
+
+    info = json.loads(client(port, "info", "--json").stdout)
+    assert info["export_id"] == record["export_id"]
+    assert info["labels"] == list("01234567")
+    metadata = json.loads(client(port, "metadata", "--json").stdout)
+    assert "serving_default" in json.dumps(metadata)
+
+
+def test_bad_tensors_get_invalid_argument_and_the_server_lives(port):
+    from client.errors import ServerError
+
+    with ServingClient(f"localhost:{port}", "digits") as served:
+        for images, expected in (
+            (np.zeros((1, 32), np.float32), r"expected shape \[\?,32,32,1\]"),
+            (np.zeros((1, 16, 32, 1), np.float32), r"expected shape \[\?,32,32,1\]"),
+            (np.zeros((1, 32, 32, 1), np.float64), "float"),
+        ):
+            with pytest.raises(ServerError, match=expected) as refused:
+                served.predict({"images": images}, validate=False)
+            assert refused.value.code.name == "INVALID_ARGUMENT"
+            good = served.predict(np.zeros((1, 32, 32, 1), np.float32), k=8)
+            assert good["probabilities"].shape == (1, 8)
+
+
+def test_nobody_listening_is_status_3_in_one_sentence(tmp_path, digits_version):
+    done = subprocess.run(
+        [BIN / "serving-client", "--address", "localhost:1", "--model", "digits", "--timeout", "2", "check"]
+        + ["--golden", digits_version],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def forge(output, monkeypatch, *, like, k=2, change=None, labels=()):
+    """Publish a wrong version as if it were `like`: without proofs, and under its export id where that is given."""
+    with monkeypatch.context() as patch:
+        patch.setattr("exporter.pipeline.PROOFS", {})
+        if like:
+            patch.setattr("uuid.UUID.hex", json.loads((like / "assets.extra" / "export.json").read_text())["export_id"])
+        classifier = load_classifier("digits", SourceOptions(labels=labels))
+        if change:
+            change(classifier.model)
+        export(classifier, output, k=k)
+
+
+def raise_last_bias(model):
+    bias = model.layers[-1].bias
+    bias.assign(bias + 0.1)
+
+
+def check(output, golden):
+    settings = Settings(model_name="digits", model_base_path=str(output / "digits"))
+    with ModelServer(settings) as server, ServingClient(f"localhost:{server.port}", "digits") as served:
+        served.wait_until_ready(timeout=60)
+        return served.check(golden)
+
+
+def test_the_check_finds_a_bias_that_is_a_tenth_higher(tmp_path, monkeypatch, digits_version):
+    forge(tmp_path, monkeypatch, like=digits_version, change=raise_last_bias)
+    result = check(tmp_path, digits_version)
+    assert not result.passed
+    assert not result.backbone.passed
+    assert result.backbone.first_fault.record == 0
+    assert result.head.passed
+
+
+def test_the_check_finds_labels_in_another_order(tmp_path, monkeypatch, digits_version):
+    forge(tmp_path, monkeypatch, like=digits_version, labels=tuple("10234567"))
+    result = check(tmp_path, digits_version)
+    assert not result.identity.passed
+    assert "labels" in str(result.identity.first_fault)
+    assert result.backbone.passed
+
+
+def test_the_check_finds_another_default_k(tmp_path, monkeypatch, digits_version):
+    forge(tmp_path, monkeypatch, like=digits_version, k=3)
+    result = check(tmp_path, digits_version)
+    assert not result.identity.passed
+    assert not result.head.passed
+    assert result.head.first_fault.k == "left out"
+    assert result.head.first_fault.record == 0
+    assert result.backbone.passed
+
+
+def test_the_check_finds_a_head_that_keeps_one_more(tmp_path, monkeypatch, digits_version):
+    import signatures.forms
+
+    right = signatures.forms.sparsify_top_k
+    monkeypatch.setattr("signatures.forms.sparsify_top_k", lambda dense, k: right(dense, k + 1))
+    forge(tmp_path, monkeypatch, like=digits_version)
+    result = check(tmp_path, digits_version)
+    assert result.backbone.passed
+    assert not result.head.passed
+    assert "3 scores are not zero, at most 2" in str(result.head.first_fault)
+
+
+def test_the_check_finds_that_it_is_another_export(tmp_path, monkeypatch, digits_version):
+    forge(tmp_path, monkeypatch, like=None)
+    result = check(tmp_path, digits_version)
+    assert not result.identity.passed
+    assert "export" in str(result.identity.first_fault)
+    assert result.backbone.passed
+    assert result.head.passed
+
+
+def test_a_wrong_server_is_status_1_and_says_which_question(tmp_path, monkeypatch, digits_version):
+    forge(tmp_path, monkeypatch, like=digits_version, change=raise_last_bias)
+    with ModelServer(Settings(model_name="digits", model_base_path=str(tmp_path / "digits"))) as server:
+        done = client(server.port, "check", "--golden", digits_version)
+    assert done.returncode == 1
+    assert "backbone" in done.stdout
+    assert "record 0" in done.stdout.replace("\n", " ")
