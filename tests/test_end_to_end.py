@@ -99,10 +99,17 @@ def test_bad_tensors_get_invalid_argument_and_the_server_lives(port):
             assert good["probabilities"].shape == (1, 8)
 
 
-def test_nobody_listening_is_status_3_in_one_sentence(tmp_path, digits_version):
+def test_nobody_listening_is_status_3_in_one_sentence(digits_version):
     done = subprocess.run(
-        [BIN / "serving-client", "--address", "localhost:1", "--model", "digits", "--timeout", "2", "check"]
-        + ["--golden", digits_version],
+        [
+            BIN / "serving-client",
+            "--address=localhost:1",
+            "--model=digits",
+            "--timeout=2",
+            "check",
+            "--golden",
+            digits_version,
+        ],
         capture_output=True,
         text=True,
         timeout=30,

@@ -2,7 +2,6 @@ import json
 import shlex
 import threading
 import time
-from pathlib import Path
 
 import grpc
 import kubernetes_validate
@@ -548,10 +547,3 @@ def test_a_directory_that_cannot_be_written_to_is_one_sentence(tmp_path):
 
     with pytest.raises(StoreError, match=r"deploy cannot be written to: \w.*\.$"):
         write_server_files(tmp_path, "digits", 1)
-
-
-def test_a_serving_root_that_the_server_would_refuse_is_refused(tmp_path):
-    publish(tmp_path, "digits", 1)
-
-    with pytest.raises(ExportError, match="absolute"):
-        write_server_files(tmp_path, "digits", 1, serving_root=Path("models").as_posix())

@@ -132,7 +132,7 @@ def test_a_known_preprocessing_brings_the_picture_signatures(published):
 
 
 def test_export_json_says_what_was_published(published):
-    classifier, version = published
+    _, version = published
     record = json.loads((version.path / "assets.extra" / "export.json").read_text())
 
     assert record["export_id"] == version.export_id

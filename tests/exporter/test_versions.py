@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,9 +39,13 @@ def test_a_number_that_somebody_else_put_there_is_passed_over(tmp_path):
 def test_what_is_not_published_leaves_nothing(tmp_path):
     store = VersionStore(tmp_path / "models" / "digits")
 
-    with pytest.raises(RuntimeError, match="proof"), store.staging() as directory:
-        (directory / "file").write_text("half")
-        raise RuntimeError("proof")
+    def fail():
+        with store.staging() as directory:
+            (directory / "file").write_text("half")
+            raise RuntimeError("proof")
+
+    with pytest.raises(RuntimeError, match="proof"):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,9 +71,9 @@ def test_a_base_path_that_is_a_file_is_one_sentence(tmp_path):
 
 def test_a_directory_that_cannot_be_made_is_one_sentence():
     # /proc lets nobody make directories, not even root.
-    with pytest.raises(StoreError, match="/proc/models/digits cannot be written to"):
-        with VersionStore(__import__("pathlib").Path("/proc/models/digits")).staging():
-            pass
+    store = VersionStore(Path("/proc/models/digits"))
+    with pytest.raises(StoreError, match="/proc/models/digits cannot be written to"), store.staging():
+        pass
 
 
 def stage_and_wait(base_path, staged):

@@ -1,4 +1,5 @@
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_a_signature_that_the_model_cannot_have_is_refused(identity):
 
 
 class TestSeveralInputs:
-    INPUTS = {"scores": tf.TensorSpec([None, 4], tf.float32), "ids": tf.TensorSpec([None, 1], tf.int32)}
+    INPUTS: ClassVar = {"scores": tf.TensorSpec([None, 4], tf.float32), "ids": tf.TensorSpec([None, 1], tf.int32)}
 
     @pytest.fixture
     def toy(self, identity, serve):

@@ -1,0 +1,276 @@
+"""What a model, its labels and its samples can be read from."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from exporter import ExportError, SourceOptions, export, load_classifier
+from exporter.loaded import LoadedVersion
+from signatures import names
+
+LABELS = 4
+
+UNSAFE = SourceOptions(allow_unsafe=True)
+
+
+def head(tensor):
+    return keras.layers.Dense(LABELS, activation="sigmoid")(tensor)
+
+
+def features_model():
+    features = keras.Input((3,), name="features")
+    return keras.Model(features, head(keras.layers.Dropout(0.5)(features)), name="toy")
+
+
+def picture_model():
+    images = keras.Input((8, 8, 3), name="images")
+    return keras.Model(images, head(keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(images))))
+
+
+def two_inputs():
+    amount, product = keras.Input((3,), name="amount"), keras.Input((2,), name="product", dtype="int32")
+    embedded = keras.layers.Flatten()(keras.layers.Embedding(10, 4)(product))
+    return keras.Model({"amount": amount, "product": product}, head(keras.layers.Concatenate()([amount, embedded])))
+
+
+def inputs_in_a_list():
+    left, right = keras.Input((3,), name="left"), keras.Input((2,), name="right")
+    return keras.Model([right, left], head(keras.layers.Concatenate()([left, right])))
+
+
+def string_lookup():
+    word = keras.Input((1,), name="word", dtype="string")
+    known = keras.layers.StringLookup(vocabulary=["word1", "word2", "word3"])(word)
+    return keras.Model(word, head(keras.layers.Flatten()(keras.layers.Embedding(4, 3)(known))))
+
+
+def inputs_for(model, count=5):
+    """Noise for each input of a model, by name."""
+    generator = np.random.default_rng(0)
+    made = {}
+    for tensor in model.inputs:
+        shape = (count, *tensor.shape[1:])
+        if tensor.dtype == "string":
+            made[tensor.name] = generator.choice(np.array(["word1", "word3", "other"], object), shape)
+        else:
+            made[tensor.name] = generator.integers(0, 2, shape).astype(tensor.dtype)
+    return made
+
+
+def called(model, inputs):
+    """The model's own answer to inputs by name."""
+    tensors = {name: tf.constant(array) for name, array in inputs.items()}
+    structure = keras.tree.map_structure(lambda tensor: tensors[tensor.name], model.input)
+    return model(structure, training=False).numpy()
+
+
+@pytest.mark.parametrize("build", [features_model, picture_model, two_inputs, inputs_in_a_list, string_lookup])
+def test_a_keras_exported_saved_model_is_exported_again_with_the_same_answers(build, tmp_path):
+    model = build()
+    model.export(tmp_path / "toy", verbose=False)
+
+    version = export(load_classifier(str(tmp_path / "toy"), UNSAFE), tmp_path / "out", k=2)
+
+    inputs = inputs_for(model)
+    with LoadedVersion(version.path) as loaded:
+        declared = set(loaded.signatures[names.SERVING_DEFAULT].inputs) - {names.K}
+        answer = loaded.call(names.SERVING_DEFAULT, {**inputs, names.K: np.int32(LABELS)})
+    assert declared == set(inputs)
+    np.testing.assert_allclose(answer[names.PROBABILITIES], called(model, inputs), rtol=1e-5)
+
+
+def test_a_saved_model_may_run_anything_and_is_loaded_only_when_that_is_allowed(tmp_path):
+    features_model().export(tmp_path / "toy", verbose=False)
+    with pytest.raises(ExportError, match="--allow-unsafe"):
+        load_classifier(str(tmp_path / "toy"))
+
+
+def broken_saved_models(directory):
+    tf.saved_model.save(tf.Module(), directory / "no endpoint")
+    (directory / "cut off").mkdir()
+    (directory / "cut off" / "saved_model.pb").write_bytes(b"\x08\x01\x12")
+    features_model().export(directory / "no weights", verbose=False)
+    for file in (directory / "no weights" / "variables").iterdir():
+        file.unlink()
+    archive = keras.export.ExportArchive()
+    model = features_model()
+    archive.track(model)
+    archive.add_endpoint("serve", lambda features: model(features), [tf.TensorSpec([7, 3], tf.float32, "features")])
+    archive.write_out(directory / "seven", verbose=False)
+    return {
+        "no endpoint": "could not be loaded as a SavedModel that keras.Model.export wrote",
+        "cut off": "could not be loaded as a SavedModel that keras.Model.export wrote",
+        "no weights": "could not be loaded as a SavedModel that keras.Model.export wrote",
+        "seven": "any number of examples",
+    }
+
+
+def test_a_saved_model_that_is_broken_or_not_of_keras_is_refused_in_one_sentence(tmp_path):
+    for name, words in broken_saved_models(tmp_path).items():
+        with pytest.raises(ExportError, match=words) as refused:
+            load_classifier(str(tmp_path / name), UNSAFE)
+        assert "\n" not in str(refused.value), name
+
+
+def test_a_legacy_h5_file_is_exported_with_the_same_answers(tmp_path):
+    model = picture_model()
+    model.save(tmp_path / "toy.h5")
+
+    version = export(load_classifier(str(tmp_path / "toy.h5")), tmp_path / "out", k=2)
+
+    inputs = inputs_for(model)
+    with LoadedVersion(version.path) as loaded:
+        answer = loaded.call(names.SERVING_DEFAULT, {**inputs, names.K: np.int32(LABELS)})
+    np.testing.assert_allclose(answer[names.PROBABILITIES], called(model, inputs), rtol=1e-5)
+
+
+def test_a_factory_is_called_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "ours.py").write_text(
+        "import keras\n\n\ndef build():\n    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\n\n\n"
+        "def wrong():\n    return 'a model'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    classifier = load_classifier("ours:build", SourceOptions(activation="softmax"))
+
+    assert (classifier.name, classifier.labels) == ("build", ("0", "1"))
+    with pytest.raises(ExportError, match="returned a str, not a Keras model"):
+        load_classifier("ours:wrong")
+    with pytest.raises(ExportError, match="has no function 'nonesuch'"):
+        load_classifier("ours:nonesuch")
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "escaping"])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_broken_file_is_one_sentence_and_writes_nothing_outside(kind, suffix, tmp_path):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    file = inside / f"model{suffix}"
+    features_model().save(file)
+    if kind == "empty":
+        file.write_bytes(b"")
+    elif kind == "truncated":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    else:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("../escaped.txt", "outside")
+            archive.writestr("config.json", "{}")
+    with pytest.raises(ExportError, match="could not be loaded as a Keras model") as refused:
+        load_classifier(str(file))
+    assert "\n" not in str(refused.value)
+    assert [path.name for path in tmp_path.rglob("*")] == ["inside", file.name]
+
+
+def feature(value):
+    if isinstance(value[0], bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
+    if isinstance(value[0], int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+
+
+def write_examples(file, examples):
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for example in examples:
+            features = {name: feature(value) for name, value in example.items() if value}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    return file
+
+
+def load(model, tmp_path, samples, **options):
+    model.save(tmp_path / "toy.keras")
+    return load_classifier(str(tmp_path / "toy.keras"), SourceOptions(samples=samples, **options))
+
+
+def test_tf_examples_of_features_become_samples_with_their_labels(tmp_path):
+    file = write_examples(
+        tmp_path / "samples.tfrecord",
+        [
+            {"amount": [0.5, 1.0, 2.0], "product": [1, 9], "image/class/label": [0, 3]},
+            {"amount": [1.5, 0.0, 0.0], "product": [0, 0], "image/class/label": []},
+        ],
+    )
+
+    classifier = load(two_inputs(), tmp_path, file)
+
+    np.testing.assert_array_equal(classifier.samples.inputs["amount"], [[0.5, 1, 2], [1.5, 0, 0]])
+    np.testing.assert_array_equal(classifier.samples.inputs["product"], [[1, 9], [0, 0]])
+    assert classifier.samples.inputs["product"].dtype == np.int32
+    np.testing.assert_array_equal(classifier.samples.truth, [[True, False, False, True], [False] * 4])
+    assert export(classifier, tmp_path / "out").quality.samples == 2
+
+
+def test_tf_examples_of_picture_files_are_decoded_as_a_server_will(tmp_path, sample_pictures):
+    pictures = [file.read_bytes() for file in sample_pictures[:3]]
+    samples = write_examples(tmp_path / "samples.tfrecord", [{"image/encoded": [file]} for file in pictures])
+
+    from_records = load_classifier("digits", SourceOptions(samples=samples)).samples
+
+    of_preset = load_classifier("digits").samples.rows(0, 3)
+    assert list(from_records.pictures) == pictures
+    np.testing.assert_array_equal(from_records.inputs["images"], of_preset.inputs["images"])
+    assert from_records.truth is None
+
+
+def broken_records(directory):
+    whole = write_examples(directory / "whole.tfrecord", [{"features": [1.0, 2.0, 3.0]}] * 3).read_bytes()
+    (directory / "cut.tfrecord").write_bytes(whole[:-3])
+    (directory / "text.tfrecord").write_text("no records at all, and more than a header's bytes of it")
+    (directory / "none.tfrecord").write_bytes(b"")
+    write_examples(directory / "short.tfrecord", [{"features": [1.0, 2.0]}])
+    write_examples(directory / "other.tfrecord", [{"others": [1.0, 2.0, 3.0]}])
+    write_examples(directory / "index.tfrecord", [{"features": [1.0, 2.0, 3.0], "image/class/label": [4]}])
+    (directory / "folder").mkdir()
+    (directory / "text.npz").write_text("no arrays")
+    np.savez(directory / "names.npz", others=np.zeros((2, 3)))
+    np.savez(directory / "shape.npz", features=np.zeros((2, 4)))
+    np.savez(directory / "labels.npz", features=np.zeros((2, 3)), labels=np.zeros((2, 9)))
+    return {
+        "cut.tfrecord": "could not be read as tf.Examples",
+        "text.tfrecord": "could not be read as tf.Examples",
+        "none.tfrecord": "holds no records",
+        "short.tfrecord": "could not be read as tf.Examples",
+        "other.tfrecord": "could not be read as tf.Examples",
+        "index.tfrecord": "image/class/label 4; the model's labels are 0 to 3",
+        "folder": "no PNG or JPEG files",
+        "text.npz": "could not be read as .npz",
+        "names.npz": "the model's inputs are",
+        "shape.npz": "the model takes",
+        "labels.npz": "labels of shape",
+        "nowhere.npz": "holds no samples",
+    }
+
+
+def test_samples_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
+    features_model().save(tmp_path / "toy.keras")
+    for name, words in broken_records(tmp_path).items():
+        with pytest.raises(ExportError, match=words) as refused:
+            load_classifier(str(tmp_path / "toy.keras"), SourceOptions(samples=tmp_path / name))
+        assert "\n" not in str(refused.value), name
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "could not be read as JSON"), ('{"a.png": ["nonesuch"]}', "the label 'nonesuch'")]
+)
+def test_a_folders_labels_must_be_readable_and_the_models(text, words, tmp_path, sample_pictures):
+    (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(ExportError, match=words):
+        load_classifier("digits", SourceOptions(samples=tmp_path))
+
+
+def test_pictures_need_a_preprocessing(tmp_path, sample_pictures):
+    (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
+    with pytest.raises(ExportError, match="--preprocessing"):
+        load(picture_model(), tmp_path, tmp_path)
+
+
+def test_a_folder_without_labels_says_nothing_of_the_truth(tmp_path, sample_pictures):
+    (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
+    assert load_classifier("digits", SourceOptions(samples=tmp_path)).samples.truth is None
+    (tmp_path / "labels.json").write_text(json.dumps({"a.png": ["3"]}))
+    assert load_classifier("digits", SourceOptions(samples=tmp_path)).samples.truth.sum() == 1
