@@ -1,8 +1,9 @@
 """Draw docs/demo.svg, the README's picture: run the demo and keep the end of what it prints.
 
-    python examples/demo_picture.py
+python examples/demo_picture.py
 """
 
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -19,7 +20,7 @@ def main() -> None:
     environment = os.environ | {"COLUMNS": str(WIDTH), "FORCE_COLOR": "1", "TERM": "xterm-256color"}
     done = subprocess.run(["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     end = done.stdout[done.stdout.index("== serve-model") :].rstrip()
-    console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"))
+    console = Console(record=True, width=WIDTH, file=io.StringIO())
     console.print(Text.from_ansi(end))
     console.save_svg(str(ROOT / "docs" / "demo.svg"), title="make demo")
 

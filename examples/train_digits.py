@@ -1,7 +1,7 @@
 """Train the digits network for its sparsified head, with the regularizer: `python examples/train_digits.py`.
 
-It needs the extras `export` and `dev`, and about a minute on two cores. It says what the regularizer and the head do to
-held-out pictures, saves the model and says how to serve it.
+It needs the extras `export` and `dev`, and about two minutes on two shared cores. It says what the regularizer and the
+head do to held-out pictures, saves the model and says how to serve it.
 """
 
 from pathlib import Path

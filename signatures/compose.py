@@ -132,13 +132,15 @@ def compose_signatures(backbone: Backbone, identity: Identity, keys: Sequence[st
     if backbone.pictures:
         (images,) = backbone.inputs.values()
         decode = decoder(images, backbone.pictures)
-    examples = examples_form(backbone.inputs, backbone.id_bounds, decode, k)
     table: dict[str, tuple[InputForm, OutputForm, str]] = {
         names.SERVING_DEFAULT: (tensors, probabilities, PREDICT_METHOD),
         names.TOP_K: (tensors, places, PREDICT_METHOD),
         names.FIXED_K: (without_k, probabilities, PREDICT_METHOD),
-        names.CLASSIFY: (examples, classes_form(identity.labels), CLASSIFY_METHOD),
     }
+    # A feature of a tf.Example has a declared shape.
+    if decode or all(spec.shape[1:].is_fully_defined() for spec in backbone.inputs.values()):
+        examples = examples_form(backbone.inputs, backbone.id_bounds, decode, k)
+        table[names.CLASSIFY] = (examples, classes_form(identity.labels), CLASSIFY_METHOD)
     if decode:
         encoded = encoded_images_form(decode, k)
         table[names.ENCODED_IMAGES] = (encoded, probabilities, PREDICT_METHOD)

@@ -94,13 +94,10 @@ def encoded_images_form(decode: Decoder, default_k: int) -> InputForm:
 
 def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder | None, default_k: int) -> InputForm:
     """Serialized `tf.Example`s, as the Classify API sends: a picture's file or the model's inputs, and perhaps k."""
-    features: dict[str, tf.io.FixedLenFeature] = {names.K: tf.io.FixedLenFeature([], tf.int64, default_k)}
-    if decode:
-        features[names.IMAGE_FEATURE] = tf.io.FixedLenFeature([], tf.string)
-    else:
-        features |= {
-            name: tf.io.FixedLenFeature(spec.shape[1:], _in_example(spec.dtype)) for name, spec in inputs.items()
-        }
+    features = {
+        names.K: tf.io.FixedLenFeature([], tf.int64, default_k),
+        **example_features(inputs, encoded_images=decode is not None),
+    }
 
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
         examples = tf.ensure_shape(received[names.EXAMPLES], [None])
@@ -116,6 +113,13 @@ def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder |
         return tensors, k
 
     return InputForm({names.EXAMPLES: tf.TensorSpec([None], tf.string)}, read, {})
+
+
+def example_features(inputs: Specs, *, encoded_images: bool) -> dict[str, tf.io.FixedLenFeature]:
+    """What a tf.Example holds beside k: a picture's file, or the model's inputs."""
+    if encoded_images:
+        return {names.IMAGE_FEATURE: tf.io.FixedLenFeature([], tf.string)}
+    return {name: tf.io.FixedLenFeature(spec.shape[1:], _in_example(spec.dtype)) for name, spec in inputs.items()}
 
 
 def decoder(images: tf.TensorSpec, pictures: Pictures) -> Decoder:

@@ -14,9 +14,6 @@ from signatures.layer import SparsifyTopK
 
 BUILDERS = {"mobilenetv2": (build_mobilenetv2, 64), "resnet18": (build_resnet18, 65)}
 
-# Keras 3.15 reads its variables in a way that NumPy 2.4 will end.
-READS_VARIABLES = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 
 def awaken(model, images):
     """Make an untrained classifier answer with scores worth comparing, where it would say 0.5 to everything.
@@ -100,7 +97,6 @@ def test_of_an_awakened_models_scores_exactly_the_largest_are_kept(awake, k):
     np.testing.assert_array_equal(sparse, np.where(dense >= np.sort(dense)[:, [8 - k]], dense, 0))
 
 
-@READS_VARIABLES
 @pytest.mark.parametrize("awake", ["resnet18"], indirect=True)
 def test_saved_weights_come_back_by_their_file(awake, tmp_path):
     model, pictures = awake
@@ -109,7 +105,6 @@ def test_saved_weights_come_back_by_their_file(awake, tmp_path):
     np.testing.assert_array_equal(again(pictures), model(pictures))
 
 
-@READS_VARIABLES
 def test_weights_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
     build_mobilenetv2(labels=3, image_size=32).save_weights(tmp_path / "three.weights.h5")
     (tmp_path / "broken.weights.h5").write_bytes(b"no weights")

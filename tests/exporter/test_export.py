@@ -234,3 +234,25 @@ def test_a_model_that_answers_nan_is_refused(tmp_path):
     model.layers[-1].bias.assign([float("nan")] * LABELS)
     with pytest.raises(ExportError, match="NaN for sample 0"):
         export(Classifier(model, "toy"), tmp_path)
+
+
+def test_all_signatures_share_one_backbone_and_its_weights(tmp_path):
+    """With MobileNetV2, whose graph is large: all signatures take little more room than one."""
+    from exporter import SourceOptions, load_classifier
+    from exporter.saved_model import write_saved_model
+    from signatures import Identity, compose_signatures
+
+    classifier = load_classifier("mobilenetv2", SourceOptions(weights="none"))
+
+    def write(directory, keys):
+        def sign(read_export_id):
+            identity = Identity(read_export_id, "m", 2, classifier.labels, classifier.preprocessing, "")
+            return compose_signatures(classifier.backbone(None, False), identity, keys)
+
+        directory.mkdir()
+        write_saved_model(directory, classifier.model, "id", sign)
+        return (directory / "saved_model.pb").stat().st_size
+
+    assert write(tmp_path / "all", None) <= 1.6 * write(tmp_path / "one", [names.SERVING_DEFAULT])
+    variables = sum(file.stat().st_size for file in (tmp_path / "all" / "variables").glob("variables.data*"))
+    assert classifier.weight_bytes() <= variables <= 1.01 * classifier.weight_bytes()

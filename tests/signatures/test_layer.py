@@ -5,9 +5,6 @@ import tensorflow as tf
 
 from signatures.layer import SparsifyTopK
 
-# Keras 3.15 reads its variables in a way that NumPy 2.4 will end.
-READS_VARIABLES = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 ROWS = np.array([[0.7, 0.1, 0.9, 0.3], [0.2, 0.2, 0.2, 0.2]], np.float32)
 
 
@@ -49,7 +46,6 @@ def test_any_rank_keeps_its_shape(shape):
     np.testing.assert_array_equal(np.count_nonzero(sparse, axis=-1), np.ones(shape[:-1]))
 
 
-@READS_VARIABLES
 @pytest.mark.parametrize("arguments", [{"k": 2}, {"n_to_zero": 6}])
 def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(arguments, tmp_path):
     model = keras.Sequential(

@@ -5,9 +5,6 @@ import tensorflow as tf
 
 from signatures.regularizer import TopKMassRegularizer
 
-# Keras 3.15 reads its variables in a way that NumPy 2.4 will end.
-READS_VARIABLES = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 ROWS = np.array([[0.7, 0.1, 0.9, 0.3], [0.2, 0.2, 0.2, 0.2]], np.float32)
 
 
@@ -58,7 +55,6 @@ def test_a_large_batch_of_half_floats_does_not_overflow(dtype):
     assert TopKMassRegularizer(k=2, weight=1)(scores).numpy() == 1024 * 126
 
 
-@READS_VARIABLES
 def test_a_saved_model_loads_in_safe_mode_with_its_regularizer(tmp_path):
     regularizer = TopKMassRegularizer(k=2, weight=0.25)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "sigmoid", activity_regularizer=regularizer)])
