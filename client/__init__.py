@@ -1,0 +1,20 @@
+"""A gRPC client of TensorFlow Serving that needs no TensorFlow."""
+
+from client.aio import AsyncServingClient
+from client.channel import ChannelOptions, Keepalive, Retry, Tls
+from client.client import ServingClient
+from client.errors import ClientError, DecodeError, InputError, ServerError, UnreachableError
+
+__all__ = [
+    "AsyncServingClient",
+    "ChannelOptions",
+    "ClientError",
+    "DecodeError",
+    "InputError",
+    "Keepalive",
+    "Retry",
+    "ServerError",
+    "ServingClient",
+    "Tls",
+    "UnreachableError",
+]

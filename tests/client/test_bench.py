@@ -1,0 +1,222 @@
+import json
+import threading
+import time
+
+import grpc
+import pytest
+
+from client import ChannelOptions, InputError, ServingClient
+from client.baseline import compared, read_baseline
+from client.bench import NO_RETRY, Load, _limits, measure, random_inputs, requests_for
+from client.cli import run
+from client.histogram import Histogram, merged
+from client.model import Target
+from client.plot import plot_latency
+from signatures import names
+
+
+def test_histograms_merge_into_one_of_all_they_counted():
+    one, other = Histogram(), Histogram()
+    for value in (0.001, 0.002):
+        one.record(value)
+    other.record(5.0)
+    whole = merged([one, other])
+    assert (whole.total, whole.largest) == (3, 5.0)
+    assert whole.percentile(50) == pytest.approx(0.002, rel=1e-3)
+    assert merged([]).percentile(99) == 0.0
+
+
+@pytest.fixture
+def client(server):
+    with ServingClient(server.address, "letters", timeout=5, options=ChannelOptions(retry=NO_RETRY)) as client:
+        yield client
+
+
+@pytest.fixture
+def requests(client):
+    signature = client.metadata().signature(names.SERVING_DEFAULT)
+    return requests_for(Target("letters"), signature, random_inputs(signature, 2), [1, 3], 2)
+
+
+def test_a_closed_loop_makes_the_calls_asked_for_with_each_k_in_turn(client, server, requests):
+    result = measure(client, requests, 2, Load(concurrency=3, calls=50, warmup=0))
+    assert (result.answered, result.errors, result.versions) == (50, {}, {"1": 50})
+    assert result.examples_per_second == pytest.approx(2 * result.calls_per_second)
+    assert 0 < result.percentiles_ms["50"] <= result.percentiles_ms["99.9"] <= result.longest_ms
+    sent = [tuple(request.inputs[names.K]) for request in server.requests]
+    assert {(1, 1), (3, 3)} == set(sent)
+
+
+def test_an_open_loop_keeps_its_rate_whatever_comes_back(client, server, model, requests):
+    right = model.predict
+    model.predict = lambda signature, inputs: (time.sleep(0.05), right(signature, inputs))[1]
+    started = time.monotonic()
+    result = measure(client, requests, 2, Load(rate=40, calls=20, warmup=0.1))
+    assert result.answered == 20
+    # One after the other the calls would take 24 * 0.05 s; four at once serve 80 a second.
+    assert time.monotonic() - started < 24 * 0.05 + 1
+    assert result.percentiles_ms["50"] >= 50
+
+
+def test_a_stall_shows_in_all_requests_that_it_held_up(client, model, requests):
+    right, calls = model.predict, []
+    held = threading.Event()
+
+    def predict(signature, inputs):
+        calls.append(1)
+        if len(calls) == 10:
+            threading.Timer(0.5, held.set).start()
+        if len(calls) >= 10:
+            held.wait()
+        return right(signature, inputs)
+
+    model.predict = predict
+    result = measure(client, requests, 2, Load(rate=100, calls=60, warmup=0))
+    assert result.answered == 60
+    # Half a second holds up about 50 of 60; a loop that waited would have seen four slow calls.
+    assert result.percentiles_ms["50"] > 100
+
+
+def test_errors_are_counted_by_code_and_not_retried(client, model, fake, requests):
+    right, calls = model.predict, []
+
+    def predict(signature, inputs):
+        calls.append(1)
+        if len(calls) % 5 == 0:
+            raise fake.Error(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
+        return right(signature, inputs)
+
+    model.predict = predict
+    for load in (Load(concurrency=1, calls=20, warmup=0), Load(rate=200, calls=20, warmup=0)):
+        result = measure(client, requests, 2, load)
+        assert result.errors == {"RESOURCE_EXHAUSTED": 4}
+        assert result.answered == 16
+
+
+def test_versions_that_answered_are_counted(client, server, fake, requests):
+    second = fake.Model()
+    second.version = 2
+    threading.Timer(0.2, lambda: server.models.update({2: second})).start()
+    result = measure(client, requests, 2, Load(concurrency=1, duration=0.6, warmup=0))
+    assert set(result.versions) == {"1", "2"}
+
+
+@pytest.mark.parametrize("rate", [None, 200.0])
+def test_a_restart_in_the_middle_is_seen_as_errors(fake, model, rate):
+    server = fake.Server(model)
+    servers = [server]
+
+    def restart():
+        server.stop()
+        time.sleep(0.2)
+        servers.append(fake.Server(model, server.port))
+
+    with ServingClient(server.address, "letters", options=ChannelOptions(retry=NO_RETRY)) as client:
+        signature = client.metadata().signature(names.SERVING_DEFAULT)
+        requests = requests_for(Target("letters"), signature, random_inputs(signature, 1), [], 1)
+        thread = threading.Timer(0.2, restart)
+        thread.start()
+        load = Load(concurrency=None if rate else 2, rate=rate, duration=1.5, warmup=0)
+        result = measure(client, requests, 1, load)
+        thread.join()
+    for one in servers:
+        one.stop()
+    assert result.errors
+    assert result.answered
+
+
+def test_it_says_when_the_generator_was_measured():
+    assert _limits(0.3, 0.0002, 0.010) == []
+    assert "busy 95%" in _limits(0.95, 0.0, 0.010)[0]
+    assert "late" in _limits(0.3, 0.005, 0.010)[0]
+
+
+def test_inputs_that_cannot_be_made_up_are_refused(client):
+    with pytest.raises(InputError, match="give pictures"):
+        random_inputs(client.metadata().signature(names.ENCODED_IMAGES), 1)
+    with pytest.raises(InputError, match="takes no k"):
+        requests_for(Target("letters"), client.metadata().signature(names.FIXED_K), {}, [1], 1)
+
+
+@pytest.fixture
+def bench(server, capfd):
+    def call(*arguments):
+        status = run(["--address", server.address, "--model", "letters", "bench", "--warmup", "0", *arguments])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call
+
+
+def test_the_command_sweeps_and_compares_with_a_baseline(bench, tmp_path):
+    status, out, _ = bench("--concurrency", "1,2", "--rate", "100", "--count", "20", "--k", "1,2", "--json")
+    assert status == 0
+    loads = [result["load"] for result in json.loads(out)["results"]]
+    assert loads == ["1 at once", "2 at once", "100 a second"]
+    file = tmp_path / "baseline.json"
+    file.write_text(out)
+    status, out, _ = bench("--concurrency", "2,4", "--count", "20", "--baseline", str(file), "--json")
+    assert status == 0
+    assert [one["load"] for one in json.loads(out)["compared"]] == ["2 at once"]
+    status, out, _ = bench("--concurrency", "2", "--count", "20", "--baseline", str(file))
+    assert "against the baseline" in out
+
+
+def test_the_command_fails_when_calls_failed(bench, model):
+    right, calls = model.predict, []
+
+    def predict(signature, inputs):
+        calls.append(1)
+        if len(calls) == 5:
+            raise ValueError
+        return right(signature, inputs)
+
+    model.predict = predict
+    status, out, _ = bench("--count", "10")
+    assert status == 1
+    assert "1 calls failed with UNKNOWN" in out
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--concurrency", "0"), ("--concurrency", "a"), ("--rate", "-1"), ("--rate", "nan"), ("--k", "1.5")]
+)
+def test_numbers_that_make_no_load_are_refused(bench, arguments):
+    assert bench(*arguments)[0] == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"results": [{}]}', '{"results": 3}'])
+def test_a_file_that_is_no_baseline_is_refused(tmp_path, content):
+    file = tmp_path / "baseline.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match="is not what serving-client bench --json prints"):
+        read_baseline(file)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_baseline(tmp_path / "absent")
+
+
+def test_a_baseline_of_half_the_speed_shows_twice_the_calls(client, requests):
+    result = measure(client, requests, 2, Load(concurrency=1, calls=10, warmup=0))
+    slower = {
+        "load": result.load,
+        "batch": 2,
+        "calls_per_second": result.calls_per_second / 2,
+        "percentiles_ms": {name: 2 * value for name, value in result.percentiles_ms.items()},
+    }
+    (one,) = compared([slower], [result])
+    assert (one.calls_per_second, one.median, one.p99) == pytest.approx((2, 0.5, 0.5))
+    assert compared([{**slower, "batch": 1}], [result]) == []
+
+
+def test_a_plot_is_drawn_where_matplotlib_is(client, requests, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra plot")
+    result = measure(client, requests, 2, Load(concurrency=1, calls=10, warmup=0))
+    plot_latency([result], tmp_path / "latency.png")
+    assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="nosuch"):
+        plot_latency([result], tmp_path / "latency.nosuch")
+
+
+def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    with pytest.raises(InputError, match=r"pip install 'sparsehead\[plot\]'"):
+        plot_latency([], tmp_path / "latency.png")

@@ -1,0 +1,162 @@
+"""serve-model as a process: flags, ports, signals."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from click.testing import CliRunner
+
+from server.cli import main
+
+pytestmark = pytest.mark.usefixtures("stand_in_only")
+ROOT = Path(__file__).parents[2]
+
+
+def test_help_does_not_import_tensorflow():
+    code = "import sys, server.cli as cli\ntry: cli.main(['--help'])\nfinally: assert 'tensorflow' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "--model_base_path" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "flag", ["--rest_api_port=8501", "--saved_model_tags=serve", "--ssl_config_file=x", "--version"]
+)
+def test_a_flag_of_the_real_server_that_is_missing_here_is_refused_by_name(flag):
+    result = CliRunner().invoke(main, [flag, "--model_base_path=/srv/m"])
+    assert result.exit_code == 2
+    name = flag.partition("=")[0]
+    assert f"{name} is a flag of tensorflow_model_server that this stand-in does not have" in result.output
+
+
+def test_a_misspelt_flag_is_refused_with_a_hint():
+    result = CliRunner().invoke(main, ["--model_base_pat=/srv/m"])
+    assert result.exit_code == 2
+    assert "--model_base_path" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        ([], 2, "Both server_options.model_base_path and server_options.model_config_file are empty!"),
+        (
+            ["--model_base_path=models"],
+            2,
+            "Expected model default to have an absolute path or URI; got base_path()=models",
+        ),
+        (["--model_config_file=/absent"], 2, "Cannot read /absent: No such file or directory"),
+        (["--batching_parameters_file=/absent", "--model_base_path=/m"], 2, "without setting"),
+    ],
+)
+def test_what_a_user_can_get_wrong_is_one_sentence(arguments, status, sentence):
+    result = subprocess.run(
+        [sys.executable, "-c", "from server.cli import main; main()", "--port=0", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == status
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_model_with_only_broken_versions_ends_the_server(launch, base, make_version):
+    make_version(base / "1", without="saved_model.pb")
+    server = launch(model_base_path=base, max_num_load_retries=0)
+    assert server.process.wait(timeout=120) == 4
+    log = server.log.read_text()
+    assert (
+        "UNKNOWN: 1 servable(s) did not become available: {{{name: scaler version: 1} due to error: NOT_FOUND:" in log
+    )
+    assert "Traceback" not in log
+
+
+def test_a_busy_port_is_one_sentence(base, make_version):
+    make_version(base / "1")
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from server.cli import main; main()",
+                f"--port={port}",
+                f"--model_base_path={base}",
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert result.returncode == 4
+    assert f"Port {port} cannot be opened; another process may have it" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", "from server.cli import main; main()", "--port=0", "--model_name=scaler", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_port_zero_prints_the_port_and_sigterm_answers_what_is_in_flight(base, make_version, client):
+    make_version(base / "1", 2.0)
+    process = start(f"--model_base_path={base}", "--enable_batching=false")
+    try:
+        port = re.search(r":(\d+) ", process.stdout.readline())[1]
+        ask = client(f"localhost:{port}")
+        assert ask.scale(4) == [8]
+        ask.predict({"steps": [1]}, "count")
+        slow = ask.prediction.Predict.future(ask.request({"steps": [400_000]}, "count"), timeout=60)
+        time.sleep(0.2)
+        assert not slow.done()
+        process.send_signal(signal.SIGTERM)
+        assert slow.result().outputs["steps"].int_val == [400_000]
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    with pytest.raises(grpc.RpcError):
+        ask.scale(4)
+
+
+def test_a_missing_base_path_is_said_and_sigterm_ends_the_wait(tmp_path):
+    process = start(f"--model_base_path={tmp_path / 'absent'}")
+    try:
+        os.set_blocking(process.stderr.fileno(), True)
+        line = ""
+        while "absent" not in line:
+            line = process.stderr.readline()
+            assert line, "the server ended"
+        assert re.search("Could not find base path .*/absent for servable scaler .*; waiting for it", line)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_the_package_is_light_to_import():
+    code = "import sys, server\nserver.Settings()\nassert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,98 @@
+"""Loading as the C++ loader does, beyond what the lifecycle shows."""
+
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from server.errors import ServingError
+from server.loader import load
+
+
+@pytest.fixture
+def version(make_version, tmp_path):
+    make_version(tmp_path / "1", 2.0)
+    return tmp_path / "1"
+
+
+def test_feeds_may_come_in_any_order(version):
+    session = load(version, xla_enabled=False)
+    feeds = {"multiply_z:0": np.float32([2]), "multiply_x:0": np.float32([3])}
+    output = session.signatures["multiply"].outputs["y"].name
+    assert session.run(feeds, [output])[0].tolist() == [6]
+    session.close()
+
+
+def test_a_missing_data_file_fails_the_load(version):
+    for file in (version / "variables").glob("variables.data*"):
+        file.unlink()
+    with pytest.raises(ServingError) as caught:
+        load(version, xla_enabled=False)
+    assert caught.value.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.DATA_LOSS)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xff", b"no protobuf at all"])
+def test_a_saved_model_that_is_none_is_data_loss(version, content):
+    (version / "saved_model.pb").write_bytes(content)
+    with pytest.raises(ServingError, match=r"Can't parse .*saved_model\.pb as binary proto") as caught:
+        load(version, xla_enabled=False)
+    assert caught.value.code is grpc.StatusCode.DATA_LOSS
+
+
+def test_an_unknown_op_fails_the_load(version):
+    file = version / "saved_model.pb"
+    file.write_bytes(file.read_bytes().replace(b"VarHandleOp", b"VarHandelOp"))
+    with pytest.raises(ServingError, match="VarHandelOp"):
+        load(version, xla_enabled=False)
+
+
+def test_a_model_written_with_the_old_builder_loads_with_its_assets_and_main_op(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("zero\none\n")
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf1 = tf.compat.v1
+        path = tf.constant(str(words))
+        tf1.add_to_collection(tf1.GraphKeys.ASSET_FILEPATHS, path)
+        table = tf.lookup.StaticVocabularyTable(
+            tf.lookup.TextFileInitializer(
+                path, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+            ),
+            1,
+        )
+        given = tf1.placeholder(tf.string, [None])
+        bias = tf1.get_variable("bias", initializer=np.int64(10))
+        output = table.lookup(given) + bias
+        session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
+        builder = tf1.saved_model.builder.SavedModelBuilder(str(tmp_path / "1"))
+        signature = tf1.saved_model.predict_signature_def({"words": given}, {"numbers": output})
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            {"serving_default": signature},
+            assets_collection=tf1.get_collection(tf1.GraphKeys.ASSET_FILEPATHS),
+            main_op=tf1.tables_initializer(),
+        )
+        builder.save()
+    words.unlink()
+    loaded = load(Path(tmp_path / "1"), xla_enabled=False)
+    feeds = {given.name: np.array([b"one", b"zero"], object)}
+    assert loaded.run(feeds, [output.name])[0].tolist() == [11, 10]
+    loaded.close()
+
+
+def test_loading_and_closing_again_and_again_keeps_no_memory(version):
+    import resource
+
+    def use():
+        session = load(version, xla_enabled=False)
+        session.run({"scale_x:0": np.float32([1])}, [session.signatures["scale"].outputs["y"].name])
+        session.close()
+
+    for _ in range(5):
+        use()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(20):
+        use()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000

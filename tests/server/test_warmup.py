@@ -1,0 +1,98 @@
+"""Warm-up records: replayed before a version serves, and what they may break."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from server.errors import ServingError
+from server.loader import load
+from server.servable import Servable
+from server.tensors import encode
+from server.warmup import warm_up
+
+
+def predict_log(signature="scale", **inputs):
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.signature_name = signature
+    for key, value in inputs.items():
+        log.predict_log.request.inputs[key].CopyFrom(encode(value))
+    return log
+
+
+def classify_log():
+    log = prediction_log_pb2.PredictionLog()
+    request = log.classify_log.request
+    request.model_spec.signature_name = "classify"
+    request.input.example_list.examples.add().features.feature["x"].float_list.value.append(1.0)
+    return log
+
+
+@pytest.fixture
+def version(make_version, tmp_path):
+    make_version(tmp_path / "1", 2.0)
+    (tmp_path / "1" / "assets.extra").mkdir()
+    return tmp_path / "1"
+
+
+@pytest.fixture
+def servable(version):
+    made = Servable(load(version, xla_enabled=False), None, as_content=False)
+    yield made
+    made.close()
+
+
+def write(version, *records):
+    with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        for record in records:
+            writer.write(record if isinstance(record, bytes) else record.SerializeToString())
+
+
+def test_no_file_is_fine(version, servable):
+    warm_up(servable, version, lambda: True)
+
+
+def test_records_run_through_their_signatures(version, servable):
+    write(version, predict_log(x=np.float32([1, 2])), classify_log(), prediction_log_pb2.PredictionLog())
+    warm_up(servable, version, lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("records", "code", "message"),
+    [
+        ([predict_log("nosuch")], "FAILED_PRECONDITION", 'Serving signature key "nosuch" not found.'),
+        ([predict_log()], "INVALID_ARGUMENT", "input size does not match signature"),
+        ([b"\xff\xff"], "INVALID_ARGUMENT", "Failed to parse warmup record"),
+        ([classify_log()] * 1001, "INVALID_ARGUMENT", r"exceeds the maximum \(1000\)"),
+    ],
+)
+def test_a_record_that_fails_is_an_error(version, servable, records, code, message):
+    write(version, *records)
+    with pytest.raises(ServingError, match=message) as caught:
+        warm_up(servable, version, lambda: True)
+    assert caught.value.code.name == code
+
+
+def test_kinds_that_are_not_answered_are_named(version, servable):
+    log = prediction_log_pb2.PredictionLog()
+    log.session_run_log.SetInParent()
+    write(version, log)
+    with pytest.raises(ServingError, match="Unsupported log_type for warmup: 6"):
+        warm_up(servable, version, lambda: True)
+    log.regress_log.SetInParent()
+    write(version, log)
+    with pytest.raises(ServingError, match="has no regress_log"):
+        warm_up(servable, version, lambda: True)
+
+
+def test_a_file_that_is_no_tfrecord_is_data_loss(version, servable):
+    (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a record file at all, but long enough")
+    with pytest.raises(ServingError, match="Please verify your warmup data is in TFRecord format") as caught:
+        warm_up(servable, version, lambda: True)
+    assert caught.value.code.name == "DATA_LOSS"
+
+
+def test_the_flag_turns_it_off(serve, version, client):
+    write(version, predict_log("nosuch"))
+    ask = client(serve(model_base_path=version.parent, enable_model_warmup=False))
+    assert ask.scale(1) == [2]
