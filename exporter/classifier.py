@@ -19,6 +19,9 @@ from signatures import Backbone, Batching, Pictures, names
 
 ACTIVATIONS: Mapping[str, Any] = {"sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
 
+# Keras keeps what every layer gave until the model has answered: of 16 pictures in MobileNetV2 that is over 1 GB.
+_BATCH = 2
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -111,8 +114,7 @@ class Classifier:
         Raises:
             ExportError: when that is not probabilities.
         """
-        tensors = [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
-        dense: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(self.probabilities(*tensors))
+        dense = np.concatenate([self._answer(batch) for batch in samples.batches(_BATCH)])
         if len(broken := np.argwhere(np.isnan(dense))):
             raise ExportError(f"The model answers NaN for sample {broken[0][0]}: it is broken.")
         # Rounding may take a softmax a little past 1.
@@ -122,6 +124,11 @@ class Classifier:
                 "probabilities from 0 to 1: if they are logits, pass --activation sigmoid or --activation softmax."
             )
         return dense
+
+    def _answer(self, samples: Samples) -> npt.NDArray[np.float32]:
+        tensors = [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
+        answer: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(self.probabilities(*tensors))
+        return answer
 
     def _output_size(self) -> int:
         """N; a trial run tells it, as a subclassed model declares none."""

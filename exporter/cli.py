@@ -36,8 +36,8 @@ THE_ANSWER_IS_NO, WRONG_INPUT, OUR_ERROR = 1, 2, 4
 def main(model: str, k: int, output: Path, as_json: bool, **given: Any) -> None:
     """Publish MODEL with a sparsified head as the next version in OUTPUT/NAME, ready for a TensorFlow server.
 
-    MODEL is a .keras or .h5 file, PACKAGE.MODULE:FACTORY, or a preset: "digits" (the default), a small network that
-    finds handwritten digits, "mobilenetv2" or "resnet18".
+    MODEL is a .keras or .h5 file, a SavedModel that Keras exported, PACKAGE.MODULE:FACTORY, or a preset: "digits" (the
+    default), a small network that finds handwritten digits, "mobilenetv2" or "resnet18".
     """
     console = Console(stderr=True)
     started = time.monotonic()

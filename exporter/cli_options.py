@@ -76,12 +76,12 @@ _OPTIONS = [
     click.option(
         "--samples",
         type=_PATH,
-        help="What to prove the export with: a folder of pictures, or .npz.  [default: the preset's, or noise]",
+        help="What to prove the export with: a picture folder, .npz or .tfrecord.  [default: the preset's, or noise]",
     ),
     click.option(
         "--weights", default="none", show_default=True, help="For mobilenetv2 and resnet18: none, imagenet or a file."
     ),
-    click.option("--allow-unsafe", is_flag=True, help="Load a file that runs code of its own, such as Lambda layers."),
+    click.option("--allow-unsafe", is_flag=True, help="Load what runs code of its own: Lambda layers, a SavedModel."),
     click.option(
         "--custom-objects",
         multiple=True,
@@ -171,7 +171,7 @@ def export_options(given: Mapping[str, Any]) -> Options:
     from exporter.options import Options
     from signatures import Batching
 
-    said = {option: given[option] for option in _BATCH_OPTIONS if given[option]}
+    said = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
     if said and given["batching"] == "none":
         option = next(iter(said)).replace("_", "-")
         raise ExportError(f"--{option} says how to batch: pass --batching in-graph or --batching server with it.")

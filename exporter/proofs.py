@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from signatures import Signature, names
 
 # The head copies scores; between two runs of one graph only the order of a few additions can differ.
 SAME_RUN = Tolerance(rtol=1e-5, atol=1e-6)
+
+# Examples in a request, where all samples are asked, and where one question follows another.
+_MANY, _FEW = 5, 2
 
 # What calls back into the Python process that made it, and so fails in every other.
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
@@ -51,28 +55,38 @@ class Claim:
 
 def prove_dense(version: LoadedVersion, claim: Claim) -> None:
     """The dense answers (k = N) are those of the Keras model."""
-    served = _dense(version, claim.samples)
+    served = np.concatenate([_dense(version, batch) for batch in claim.samples.batches(_MANY)])
     for row, (expected, got) in enumerate(zip(claim.dense, served, strict=True)):
         _hold(judge_dense(expected, got, claim.dense_tolerance, claim.k), names.SERVING_DEFAULT, "k = N", row)
 
 
 def prove_head(version: LoadedVersion, claim: Claim) -> None:
-    """Every signature keeps the k largest of the version's own dense answers, for every form of k and batch size."""
-    for samples in (claim.samples, claim.samples.rows(0, 1)):
-        dense = _dense(version, samples)
-        for key in version.signatures:
-            if key != names.EXPORT_INFO:
-                for k in _forms_of_k(key, len(samples), claim):
-                    _prove_answer(version, claim, key, samples, k, dense)
+    """Every signature keeps the k largest of the version's own dense answers, for every form of k and batch size.
+
+    Scalar k are asked of a few examples, as each is another run; k left out and one k an example of more, and of one.
+    """
+    batches = [claim.samples.repeated(examples) for examples in (_FEW, _MANY, 1)]
+    dense = [_dense(version, samples) for samples in batches]
+
+    def prove(key: str) -> None:
+        for samples, scores in zip(batches, dense, strict=True):
+            for k in _forms_of_k(key, len(samples), claim):
+                _prove_answer(version, claim, key, samples, k, scores)
+
+    # The first run of each signature prepares its graph, for a second or so, on one core.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for _ in pool.map(prove, sorted(set(version.signatures) - {names.EXPORT_INFO})):
+            pass
 
 
 def prove_guards(version: LoadedVersion, claim: Claim) -> None:
     """What does not fit is refused: a wrong shape of any input, k included, and bytes that are no picture."""
-    examples = len(claim.samples)
+    samples = claim.samples.repeated(_FEW)
+    examples = len(samples)
     for key, signature in version.signatures.items():
         if key == names.EXPORT_INFO:
             continue
-        good = request(key, claim.samples, claim.k)
+        good = request(key, samples, claim.k)
         for name in signature.inputs:
             if name == names.K:
                 for shape in ([examples + 1], [examples, 1], [0]):
@@ -158,9 +172,11 @@ def _dense(version: LoadedVersion, samples: Samples) -> npt.NDArray[np.float32]:
 
 def _forms_of_k(key: str, examples: int, claim: Claim) -> Iterator[K]:
     yield None
-    if key != names.FIXED_K:
-        n = len(claim.labels)
-        yield np.arange(1, examples + 1, dtype=np.int32) % (n + 3) - 1
+    if key == names.FIXED_K:
+        return
+    n = len(claim.labels)
+    yield np.resize(np.array([claim.k, 0, n, 1, n + 1], np.int32), examples)
+    if examples == _FEW:
         yield from sorted({-1, 0, 1, claim.k, n, n + 1})
 
 
@@ -186,23 +202,25 @@ def _judge(answer: Mapping[str, Any], dense: npt.NDArray[np.float32], k: int, cl
     """Judge a row of any output form."""
     if names.PROBABILITIES in answer:
         return judge_sparse(dense, answer[names.PROBABILITIES], k, SAME_RUN)
-    listed = [label.decode() for label in answer.get(names.LABELS, answer.get(names.CLASSES))]
+    listed = answer[names.LABELS] if names.LABELS in answer else answer[names.CLASSES]
     scores = answer[names.SCORES]
-    indices = answer.get(names.INDICES)
-    if indices is None:
-        indices = _indices_of(listed, scores, dense, claim.labels)
-    return judge_listed(dense, indices, scores, listed, claim.labels, k, SAME_RUN)
+    labels = np.array([label.encode() for label in claim.labels], object)
+    indices = answer[names.INDICES] if names.INDICES in answer else _indices_of(listed, scores, dense, labels)
+    return judge_listed(dense, indices, scores, listed, labels, k, SAME_RUN)
 
 
 def _indices_of(
-    listed: Sequence[str], scores: npt.NDArray[np.float32], dense: npt.NDArray[np.float32], labels: Sequence[str]
+    listed: npt.NDArray[Any], scores: npt.NDArray[np.float32], dense: npt.NDArray[np.float32], labels: npt.NDArray[Any]
 ) -> npt.NDArray[np.int32]:
     """The index that each listed label stands for: where labels repeat, the one of the score nearest to its own."""
+    free: dict[bytes, list[int]] = {}
+    for index, label in enumerate(labels):
+        free.setdefault(label, []).append(index)
     indices = np.full(len(listed), names.NO_INDEX, np.int32)
     for place, (label, score) in enumerate(zip(listed, scores, strict=True)):
-        candidates = [index for index, name in enumerate(labels) if name == label and index not in indices[:place]]
-        if candidates:
+        if candidates := free.get(label):
             indices[place] = min(candidates, key=lambda index: abs(float(dense[index]) - float(score)))
+            candidates.remove(indices[place])
     return indices
 
 

@@ -16,6 +16,7 @@ from exporter.samples import Samples
 from signatures import names
 
 THRESHOLD = 0.5
+_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def measure_quality(version: LoadedVersion, samples: Samples, k: int) -> Quality
     if samples.truth is None:
         return None
     key = names.ENCODED_IMAGES if names.ENCODED_IMAGES in version.signatures else names.SERVING_DEFAULT
-    said = version.call(key, request(key, samples))[names.PROBABILITIES] >= THRESHOLD
-    return _quality(said, samples.truth, k)
+    answers = [version.call(key, request(key, batch))[names.PROBABILITIES] for batch in samples.batches(_BATCH)]
+    return _quality(np.concatenate(answers) >= THRESHOLD, samples.truth, k)
 
 
 def require_quality(quality: Quality | None, min_exact_match: float | None, min_f1: float | None) -> None:

@@ -1,7 +1,7 @@
 """Sample inputs: what an export is proven with, and what its golden and warm-up records are made of."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,11 @@ class Samples:
         inputs = {name: array[start:stop] for name, array in self.inputs.items()}
         return Samples(inputs, self.pictures[start:stop], truth, self.made_up)
 
+    def batches(self, size: int) -> Iterator["Samples"]:
+        """All examples in order, `size` at a time; the last time what is left."""
+        for start in range(0, len(self), size):
+            yield self.rows(start, start + size)
+
 
 def samples_of_pictures(
     files: Sequence[bytes], inputs: ModelInputs, preprocessing: Pictures, truth: npt.NDArray[np.bool_] | None = None
@@ -67,7 +72,7 @@ def samples_of_pictures(
     return Samples({names.IMAGES: images.numpy()}, tuple(files), truth)
 
 
-def made_up_samples(inputs: ModelInputs, pictures: Pictures | None, count: int = 16) -> Samples:
+def made_up_samples(inputs: ModelInputs, pictures: Pictures | None, count: int = 8) -> Samples:
     """Make up samples where there are none: seeded noise, the same every time.
 
     A dimension of no declared size gets 32.

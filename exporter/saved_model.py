@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
@@ -54,9 +55,7 @@ def write_saved_model(
     module = tf.Module()
     # What the signatures use must hang on the module.
     module.variables_of_model = exported_variables(model)
-    module.tables_of_model = [
-        layer.lookup_table for layer in model._flatten_layers() if getattr(layer, "lookup_table", None) is not None
-    ]
+    module.tables_of_model = _tables(model)
     with tempfile.TemporaryDirectory() as scratch:
         asset = Path(scratch, "export_id")
         asset.write_text(export_id)
@@ -66,6 +65,17 @@ def write_saved_model(
         tf.saved_model.save(module, str(directory), signatures=functions)
     _declare(directory, signatures)
     return signatures
+
+
+def _tables(model: Any) -> list[Any]:
+    tables: list[Any] = []
+    for layer in model._flatten_layers():
+        if getattr(layer, "lookup_table", None) is not None:
+            tables.append(layer.lookup_table)
+        elif isinstance(layer, keras.layers.TFSMLayer):
+            # Where Keras's own export put them.
+            tables.extend(getattr(layer._reloaded_obj, "_misc_assets", ()))
+    return tables
 
 
 def _declare(directory: Path, signatures: Sequence[Signature]) -> None:

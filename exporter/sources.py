@@ -29,7 +29,7 @@ class SourceOptions:
         activation: "sigmoid" or "softmax", where the model's outputs are logits.
         weights: for the presets mobilenetv2 and resnet18: "none", "imagenet" or a file.
         max_image_pixels: width times height of the largest picture file that is decoded.
-        allow_unsafe: load a file that runs code of its own (Lambda layers).
+        allow_unsafe: load what runs code of its own: a file with Lambda layers, or a SavedModel.
         custom_objects: modules to import before loading, which register the model's own layers with Keras.
     """
 
@@ -111,10 +111,25 @@ def _classifier(
 def _load_file(path: Path, options: SourceOptions) -> Any:
     if not path.exists():
         raise ExportError(f"{path} does not exist; name a .keras file or one of the presets: {', '.join(PRESETS)}.")
+    if (path / "saved_model.pb").is_file():
+        if not options.allow_unsafe:
+            raise ExportError(
+                f"{path} is a SavedModel, a program that may also read and write files: if you trust where it is from, "
+                "pass --allow-unsafe."
+            )
+        from exporter.keras_exports import load_keras_export
+
+        return load_keras_export(path)
     if path.suffix not in (".keras", ".h5") or not path.is_file():
-        raise ExportError(f"{path} is no .keras file; save the model with model.save('NAME.keras') and name that file.")
+        raise ExportError(
+            f"{path} is no .keras file, .h5 file or SavedModel: save the model with model.save('NAME.keras') and name "
+            "that file."
+        )
     import keras
 
+    # Ours, which a model may hold: Keras then loads them without being told of them.
+    importlib.import_module("signatures.layer")
+    importlib.import_module("signatures.regularizer")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=not options.allow_unsafe)
     except Exception as error:  # Keras raises many kinds: for broken zips, unknown layers, code of the file's own.
