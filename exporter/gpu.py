@@ -220,5 +220,3 @@ def _dtypes(attributes: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _named(use: OpUse) -> str:
     return f"{use.op} ({', '.join(use.dtypes)})" if use.dtypes else use.op
-
-

@@ -99,6 +99,12 @@ def test_secrets_are_not_sent_over_plaintext_unless_told(server, secret):
     assert any("sesame" in value for value in server.metadata[-1].values())
 
 
+def test_a_token_that_no_header_can_hold_is_refused():
+    for token in ("sésame", "two\nlines", "\x00"):
+        with pytest.raises(InputError, match="ASCII"):
+            ChannelOptions(token=token, secrets_over_plaintext=True)
+
+
 def test_a_repr_shows_settings_and_hides_secrets():
     options = ChannelOptions(token="sesame", metadata={"x-key": "sesame"}, secrets_over_plaintext=True, gzip=True)
     assert "sesame" not in repr(options)

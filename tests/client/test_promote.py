@@ -182,6 +182,37 @@ def test_a_second_run_finishes_or_undoes_what_a_killed_one_left(
         assert (labels(servers), config.read_text()) == ([1, 1], before)
 
 
+def test_edits_made_after_a_move_was_cut_off_are_not_lost(replicas, command):
+    servers, config = replicas
+    before = config.read_text()
+    config.with_name("models.config.promoting").write_text(before)
+    edited = before.replace("/models/other", "/models/elsewhere")
+    config.write_text(edited)
+    for name in (("promote", "--version", "2"), ("rollback",)):
+        status, _, err = command(*name, "--label", "stable", "--yes")
+        assert status == 2
+        assert "was changed since" in err
+        assert (labels(servers), config.read_text()) == ([1, 1], edited)
+
+
+def test_edits_made_while_a_version_is_checked_are_not_lost(replicas):
+    servers, config = replicas
+    move = plan(config, "letters", "stable", 2)
+    edited = config.read_text() + "# a note\n"
+    config.write_text(edited)
+    with ServingClient(servers[0].address, "letters") as client, pytest.raises(InputError, match="was changed while"):
+        carry_out([client], move)
+    assert (labels(servers), config.read_text()) == ([1, 1], edited)
+
+
+def test_a_replica_that_is_away_is_status_3_and_changes_nothing(replicas, command):
+    servers, config = replicas
+    before = config.read_text()
+    servers[1].stop()
+    assert command("promote", "--version", "2", "--label", "stable", "--yes")[0] == 3
+    assert (labels(servers), config.read_text()) == ([1, 1], before)
+
+
 def test_it_says_what_it_will_do_and_asks(replicas, command, monkeypatch):
     servers, config = replicas
     before = config.read_text()

@@ -1,0 +1,201 @@
+"""What the options of `export-model` do, alone and out of a file."""
+
+import hashlib
+import json
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+
+from exporter import ExportError, Options
+from exporter.cli import main
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A small model's file, in the directory that the command runs in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+    keras.utils.set_random_seed(1)
+    keras.Sequential([keras.Input((4,), name="features"), keras.layers.Dense(3, activation="sigmoid")]).save(
+        "toy.keras"
+    )
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def exported(*arguments):
+    """The summary of an export of the small model."""
+    result = run("toy.keras", "--json", *arguments)
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def refusal(*arguments, status=2):
+    """The sentence that the command refuses with."""
+    result = run(*arguments)
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def record(path):
+    return json.loads((path / "assets.extra" / "export.json").read_text())
+
+
+def test_a_file_of_options_is_taken_and_the_command_line_goes_first(toy):
+    (toy / "export.toml").write_text(
+        'k = 3\noutput = "elsewhere"\nname = "named"\nactivation = "sigmoid"\nsignature = ["top_k"]\nstrict = true\n'
+    )
+
+    summary = exported("--config", "export.toml", "--k", 1)
+
+    assert (summary["path"], summary["k"]) == ("elsewhere/named/1", 1)
+    assert summary["signatures"] == ["serving_default", "top_k", "export_info"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kk = 3", "sets 'kk', which is no option"),
+        ("k = ", "could not be read as TOML"),
+        ('k = "many"', "'many' is not a valid integer"),
+        ('precision = "float8"', "'float8' is not one of"),
+    ],
+)
+def test_a_file_of_options_that_cannot_be_is_wrong_usage(toy, text, words):
+    (toy / "export.toml").write_text(text)
+    assert words in refusal("toy.keras", "--config", "export.toml")
+    assert "could not be read" in refusal("toy.keras", "--config", "absent.toml")
+    assert not (toy / "models").exists()
+
+
+def test_a_dry_run_does_everything_but_publish(toy):
+    summary = exported("--dry-run")
+    assert (summary["path"], summary["dry_run"]) == ("models/toy/1", True)
+    assert not (toy / "models").exists()
+
+    exported()
+    before = sorted(path.name for path in (toy / "models").rglob("*"))
+    result = run("toy.keras", "--dry-run", "--keep", 1)
+    assert "Dry run: models/toy/2 would be published" in result.stdout
+    assert sorted(path.name for path in (toy / "models").rglob("*")) == before
+
+
+def test_the_list_shows_every_version_of_every_model(toy):
+    exported()
+    exported("--k", 1)
+    exported("--name", "other")
+    (toy / "models" / "foreign" / "7").mkdir(parents=True)
+
+    versions = json.loads(run("--list", "--json").stdout)["versions"]
+
+    assert [(each["model"], each["version"], each["k"]) for each in versions] == [
+        ("foreign", 7, None),
+        ("other", 1, 2),
+        ("toy", 1, 2),
+        ("toy", 2, 1),
+    ]
+    ours = versions[-1]
+    assert ours["tensorflow"] == tf.__version__
+    assert ours["export_id"] == record(toy / "models" / "toy" / "2")["export_id"]
+    assert ours["bytes"] == sum(f.stat().st_size for f in (toy / "models" / "toy" / "2").rglob("*") if f.is_file())
+    shown = run("--list").stdout
+    assert all(word in shown for word in ("foreign", "not ours", "toy", tf.__version__, ours["created"]))
+    assert "cannot be read" in refusal("--list", "--output", "nowhere", status=4)
+
+
+def test_only_the_newest_are_kept_and_those_that_the_server_is_told_of(toy):
+    exported()
+    for _ in range(3):
+        exported()
+    removed = exported("--keep", 1)["removed"]
+
+    # 1 is stable, 2 is canary, and the newest export is loaded too; see docs/deploying.md.
+    assert removed == [3, 4]
+    assert sorted(child.name for child in (toy / "models" / "toy").iterdir()) == [".last_version", "1", "2", "5"]
+
+
+def test_a_version_can_be_chosen_if_it_is_above_all_that_were_used(toy):
+    assert exported("--version", 7)["version"] == 7
+    assert "7 was used already, and numbers only rise. Use 8 or more." in refusal("toy.keras", "--version", 7, status=4)
+    before = int(time.time())
+    assert exported("--version", "timestamp")["version"] >= before
+    assert "use a number, or the word timestamp" in refusal("toy.keras", "--version", "newest")
+    assert sorted(int(path.name) for path in (toy / "models" / "toy").glob("[0-9]*"))[0] == 7
+
+
+def test_golden_records_can_be_written_elsewhere_and_leave_their_digest(toy):
+    path = toy / exported("--golden-output", "private/golden")["path"]
+
+    golden = toy / "private" / "golden"
+    assert record(path)["golden_digest"] == hashlib.sha256(golden.read_bytes()).hexdigest()
+    assert not (path / "assets.extra" / "golden_predictions").exists()
+    assert "assets.extra/golden_predictions" not in record(path)["files"]
+
+
+def test_golden_records_take_no_more_room_than_allowed(toy):
+    np.savez("samples.npz", features=np.random.default_rng(0).random((200, 4), np.float32))
+    path = toy / exported("--samples", "samples.npz", "--golden-megabytes", 0.01)["path"]
+    assert 9_000 < (path / "assets.extra" / "golden_predictions").stat().st_size <= 10_000 + 200 * 16
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("labels.txt", "cat\ndog\nlarge bird\n"), ("labels.json", '["cat", "dog", "large bird"]')]
+)
+def test_labels_are_read_by_index(toy, name, text):
+    (toy / name).write_text(text)
+    assert record(toy / exported("--labels", name)["path"])["labels"] == ["cat", "dog", "large bird"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("labels.txt", "cat\ndog\n", "2 labels were given for a model with 3 outputs"),
+        ("labels.txt", "", "holds no list of labels"),
+        ("labels.txt", "cat\n\ndog\n", "holds no list of labels"),
+        ("labels.json", '{"cat": 0}', "holds no list of labels"),
+        ("labels.json", "[1, 2, 3]", "holds no list of labels"),
+        ("labels.json", "[", "could not be read"),
+        ("labels.txt", None, "could not be read"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(toy, name, text, words):
+    if text is not None:
+        (toy / name).write_text(text)
+    assert words in refusal("toy.keras", "--labels", name)
+    assert not (toy / "models").exists()
+
+
+def test_a_batch_timeout_of_zero_is_one(toy):
+    path = toy / exported("--batching", "in-graph", "--batch-timeout-micros", 0)["path"]
+    assert record(path)["batching"]["batch_timeout_micros"] == 0
+    assert "must be at least 1" in refusal("toy.keras", "--batching", "in-graph", "--max-batch-size", 0)
+
+
+def test_a_failed_proof_is_status_1_and_says_where_it_is_kept(toy):
+    np.savez("samples.npz", features=np.zeros((2, 4), np.float32), labels=np.ones((2, 3), np.uint8))
+    said = refusal("toy.keras", "--samples", "samples.npz", "--min-exact-match", 1, "--keep-failed", status=1)
+    (kept,) = (toy / "models" / "toy").iterdir()
+    assert f"kept in models/toy/{kept.name}" in said
+    assert "below --min-exact-match" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"version": 0}, "version is 0; use 1 or more"),
+        ({"keep": 0}, "keep is 0; use 1 or more"),
+        ({"golden_megabytes": 0}, "use a number above 0"),
+        ({"serving_root": "models"}, "use an absolute path"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_as_a_library_too(given, words):
+    with pytest.raises(ExportError, match=words):
+        Options(**given)

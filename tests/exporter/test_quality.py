@@ -1,0 +1,67 @@
+"""The gate on labelled samples, asked through the exported signatures."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from exporter import Classifier, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
+
+
+def echo(samples):
+    """A classifier whose scores are its inputs."""
+    model = keras.Sequential([keras.Input((3,), name="scores"), keras.layers.Dense(3, kernel_initializer="identity")])
+    return Classifier(model, "echo", samples=samples)
+
+
+SCORES = np.array([[0.9, 0.1, 0.2], [0.9, 0.8, 0.7], [0.6, 0.2, 0.4]], np.float32)
+TRUTH = np.array([[1, 0, 0], [1, 1, 1], [0, 1, 0]], bool)
+
+
+def test_figures_by_hand(tmp_path):
+    version = export(echo(Samples({"scores": SCORES}, truth=TRUTH)), tmp_path, k=2)
+
+    # With k = 2 said are [1, 0, 0], [1, 1, 0] and [1, 0, 0]: 3 of 4 are true, and 5 would have been.
+    assert version.quality.samples == 3
+    assert version.quality.exact_match == pytest.approx(1 / 3)
+    assert version.quality.f1 == pytest.approx(2 * 3 / (4 + 5))
+    assert version.quality.more_than_k == pytest.approx(1 / 3)
+    record = json.loads((version.path / "assets.extra" / "export.json").read_text())
+    assert record["quality"]["f1"] == pytest.approx(6 / 9)
+
+
+@pytest.mark.parametrize(
+    ("option", "just", "words"),
+    [
+        ("min_exact_match", 1 / 3, r"exact match on 3 labelled samples is 0.3333, below --min-exact-match 0.3433"),
+        ("min_f1", 6 / 9, r"f1 on 3 labelled samples is 0.6667, below --min-f1 0.6767"),
+    ],
+)
+def test_what_is_not_good_enough_is_not_published(option, just, words, tmp_path):
+    classifier = echo(Samples({"scores": SCORES}, truth=TRUTH))
+
+    with pytest.raises(ProofFailedError, match=words):
+        export(classifier, tmp_path, k=2, options=Options(**{option: just + 0.01}))
+    assert list(tmp_path.iterdir()) == []
+    assert export(classifier, tmp_path, k=2, options=Options(**{option: just - 0.01})).version == 1
+
+
+@pytest.mark.parametrize("option", ["min_exact_match", "min_f1"])
+def test_a_demand_without_labelled_samples_is_refused(option, tmp_path):
+    with pytest.raises(ProofFailedError, match="needs labelled samples, and there are none"):
+        export(echo(Samples({"scores": SCORES})), tmp_path, options=Options(**{option: 0.1}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_labels_nothing_is_said_of_quality(tmp_path):
+    assert export(echo(Samples({"scores": SCORES})), tmp_path).quality is None
+
+
+def test_digits_with_another_preprocessing_than_its_training_is_caught(tmp_path):
+    demand = Options(min_exact_match=0.8)
+
+    with pytest.raises(ProofFailedError, match="exact match on 32 labelled samples is .*, below --min-exact-match"):
+        export(load_classifier("digits", SourceOptions(preprocessing="none")), tmp_path, options=demand)
+    assert list(tmp_path.iterdir()) == []
+    assert export(load_classifier("digits"), tmp_path, options=demand).quality.exact_match >= 0.8
