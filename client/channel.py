@@ -86,6 +86,10 @@ class ChannelOptions:
                 "use TLS, or set secrets_over_plaintext"
             )
 
+        for name, value in self.headers():
+            if not (value.isascii() and value.isprintable()):
+                raise InputError(f"the value of {name} cannot be sent: it may hold ASCII characters only")
+
     def __repr__(self) -> str:
         token = "'...'" if self.token else "None"
         metadata = dict.fromkeys(self.metadata, "...")

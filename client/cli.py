@@ -95,7 +95,7 @@ def commands(
     secure = tls or any(value is not None for value in (ca, certificate, key, server_name))
     options = ChannelOptions(
         tls=Tls(ca=ca, certificate=certificate, key=key, server_name=server_name) if secure else None,
-        token=None if token_file is None else token_file.read_text("utf-8").strip(),
+        token=None if token_file is None else token_file.read_bytes().decode("latin-1").strip(),
         secrets_over_plaintext=token_over_plaintext,
         gzip=gzip,
     )

@@ -18,6 +18,7 @@ from client.cli_options import (
     version_options,
 )
 from client.client import ServingClient
+from client.findings import CheckResult
 from client.golden import Reference, read_golden
 from client.model import Target
 from client.report import report
@@ -61,26 +62,17 @@ def check(
         raise click.UsageError("give --against or --against-version, not both.")
     tolerances = tolerances_of(gpu, rtol, atol)
     reference = None if golden is None else read_golden(golden)
-    results = []
+    results: list[CheckResult] = []
     for address in connection.addresses():
-        with connection.open(address) as client:
+        with connection.open(address) as client, show.waiting(address):
             target = Target(client.model, version, label)
             expected = _expected(client, target, reference, pictures)
-            if against == address:
-                raise click.UsageError(f"{address} would be checked against itself.")
-            if against is not None:
-                with connection.open(against) as other:
-                    expected = other.run(reference_of(against, Target(client.model), expected.samples, True))
-            elif against_version is not None:
-                if client.metadata(version=version, label=label).version == against_version:
-                    raise click.UsageError(f"version {against_version} would be checked against itself.")
-                source, other_target = f"version {against_version}", Target(client.model, against_version)
-                expected = client.run(reference_of(source, other_target, expected.samples, False))
-            elif reference is None and results:
-                # Without golden records, replicas can still be held against the first of them.
-                with connection.open(results[0].address) as other:
-                    source, first = f"the replica at {other.address}", Target(client.model, version, label)
-                    expected = other.run(reference_of(source, first, expected.samples, True))
+            # Without golden records, replicas can still be held against the first of them.
+            other = against or (results[0].address if results and reference is None else None)
+            if against_version is not None:
+                expected = _of_version(client, target, expected, against_version)
+            elif other is not None:
+                expected = _of_server(connection, other, address, target, expected)
             results.append(client.run(run_check(address, target, expected, tolerances)))
     if page is not None:
         page.write_text(report(results, datetime.now(UTC)), "utf-8")
@@ -102,3 +94,16 @@ def _expected(
     if reference is None:
         return Reference(f"{len(samples)} pictures", samples)
     return replace(reference, samples=reference.samples + samples)
+
+
+def _of_version(client: ServingClient, target: Target, expected: Reference, version: int) -> Reference:
+    if client.metadata(version=target.version, label=target.label).version == version:
+        raise click.UsageError(f"version {version} would be checked against itself.")
+    return client.run(reference_of(f"version {version}", Target(client.model, version), expected.samples, False))
+
+
+def _of_server(connection: Connection, other: str, address: str, target: Target, expected: Reference) -> Reference:
+    if other == address:
+        raise click.UsageError(f"{address} would be checked against itself.")
+    with connection.open(other) as client:
+        return client.run(reference_of(f"the server at {other}", target, expected.samples, True))

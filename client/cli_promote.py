@@ -75,7 +75,8 @@ def _move(
     reference = read_golden(golden or version_directory(move))
     clients = [connection.open(address) for address in connection.addresses()]
     try:
-        results = check_version(clients, move, reference, tolerances_of(gpu, rtol, atol))
+        with show.waiting(", ".join(client.address for client in clients)):
+            results = check_version(clients, move, reference, tolerances_of(gpu, rtol, atol))
         for line in describe(move, [client.address for client in clients]):
             click.echo(line, err=True)
         value = {"label": label, "from": move.old, "to": version, "config": str(config), "checks": results}

@@ -13,7 +13,7 @@ from pathlib import Path
 from client.calls import Answer, identity_call
 from client.check import check
 from client.client import ServingClient
-from client.errors import ClientError, InputError, ServerError
+from client.errors import ClientError, InputError, ServerError, UnreachableError
 from client.findings import CheckResult
 from client.golden import Reference
 from client.judge import Tolerances
@@ -24,13 +24,18 @@ from client.steps import Pause, Steps
 
 @dataclass(frozen=True)
 class Move:
-    """A label's way from one version to another. before, after: the text of the file."""
+    """A label's way from one version to another.
+
+    found: the text of the file as it is now. before: as it was before a change that was cut off, else the same.
+    after: as it will be.
+    """
 
     config: Path
     model: str
     label: str
     old: int | None
     new: int
+    found: str
     before: str
     after: str
 
@@ -41,9 +46,17 @@ class PromoteError(ClientError):
 
 def plan(config: Path, model: str, label: str, version: int) -> Move:
     """Return what is to be done; a change that was cut off is taken up from what the file was before it."""
-    before = _text(_promoting(config)) if _promoting(config).exists() else _text(config)
+    found = before = _text(config)
+    if _promoting(config).exists():
+        before = _text(_promoting(config))
+        moved = label_version(found, model, label)
+        if found != before and (moved is None or found != with_label(before, model, label, moved)):
+            raise InputError(
+                f"an earlier move was cut off, and {config} was changed since: make it what it should be, then remove "
+                f"{_promoting(config)}"
+            )
     after = with_label(before, model, label, version)
-    return Move(config, model, label, label_version(before, model, label), version, before, after)
+    return Move(config, model, label, label_version(before, model, label), version, found, before, after)
 
 
 def previous_version(config: Path, model: str, label: str) -> int:
@@ -71,6 +84,8 @@ def check_version(
     for client in clients:
         try:
             statuses = client.status(version=move.new)
+        except UnreachableError:
+            raise
         except ServerError as error:
             raise PromoteError(f"version {move.new} is not loaded at {client.address}: {error}") from error
         if not any(status.version == move.new and status.state == "AVAILABLE" for status in statuses):
@@ -86,6 +101,8 @@ def carry_out(clients: Sequence[ServingClient], move: Move, patience: float = 10
 
     patience: seconds that a replica may take to answer with the new version. Raises PromoteError when it was put back.
     """
+    if _text(move.config) != move.found:
+        raise InputError(f"{move.config} was changed while version {move.new} was checked: run it again")
     write_atomically(_promoting(move.config), move.before.encode())
     try:
         _apply(clients, move, move.after, move.new, patience)

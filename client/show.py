@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,11 @@ _PASSED = {
     None: Text("not asked", "yellow"),
 }
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def waiting(address: str) -> Status:
+    """Return a context in which a terminal shows that a server is being asked; elsewhere nothing is shown."""
+    return Console(stderr=True).status(f"Asking {address} ...")
 
 
 def status(model: str, versions: Sequence[VersionStatus]) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +94,7 @@ def export(
     with (
         store.staging(keep_on=ProofFailedError if options.keep_failed else None) as staging,
         _disk_errors(store.base_path),
+        _golden_output(options) as golden_output,
         cast_backbone(classifier.model, options.precision),
     ):
         changed = None
@@ -103,7 +104,7 @@ def export(
                 changed = deviation(float32, dense, k)
         extra = staging / names.ASSETS_EXTRA
         golden = golden_records(classifier.name, samples, dense, options.golden_megabytes)
-        digest = write_records(options.golden_output or extra / names.GOLDEN_FILE, golden)
+        digest = write_records(golden_output or extra / names.GOLDEN_FILE, golden)
         info: dict[str, Any] = {
             names.EXPORT_ID: uuid.uuid4().hex,
             names.MODEL: classifier.name,
@@ -277,12 +278,28 @@ def _digests(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
+def _golden_output(options: Options) -> Iterator[Path | None]:
+    """Give a name beside the golden records' file, which becomes that file once their version is published."""
+    if options.golden_output is None:
+        yield None
+        return
+    unproven = options.golden_output.with_name(f"{options.golden_output.name}.unproven")
+    try:
+        yield unproven
+        if not options.dry_run:
+            unproven.replace(options.golden_output)
+    finally:
+        with suppress(OSError):
+            unproven.unlink()
+
+
+@contextmanager
 def _disk_errors(base_path: Path) -> Iterator[None]:
     """Tell a full or broken disk from a fault of ours: TensorFlow has its own errors for it."""
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{base_path} cannot be written to: {error.strerror}.") from error
+        raise StoreError(f"{error.filename or base_path} cannot be written to: {error.strerror}.") from error
     except tf.errors.OpError as error:
         for reason in ("No space left on device", "File too large", "Read-only file system", "Disk quota exceeded"):
             if reason in str(error):

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import classification_pb2, predict_pb2
 from server.batching import BatchingSession, BatchScheduler
 from server.errors import ServingError, invalid_argument
 from server.loader import Session
-from server.tensors import decode, encode, encode_into
+from server.tensors import decode, encode_into, type_name
 
 DEFAULT_SIGNATURE = "serving_default"
 _CLASSIFY_INPUTS = "inputs"
@@ -171,7 +171,7 @@ def _serialized_examples(given: Any) -> np.ndarray:
 
 
 def _fill_classifications(result: Any, rows: int, classes: np.ndarray | None, scores: np.ndarray | None) -> None:
-    for name, values, kind, type_name in (
+    for name, values, kind, expected in (
         (_CLASSES, classes, np.object_, "DT_STRING"),
         (_SCORES, scores, np.float32, "DT_FLOAT"),
     ):
@@ -182,7 +182,8 @@ def _fill_classifications(result: Any, rows: int, classes: np.ndarray | None, sc
                 f"Expected Tensor shape: [batch_size num_classes] but got [{','.join(map(str, values.shape))}]"
             )
         if values.dtype != kind:
-            raise invalid_argument(f"Expected {name} Tensor of {type_name}. Got: {encode(values[:0]).dtype}")
+            found = type_name(values.dtype)
+            raise invalid_argument(f"Expected {name} Tensor of {expected}. Got: DT_{found.upper()}")
         if values.shape[0] != rows:
             raise invalid_argument(f"Expected {name} output batch size of {rows}. Got: {values.shape[0]}")
     if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:

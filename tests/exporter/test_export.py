@@ -57,6 +57,11 @@ def text_vectorization():
     )
 
 
+def sequences_of_any_length():
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    return keras.Model(ids, head(keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(10, 3)(ids))))
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
@@ -95,6 +100,7 @@ KINDS = {
     two_inputs_in_a_list: ["left", "right"],
     string_lookup: ["word"],
     text_vectorization: ["text"],
+    sequences_of_any_length: ["ids"],
     subclassed: ["inputs"],
     subclassed_with_dict: ["height", "weight"],
 }
@@ -155,6 +161,11 @@ def test_metadata_declares_true_shapes_and_the_default_k(published):
         assert tf.make_ndarray(default.defaults["k"]) == 2
         assert loaded.signatures["classify"].method_name == "tensorflow/serving/classify"
         assert not loaded.signatures["fixed_k"].defaults
+
+
+def test_what_no_tf_example_can_declare_is_served_without_classify(tmp_path):
+    version = export(Classifier(sequences_of_any_length(), "toy"), tmp_path)
+    assert [signature.key for signature in version.signatures] == ["serving_default", "top_k", "fixed_k", "export_info"]
 
 
 def test_logits_need_an_activation(tmp_path):

@@ -140,6 +140,20 @@ def test_golden_records_can_be_written_elsewhere_and_leave_their_digest(toy):
     assert "assets.extra/golden_predictions" not in record(path)["files"]
 
 
+def test_golden_records_elsewhere_are_those_of_the_last_version_that_was_published(toy):
+    exported("--golden-output", "golden")
+    before = (toy / "golden").read_bytes()
+    np.savez("samples.npz", features=np.zeros((2, 4), np.float32), labels=np.ones((2, 3), np.uint8))
+
+    refusal("toy.keras", "--golden-output", "golden", "--samples", "samples.npz", "--min-exact-match", 1, status=1)
+    exported("--golden-output", "golden", "--samples", "samples.npz", "--dry-run")
+
+    assert (toy / "golden").read_bytes() == before
+    assert not list(toy.glob("golden.*"))
+    said = refusal("toy.keras", "--golden-output", "toy.keras/golden", status=4)
+    assert "toy.keras cannot be written to" in said
+
+
 def test_golden_records_take_no_more_room_than_allowed(toy):
     np.savez("samples.npz", features=np.random.default_rng(0).random((200, 4), np.float32))
     path = toy / exported("--samples", "samples.npz", "--golden-megabytes", 0.01)["path"]

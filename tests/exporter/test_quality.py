@@ -61,7 +61,7 @@ def test_without_labels_nothing_is_said_of_quality(tmp_path):
 def test_digits_with_another_preprocessing_than_its_training_is_caught(tmp_path):
     demand = Options(min_exact_match=0.8)
 
-    with pytest.raises(ProofFailedError, match="exact match on 32 labelled samples is .*, below --min-exact-match"):
+    with pytest.raises(ProofFailedError, match=r"exact match on 32 labelled samples is .*, below --min-exact-match"):
         export(load_classifier("digits", SourceOptions(preprocessing="none")), tmp_path, options=demand)
     assert list(tmp_path.iterdir()) == []
     assert export(load_classifier("digits"), tmp_path, options=demand).quality.exact_match >= 0.8

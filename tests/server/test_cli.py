@@ -160,3 +160,19 @@ def test_a_missing_base_path_is_said_and_sigterm_ends_the_wait(tmp_path):
 def test_the_package_is_light_to_import():
     code = "import sys, server\nserver.Settings()\nassert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], False),
+        (["--enable_batching"], True),
+        (["--enable_batching=true"], True),
+        (["--enable_batching=false"], False),
+    ],
+)
+def test_a_boolean_flag_may_stand_alone_or_have_a_value(arguments, expected):
+    with main.make_context("serve-model", [*arguments, "--model_name=m"]) as context:
+        assert context.params["enable_batching"] is expected
+        assert context.params["model_name"] == "m"
+        assert context.params["enable_model_warmup"] is True

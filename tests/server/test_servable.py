@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis import classification_pb2, predict_pb2
 
+from server.errors import ServingError
+from server.servable import _fill_classifications
+
 X = np.array([1, 2, 3], np.float32)
 
 
@@ -187,3 +190,17 @@ def test_numbers_come_as_content_when_the_flag_says_so(serve, base, make_version
     assert not response.outputs["y"].float_val
     outputs, _ = ask.predict({"words": np.array([b"one", b""], object)}, "look_up")
     assert outputs["words"].tolist() == [b"one", b""]
+
+
+def test_classify_refuses_outputs_that_are_no_classification():
+    scores = np.ones((2, 3), np.float32)
+    for classes, numbers, message in (
+        (None, np.ones(2, np.float32), "Expected Tensor shape: [batch_size num_classes] but got [2]"),
+        (None, np.ones((2, 3), np.int64), "Expected scores Tensor of DT_FLOAT. Got: DT_INT64"),
+        (scores, None, "Expected classes Tensor of DT_STRING. Got: DT_FLOAT"),
+        (None, np.ones((3, 3), np.float32), "Expected scores output batch size of 2. Got: 3"),
+        (np.full((2, 2), b"a", object), scores, "Tensors class and score should match in dim_size(1). Got 2 vs. 3"),
+    ):
+        with pytest.raises(ServingError) as caught:
+            _fill_classifications(classification_pb2.ClassificationResult(), 2, classes, numbers)
+        assert caught.value.message == message
