@@ -17,7 +17,7 @@ test: .venv/.test
 	@echo "== mypy: types"
 	@$(BIN)/mypy
 	@echo "== pytest: behaviour"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 600
 
 # The message classes that the client ships as data, made anew from the installed tensorflow-serving-api.
 descriptors: .venv/.test

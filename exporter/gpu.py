@@ -163,8 +163,9 @@ def _called(node: Any) -> Iterator[str]:
 def _gpu_kernels() -> dict[str, list[Any]]:
     """The kernels that a GPU could use, by op, its own first."""
     found = defaultdict(list)
+    every = kernels.get_all_registered_kernels().kernel
     for device in _GPU_KERNELS:
-        for kernel in kernels.get_all_registered_kernels().kernel:
+        for kernel in every:
             if kernel.device_type == device:
                 found[kernel.op].append(kernel)
     return found

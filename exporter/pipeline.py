@@ -61,7 +61,7 @@ class PublishedVersion:
 
 def export(
     classifier: Classifier,
-    output: Path,
+    output: Path | str,
     k: int = 2,
     options: Options | None = None,
     step: Step = nullcontext,
@@ -85,6 +85,7 @@ def export(
         >>> export(load_classifier("digits"), Path("models"), k=2).path
         PosixPath('models/digits/1')
     """
+    output = Path(output)
     options = options or Options()
     warnings = _check_options(classifier, k, options)
     samples = classifier.samples

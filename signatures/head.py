@@ -75,8 +75,8 @@ def sparsify_top_k(probabilities: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
     the kept entries alone.
 
     Args:
-        probabilities: a float tensor [..., N].
-        k: an integer tensor: a scalar, or one k a row (a shape that broadcasts to [...]). It is clamped to [0, N]:
+        probabilities: floats [..., N], a tensor or what becomes one.
+        k: integers: a scalar, or one k a row (a shape that broadcasts to [...]). It is clamped to [0, N]:
             k <= 0 gives zeros, k >= N gives `probabilities`.
 
     Returns:
@@ -86,11 +86,11 @@ def sparsify_top_k(probabilities: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
         >>> sparsify_top_k(tf.constant([[0.7, 0.1, 0.7, 0.7]]), tf.constant(2))
         [[0.7, 0.0, 0.7, 0.0]]
     """
+    probabilities, k = tf.convert_to_tensor(probabilities), tf.convert_to_tensor(k)
     shape = tf.shape(probabilities)
     # As rows, so that one scatter serves every rank.
     rows, labels = tf.reduce_prod(shape[:-1]), shape[-1]
     # Clamped before it is narrowed, so that no large k wraps around.
-    k = tf.convert_to_tensor(k)
     k = tf.cast(tf.clip_by_value(k, 0, tf.cast(labels, k.dtype)), tf.int32)
     k = tf.reshape(tf.broadcast_to(k, shape[:-1]), [rows])
     top = rank_top_k(tf.reshape(probabilities, [rows, labels]), k)
