@@ -1,5 +1,6 @@
 """serve-model: the stand-in server as a command, with the flag names of tensorflow_model_server."""
 
+import importlib.util
 import os
 import signal
 import sys
@@ -105,6 +106,9 @@ def main(**flags: Any) -> None:
     try:
         settings = Settings(**flags)
         check(settings)
+        if not importlib.util.find_spec("tensorflow"):
+            print("serve-model needs TensorFlow: pip install 'sparsehead[export]'.", file=sys.stderr)
+            sys.exit(2)
         from server.model_server import ModelServer
 
         with ModelServer(settings) as server:

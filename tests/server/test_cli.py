@@ -36,6 +36,13 @@ def test_a_flag_of_the_real_server_that_is_missing_here_is_refused_by_name(flag)
     assert f"{name} is a flag of tensorflow_model_server that this stand-in does not have" in result.output
 
 
+def test_without_tensorflow_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = CliRunner().invoke(main, ["--model_base_path=/srv/m"])
+    assert result.exit_code == 2
+    assert "pip install 'sparsehead[export]'" in result.stderr
+
+
 def test_a_misspelt_flag_is_refused_with_a_hint():
     result = CliRunner().invoke(main, ["--model_base_pat=/srv/m"])
     assert result.exit_code == 2
