@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import logging
@@ -76,8 +77,14 @@ def _import_tensorflow() -> None:
     if not importlib.util.find_spec("tensorflow"):
         raise ExportError("TensorFlow is not installed: pip install 'sparsehead[export]'.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # What is imported stays: looking through it for garbage, again and again, took a tenth of an export.
+    gc.disable()
     import tensorflow as tf
 
+    import exporter.pipeline  # noqa: F401  # and with it Keras
+
+    gc.freeze()
+    gc.enable()
     # Loading as a server does takes an API that Python users are told to leave.
     tf.get_logger().setLevel(logging.ERROR)
 

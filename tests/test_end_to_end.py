@@ -1,9 +1,12 @@
 """From a Keras model to a checked answer: the three commands together, and what the check says of wrong servers."""
 
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +21,13 @@ from server import ModelServer, Settings
 BIN = Path(sys.executable).parent
 
 
-def client(port, *arguments):
+# A tensorflow_model_server to ask instead of our stand-in.
+REAL_SERVER = os.environ.get("MODEL_SERVER", "")
+
+
+def client(address, *arguments):
     return subprocess.run(
-        [BIN / "serving-client", "--address", f"localhost:{port}", "--model", "digits", *map(str, arguments)],
+        [BIN / "serving-client", "--address", address, "--model", "digits", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -28,17 +35,36 @@ def client(port, *arguments):
     )
 
 
-@pytest.fixture(scope="module")
-def port(digits_output):
-    """The port of a `serve-model` that serves the exported digits."""
-    process = subprocess.Popen(
-        [BIN / "serve-model", "--port=0", "--model_name=digits", f"--model_base_path={digits_output / 'digits'}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+@contextmanager
+def serving(base_path):
+    """The address of a server of these digits; ours runs in this process."""
+    if not REAL_SERVER:
+        with ModelServer(Settings(model_name="digits", model_base_path=str(base_path))) as server:
+            yield f"localhost:{server.port}"
+        return
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    flags = [f"--port={port}", "--model_name=digits", f"--model_base_path={base_path}"]
+    process = subprocess.Popen([REAL_SERVER, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield next(found[1] for line in process.stdout if (found := re.match(r"Running .*:(\d+) ", line)))
+        with ServingClient(f"localhost:{port}", "digits") as served:
+            served.wait_until_ready(timeout=120)
+        yield f"localhost:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def serve_model(base_path):
+    """The same through the command `serve-model`, as a user starts it."""
+    command = [BIN / "serve-model", "--port=0", "--model_name=digits", f"--model_base_path={base_path}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        yield next(
+            f"localhost:{found[1]}" for line in process.stdout if (found := re.match(r"Running .*:(\d+) ", line))
+        )
         process.terminate()
         assert process.wait(30) == 0
     finally:
@@ -47,8 +73,15 @@ def port(digits_output):
         process.wait()
 
 
-def test_check_passes_on_what_was_exported(port, digits_version):
-    done = client(port, "check", "--golden", digits_version, "--json")
+@pytest.fixture(scope="module")
+def address(digits_output):
+    """The address of a server of the exported digits."""
+    with (serving if REAL_SERVER else serve_model)(digits_output / "digits") as address:
+        yield address
+
+
+def test_check_passes_on_what_was_exported(address, digits_version):
+    done = client(address, "check", "--golden", digits_version, "--json")
 
     assert done.returncode == 0, done.stderr
     verdict = json.loads(done.stdout)
@@ -58,8 +91,8 @@ def test_check_passes_on_what_was_exported(port, digits_version):
     assert verdict["backbone"]["records"] == verdict["head"]["records"] == 32
 
 
-def test_predict_keeps_at_most_two_of_the_eight_labels(port, sample_pictures):
-    done = client(port, "predict", "--json", *sample_pictures)
+def test_predict_keeps_at_most_two_of_the_eight_labels(address, sample_pictures):
+    done = client(address, "predict", "--json", *sample_pictures)
 
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)["predictions"]
@@ -73,20 +106,20 @@ def test_predict_keeps_at_most_two_of_the_eight_labels(port, sample_pictures):
     assert right >= 29
 
 
-def test_info_and_metadata_tell_who_is_served(port, digits_version):
+def test_info_and_metadata_tell_who_is_served(address, digits_version):
     record = json.loads((digits_version / "assets.extra" / "export.json").read_text())
 
-    info = json.loads(client(port, "info", "--json").stdout)
+    info = json.loads(client(address, "info", "--json").stdout)
     assert info["export_id"] == record["export_id"]
     assert info["labels"] == list("01234567")
-    metadata = json.loads(client(port, "metadata", "--json").stdout)
+    metadata = json.loads(client(address, "metadata", "--json").stdout)
     assert "serving_default" in json.dumps(metadata)
 
 
-def test_bad_tensors_get_invalid_argument_and_the_server_lives(port):
+def test_bad_tensors_get_invalid_argument_and_the_server_lives(address):
     from client.errors import ServerError
 
-    with ServingClient(f"localhost:{port}", "digits") as served:
+    with ServingClient(address, "digits") as served:
         for images, expected in (
             (np.zeros((1, 32), np.float32), r"expected shape \[\?,32,32,1\]"),
             (np.zeros((1, 16, 32, 1), np.float32), r"expected shape \[\?,32,32,1\]"),
@@ -137,9 +170,7 @@ def raise_last_bias(model):
 
 
 def check(output, golden):
-    settings = Settings(model_name="digits", model_base_path=str(output / "digits"))
-    with ModelServer(settings) as server, ServingClient(f"localhost:{server.port}", "digits") as served:
-        served.wait_until_ready(timeout=60)
+    with serving(output / "digits") as address, ServingClient(address, "digits") as served:
         return served.check(golden)
 
 
@@ -193,8 +224,8 @@ def test_the_check_finds_that_it_is_another_export(tmp_path, monkeypatch, digits
 
 def test_a_wrong_server_is_status_1_and_says_which_question(tmp_path, monkeypatch, digits_version):
     forge(tmp_path, monkeypatch, like=digits_version, change=raise_last_bias)
-    with ModelServer(Settings(model_name="digits", model_base_path=str(tmp_path / "digits"))) as server:
-        done = client(server.port, "check", "--golden", digits_version)
+    with serving(tmp_path / "digits") as address:
+        done = client(address, "check", "--golden", digits_version)
     assert done.returncode == 1
     assert "backbone" in done.stdout
     assert "record 0" in done.stdout.replace("\n", " ")
