@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 # Measured (benchmarks/head.py): below this many labels narrowing a row down first costs more than it saves.
-_LONG = 512
+_LONG = 4000
 _CHUNK = 32
 
 
@@ -41,13 +41,19 @@ def rank_top_k(probabilities: tf.Tensor, k: tf.Tensor) -> TopK:
     k = tf.clip_by_value(k, 0, tf.shape(probabilities)[1])
     # In a batch of no rows reduce_max answers with the smallest integer.
     width = tf.maximum(tf.reduce_max(k), 0)
-    # Below infinity, which is NaN's place.
-    finite = tf.minimum(probabilities, probabilities.dtype.max)
-    ranking = tf.where(tf.math.is_nan(probabilities), probabilities.dtype.as_numpy_dtype("inf"), finite)
+    # A sum is NaN wherever a NaN is, and costs less than to look at each score; infinities may make it NaN too.
+    broken = tf.math.is_nan(tf.reduce_sum(probabilities))
+    ranking = tf.cond(broken, lambda: _nan_first(probabilities), lambda: probabilities)
     labels = probabilities.shape[1]
     indices = _top_of_long_rows(ranking, width) if labels and labels >= _LONG else tf.math.top_k(ranking, width).indices
     scores = tf.gather(probabilities, indices, batch_dims=1)
     return TopK(scores, indices, kept=tf.range(width) < k[:, tf.newaxis])
+
+
+def _nan_first(scores: tf.Tensor) -> tf.Tensor:
+    """Make scores that `tf.math.top_k` can rank: infinity in NaN's place, and nowhere else."""
+    finite = tf.minimum(scores, scores.dtype.max)
+    return tf.where(tf.math.is_nan(scores), scores.dtype.as_numpy_dtype("inf"), finite)
 
 
 def _top_of_long_rows(ranking: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
