@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# Measured (benchmarks/head.py): below this many labels narrowing a row down first costs more than it saves.
-_LONG = 4000
+# Labels from which on another form is faster (docs/head.md has the measurements).
+_LONG, _VERY_LONG = 1000, 4000
 _CHUNK = 32
 
 
@@ -41,11 +41,9 @@ def rank_top_k(probabilities: tf.Tensor, k: tf.Tensor) -> TopK:
     k = tf.clip_by_value(k, 0, tf.shape(probabilities)[1])
     # In a batch of no rows reduce_max answers with the smallest integer.
     width = tf.maximum(tf.reduce_max(k), 0)
-    # A sum is NaN wherever a NaN is, and costs less than to look at each score; infinities may make it NaN too.
-    broken = tf.math.is_nan(tf.reduce_sum(probabilities))
-    ranking = tf.cond(broken, lambda: _nan_first(probabilities), lambda: probabilities)
-    labels = probabilities.shape[1]
-    indices = _top_of_long_rows(ranking, width) if labels and labels >= _LONG else tf.math.top_k(ranking, width).indices
+    labels = probabilities.shape[1] or 0
+    ranking = _nan_first(probabilities) if labels < _LONG else _nan_first_if_there_is_one(probabilities)
+    indices = tf.math.top_k(ranking, width).indices if labels < _VERY_LONG else _top_k_in_chunks(ranking, width)
     scores = tf.gather(probabilities, indices, batch_dims=1)
     return TopK(scores, indices, kept=tf.range(width) < k[:, tf.newaxis])
 
@@ -56,8 +54,15 @@ def _nan_first(scores: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_nan(scores), scores.dtype.as_numpy_dtype("inf"), finite)
 
 
-def _top_of_long_rows(ranking: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Do what `tf.math.top_k` does, faster where N is large: docs/head.md has by how much.
+def _nan_first_if_there_is_one(scores: tf.Tensor) -> tf.Tensor:
+    """Do the same, faster for long rows: a sum costs less than a look at each score."""
+    # It is NaN wherever a NaN is; infinities may make it NaN too.
+    suspicious = tf.math.is_nan(tf.reduce_sum(scores))
+    return tf.cond(suspicious, lambda: _nan_first(scores), lambda: scores)
+
+
+def _top_k_in_chunks(ranking: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Find the indices that `tf.math.top_k` finds, faster for very long rows.
 
     The `width` largest of a row are all in those `width` chunks whose maxima are largest: every chunk that ranks before
     an entry's own holds an entry that ranks before it.
