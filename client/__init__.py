@@ -1,9 +1,9 @@
 """A gRPC client of TensorFlow Serving that needs no TensorFlow."""
 
 from client.aio import AsyncServingClient
-from client.channel import ChannelOptions, Keepalive, Retry, Tls
 from client.client import ServingClient
 from client.errors import ClientError, DecodeError, InputError, ServerError, UnreachableError
+from client.rpc.channel import ChannelOptions, Keepalive, Retry, Tls
 
 __all__ = [
     "AsyncServingClient",

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import grpc
 from numpy.typing import ArrayLike, NDArray
 
-from client import channel, steps
-from client.calls import Call, metadata_call, status_call
 from client.errors import ClientError, InputError
-from client.examples import classify_examples
-from client.model import ExportInfo, Metadata, Target, VersionStatus
-from signatures import names
+from client.rpc import channel
+from client.rpc import sequences as steps
+from client.rpc.calls import Call, metadata_call, status_call
+from client.rpc.examples import classify_examples
+from client.rpc.metadata import ExportInfo, Metadata, Target, VersionStatus
+from signatures.contract import names
 
 if TYPE_CHECKING:
-    from client.findings import CheckResult
-    from client.judge import Tolerances
+    from client.check.results import CheckResult
+    from signatures.contract.judge import Tolerances
 
 T = TypeVar("T")
 
@@ -140,13 +141,13 @@ class ServingClient:
         version: int | None = None,
         label: str | None = None,
     ) -> "CheckResult":
-        """Return whether what is served is what was exported; see client.check.
+        """Return whether what is served is what was exported; see client.check.three_questions.
 
         golden: a published version's directory, or the golden file in it. tolerances: client.judge.CPU unless given.
         """
-        from client.check import check
-        from client.golden import read_golden
-        from client.judge import CPU
+        from client.check.three_questions import check
+        from client.samples.golden import read_golden
+        from signatures.contract.judge import CPU
 
         if len(self.addresses) > 1:
             raise InputError("a check tells of one server: make a client for each address")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import ExportError
-from exporter.images import DEFAULT_IMAGE
+from exporter.server_images import DEFAULT_IMAGE
 from signatures import Batching
 
 
@@ -17,7 +17,7 @@ class Options:
         signatures: the signatures wanted, by default all that the model can have.
         batching: set where requests shall share a run of the backbone, inside the graph.
         server_batching: set where the server shall merge requests itself, with these sizes and times.
-        precision: of the backbone, one of `exporter.precision.DENSE_TOLERANCES`.
+        precision: of the backbone, one of `exporter.writing.precision.DENSE_TOLERANCES`.
         jit_compile: whether XLA compiles the backbone. A server then needs a flag to run it: the files in `deploy/`
             have it.
         image: the server's image; one that cannot serve the export is refused.

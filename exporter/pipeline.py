@@ -12,22 +12,23 @@ from typing import Any
 
 import tensorflow as tf
 
-from exporter.batching_proofs import BATCHING_PROOFS, answers_by_length, samples_that_fit
-from exporter.classifier import Classifier
 from exporter.deploy import ServerFiles, named_versions, write_server_files
 from exporter.errors import ExportError, ProofFailedError, StoreError
-from exporter.gpu import GpuReadiness, gpu_readiness
-from exporter.images import check_image
-from exporter.loaded import LoadedVersion
 from exporter.options import Options
-from exporter.precision import DENSE_TOLERANCES, Deviation, cast_backbone, deviation
-from exporter.prediction_logs import golden_records, warmup_records, write_records
-from exporter.proofs import PROOFS, Claim
-from exporter.quality import Quality, measure_quality, require_quality
-from exporter.saved_model import write_saved_model
-from exporter.versions import VersionStore
-from signatures import Batching, Identity, Signature, compose_signatures, names
+from exporter.server_images import check_image
+from exporter.sources.classifier import Classifier
+from exporter.store.versions import VersionStore
+from exporter.validation.answers import PROOFS, Claim
+from exporter.validation.batching import BATCHING_PROOFS, answers_by_length, samples_that_fit
+from exporter.validation.gpu_kernels import GpuReadiness, gpu_readiness
+from exporter.validation.loaded import LoadedVersion
+from exporter.validation.quality import Quality, measure_quality, require_quality
+from exporter.writing.precision import DENSE_TOLERANCES, Deviation, cast_backbone, deviation
+from exporter.writing.prediction_logs import golden_records, warmup_records, write_records
+from exporter.writing.saved_model import write_saved_model
+from signatures import Batching, Identity, Signature, compose_signatures
 from signatures.batching import variable_dimensions
+from signatures.contract import names
 
 Step = Callable[[str], AbstractContextManager[Any]]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from signatures import names
 from signatures.batching import Batching, batched
+from signatures.contract import names
 from signatures.forms import (
     InputForm,
     OutputForm,

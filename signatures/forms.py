@@ -6,10 +6,10 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from signatures import names
-from signatures.decoding import decode_images
+from signatures.contract import names
 from signatures.guards import guard_inputs, k_of_each_example
 from signatures.head import rank_top_k, sparsify_top_k
+from signatures.image_decoding import decode_images
 from signatures.preprocessing import preprocess
 
 Tensors: TypeAlias = dict[str, tf.Tensor]

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from exporter.deploy.models_config import MODELS_CONFIG
-from exporter.images import parse_image
+from exporter.server_images import parse_image
 
 Manifest: TypeAlias = dict[str, Any]
 

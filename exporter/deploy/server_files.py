@@ -12,9 +12,9 @@ from exporter.deploy import manifests, messages
 from exporter.deploy.files import WrittenFile, locked, write_atomically, write_unless_edited
 from exporter.deploy.models_config import MODELS_CONFIG, merge_version
 from exporter.errors import ExportError, StoreError
-from exporter.images import DEFAULT_IMAGE
-from exporter.versions import VersionStore
-from signatures import names
+from exporter.server_images import DEFAULT_IMAGE
+from exporter.store.versions import VersionStore
+from signatures.contract import names
 
 DIRECTORY = "deploy"
 

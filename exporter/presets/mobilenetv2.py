@@ -10,7 +10,7 @@ import keras
 
 from exporter.errors import ExportError
 from exporter.presets.weights import load_weights
-from signatures import names
+from signatures.contract import names
 
 # The ImageNet weights were trained on pixels from -1 to 1, as keras.applications.mobilenet_v2.preprocess_input gives.
 PREPROCESSING = "tf"

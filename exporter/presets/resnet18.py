@@ -7,7 +7,7 @@ import keras
 
 from exporter.errors import ExportError
 from exporter.presets.weights import load_weights
-from signatures import names
+from signatures.contract import names
 
 # ImageNet's mean and deviation, as the ResNet-18 weights that are published (torchvision's) were trained. The network
 # scales nothing itself before its first convolution, and He's initial weights expect about zero mean and unit variance.

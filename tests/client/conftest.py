@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client import messages
-from client.codec import decode_tensor, encode_tensor
-from client.dtypes import type_number
-from signatures import names
+from client.rpc import messages
+from client.rpc.codec import decode_tensor, encode_tensor
+from client.rpc.dtypes import type_number
+from signatures.contract import names
 
 LABELS = tuple("abcdefgh")
 SIDE = 4

@@ -6,13 +6,13 @@ import grpc
 import pytest
 
 from client import ChannelOptions, InputError, ServingClient
-from client.baseline import compared, read_baseline
-from client.bench import NO_RETRY, Load, _limits, measure, random_inputs, requests_for
-from client.cli import run
-from client.histogram import Histogram, merged
-from client.model import Target
-from client.plot import plot_latency
-from signatures import names
+from client.bench.baseline import compared, read_baseline
+from client.bench.histogram import Histogram, merged
+from client.bench.load import NO_RETRY, Load, _limits, measure, random_inputs, requests_for
+from client.bench.plot import plot_latency
+from client.cli.commands import run
+from client.rpc.metadata import Target
+from signatures.contract import names
 
 
 def test_histograms_merge_into_one_of_all_they_counted():

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from client import ChannelOptions, InputError, Keepalive, Retry, ServingClient, Tls, UnreachableError
-from client.channel import addresses, grpc_target, service_config
+from client.rpc.channel import addresses, grpc_target, service_config
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from client import InputError, ServingClient, UnreachableError
-from client.check import check
-from client.golden import Reference, read_golden
-from client.judge import CPU, GPU
-from client.model import Target
-from signatures import names
+from client.check.three_questions import check
+from client.rpc.metadata import Target
+from client.samples.golden import Reference, read_golden
+from signatures.contract import names
+from signatures.contract.judge import CPU, GPU
 
 IDENTITY, BACKBONE, HEAD = "identity", "backbone", "head"
 FAULTS = {}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.cli import run
-from signatures import names
+from client.cli.commands import run
+from signatures.contract import names
 
 
 @pytest.fixture

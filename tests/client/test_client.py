@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from client import AsyncServingClient, DecodeError, InputError, ServerError, ServingClient, UnreachableError
-from client.model import VersionStatus
-from signatures import names
+from client.rpc.metadata import VersionStatus
+from signatures.contract import names
 
 
 class Blocking:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from client import InputError
-from client.inputs import arranged, trimmed
-from client.model import Signature, TensorInfo
+from client.rpc.inputs import arranged, trimmed
+from client.rpc.metadata import Signature, TensorInfo
 
 
 def signature(**inputs):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from client import InputError
-from client.judge import CPU, Tolerance, judge_dense, judge_listed, judge_sparse, ranking, with_backbone
+from signatures.contract.judge import CPU, Tolerance, judge_dense, judge_listed, judge_sparse, ranking, with_backbone
 
 N = 8
 LABELS = np.array([label.encode() for label in "abcdefgh"], object)

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from client import InputError, ServingClient
-from client.golden import Sample
-from client.pictures import preprocessed, read_picture, unprocessed
-from client.samples import picture_samples, pixels_of, png, with_file
-from signatures import names
+from client.samples.golden import Sample
+from client.samples.image_samples import picture_samples, pixels_of, png, with_file
+from client.samples.images import preprocessed, read_picture, unprocessed
+from signatures.contract import names
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
 

@@ -4,9 +4,9 @@ import re
 import pytest
 
 from client import InputError, ServingClient
-from client.cli import run
-from client.models_config import label_version, with_label, write_atomically
-from client.promote import PromoteError, carry_out, plan, previous_version, version_directory
+from client.cli.commands import run
+from client.promotion.models_config import label_version, with_label, write_atomically
+from client.promotion.move import PromoteError, carry_out, plan, previous_version, version_directory
 
 CONFIG = """# Served by three replicas.
 model_config_list {

@@ -10,8 +10,8 @@ from importlib.resources import files
 import pytest
 
 from client import ServingClient
-from client.cli import run
-from client.report import report
+from client.check.report import report
+from client.cli.commands import run
 
 WHEN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from exporter import ExportError, Options
-from exporter.cli import main
+from exporter.cli.command import main
 
 
 @pytest.fixture

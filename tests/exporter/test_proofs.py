@@ -7,12 +7,13 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import exporter.pipeline
-import exporter.saved_model
+import exporter.writing.saved_model
 import signatures.forms
 from exporter import Classifier, Options, ProofFailedError, export
-from exporter.prediction_logs import warmup_records
-from exporter.saved_model import exported_variables, write_saved_model
-from signatures import Identity, names, rank_top_k, sparsify_top_k
+from exporter.writing.prediction_logs import warmup_records
+from exporter.writing.saved_model import exported_variables, write_saved_model
+from signatures import Identity, rank_top_k, sparsify_top_k
+from signatures.contract import names
 
 LABELS = 5
 
@@ -131,7 +132,7 @@ def test_weights_stored_twice_are_found(tmp_path, monkeypatch):
     def twice(model):
         return [*exported_variables(model), *map(tf.Variable, exported_variables(model))]
 
-    monkeypatch.setattr(exporter.saved_model, "exported_variables", twice)
+    monkeypatch.setattr(exporter.writing.saved_model, "exported_variables", twice)
     assert_refused(tmp_path, f"The variables take {2 * LABELS * 4} bytes where the model's have {LABELS * 4}")
 
 

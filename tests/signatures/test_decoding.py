@@ -14,7 +14,7 @@ import sklearn.datasets
 import tensorflow as tf
 from PIL import Image, PngImagePlugin
 
-from signatures.decoding import decode_images
+from signatures.image_decoding import decode_images
 
 HEIGHT, WIDTH = 37, 45
 MAX_PIXELS = 64_000_000

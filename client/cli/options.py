@@ -1,0 +1,94 @@
+"""What the commands of `serving-client` share: the connection, options, and how a result is printed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+
+from client.client import ServingClient
+from client.rpc.channel import ChannelOptions
+from signatures.contract.judge import CPU, GPU, Tolerances, with_backbone
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What the options before the command say."""
+
+    address: str | None
+    model: str | None
+    timeout: float
+    options: ChannelOptions
+
+    def required_model(self) -> str:
+        """Return the model's name; raises click.UsageError where the option is missing."""
+        if self.model is None:
+            raise click.UsageError("--model NAME is missing: it stands before the command.")
+        return self.model
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of all replicas."""
+        with self.open() as client:
+            return client.addresses
+
+    def open(self, address: str | None = None) -> ServingClient:
+        """Return a client of this address, or of another; raises click.UsageError where an option is missing."""
+        if self.address is None:
+            raise click.UsageError("--address HOST:PORT is missing: it stands before the command.")
+        return ServingClient(address or self.address, self.required_model(), timeout=self.timeout, options=self.options)
+
+
+def version_options(command: F) -> F:
+    """Give a command --version and --label."""
+    command = click.option("--label", help="Ask the version with this label.")(command)
+    return click.option("--version", type=click.IntRange(min=0), help="Ask this version, not the newest.")(command)
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+
+
+def tolerance_options(command: F) -> F:
+    """Give a command --gpu, --rtol and --atol."""
+    command = click.option("--atol", type=click.FloatRange(min=0), help="Absolute difference allowed to dense scores.")(
+        command
+    )
+    command = click.option("--rtol", type=click.FloatRange(min=0), help="Relative difference allowed to dense scores.")(
+        command
+    )
+    return click.option("--gpu", is_flag=True, help="Allow for the TF32 of GPUs.")(command)
+
+
+def tolerances_of(gpu: bool, rtol: float | None, atol: float | None) -> Tolerances:
+    """Return what the tolerance options say."""
+    return with_backbone(GPU if gpu else CPU, rtol, atol)
+
+
+def show_or_print(value: Any, as_json: bool, shown: Callable[[], None]) -> None:
+    """Print the value as one JSON object, or call what shows it to people."""
+    if as_json:
+        click.echo(json.dumps(_plain(value), allow_nan=False))
+    else:
+        shown()
+
+
+def _plain(value: Any) -> Any:
+    """Return the value in JSON's types; what is not finite becomes null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = [field.name for field in fields(value) if field.repr]
+        return {name: _plain(getattr(value, name)) for name in shown}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

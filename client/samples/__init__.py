@@ -1,0 +1,1 @@
+"""The examples that a server is sent: image files and golden records."""

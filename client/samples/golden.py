@@ -1,0 +1,125 @@
+"""What a served model is held against: samples, the dense answers expected of them, what the export says of itself."""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError as ProtobufDecodeError
+from numpy.typing import NDArray
+
+from client.errors import DecodeError, InputError
+from client.rpc.codec import decode_tensor
+from client.rpc.messages import PredictionLog
+from signatures.contract import names
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One example: the model's inputs, each with a leading dimension of 1.
+
+    dense: the probabilities expected, float32 [N], None where they are not known. file: a JPEG or PNG file of the same
+    picture. exact: whether the file holds the very pixels of the inputs, so that the same scores are expected of it.
+    """
+
+    inputs: Mapping[str, NDArray[Any]]
+    dense: NDArray[np.float32] | None = None
+    file: bytes | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Export:
+    """The identity expected; what is None is not known, or need not be the same."""
+
+    labels: tuple[str, ...]
+    export_id: str | None = None
+    model: str | None = None
+    k: int | None = None
+    preprocessing: str | None = None
+    golden_digest: str | None = None
+    signatures: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is expected of a server; `source` says where that was read, `digest` is the golden file's SHA-256."""
+
+    source: str
+    samples: tuple[Sample, ...]
+    export: Export | None = None
+    digest: str | None = None
+
+
+def read_golden(path: Path) -> Reference:
+    """Read the golden records of a published version, given its directory or its golden file.
+
+    Raises InputError when there are none or when a file cannot be understood.
+
+    Example: `read_golden(Path("models/digits/1")).samples[0].dense`.
+    """
+    file = path / names.ASSETS_EXTRA / names.GOLDEN_FILE if path.is_dir() else path
+    content = _content(file)
+    try:
+        samples = tuple(_sample(payload) for payload in tfrecords(content))
+    except (DecodeError, ProtobufDecodeError, KeyError, ValueError) as error:
+        raise InputError(f"{file} does not hold golden records: {error}") from error
+    if not samples:
+        raise InputError(f"{file} holds no records")
+    digest = hashlib.sha256(content).hexdigest()
+    return Reference(str(file), samples, _export(file.with_name(names.EXPORT_FILE)), digest)
+
+
+def tfrecords(content: bytes) -> Iterator[bytes]:
+    """Yield the payloads of a TFRecord file: for each an 8-byte length, 4 bytes, the payload, 4 bytes.
+
+    The 4 bytes are CRC32C sums, which Python has no function for. They are skipped: the file as a whole is held
+    against the SHA-256 that both export.json and the served model name, which sees more. Raises DecodeError for a
+    file that ends within a record.
+    """
+    position = 0
+    while position < len(content):
+        if position + 12 > len(content):
+            raise DecodeError("it ends within a record")
+        (length,) = struct.unpack_from("<Q", content, position)
+        start, position = position + 12, position + 12 + length + 4
+        if position > len(content):
+            raise DecodeError("it ends within a record")
+        yield content[start : start + length]
+
+
+def _sample(payload: bytes) -> Sample:
+    log = PredictionLog.FromString(payload).predict_log
+    inputs = {name: decode_tensor(tensor) for name, tensor in sorted(log.request.inputs.items()) if name != names.K}
+    dense = decode_tensor(log.response.outputs[names.PROBABILITIES])
+    if not inputs or dense.ndim != 2 or len(dense) != 1 or any(array.shape[:1] != (1,) for array in inputs.values()):
+        raise DecodeError("a record is not one example with its dense probabilities")
+    return Sample(inputs, dense[0])
+
+
+def _export(file: Path) -> Export:
+    try:
+        stated = json.loads(_content(file))
+        return Export(
+            labels=tuple(stated["labels"]),
+            export_id=stated["export_id"],
+            model=stated["model"],
+            k=int(stated["k"]),
+            preprocessing=stated["preprocessing"],
+            golden_digest=stated["golden_digest"],
+            signatures=stated["signatures"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file} is not what export-model writes: {error!r}") from error
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        message = f"{file} cannot be read ({error.strerror}): give a version directory that export-model wrote"
+        raise InputError(message) from error
