@@ -26,6 +26,7 @@ from client.rpc.channel import Retry
 from client.rpc.inputs import per_example
 from client.rpc.messages import PredictResponse
 from client.rpc.metadata import Signature, Target
+from client.rpc.transport import GrpcTransport
 from signatures.contract import names
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
@@ -103,12 +104,14 @@ def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: 
 
     requests: serialized, as `requests_for` makes them. batch: how many examples each holds.
     """
-    method = client.method(predict_call(Target(client.model), names.SERVING_DEFAULT, {}).method)
+    if not isinstance(client.transport, GrpcTransport):
+        raise InputError("load is sent over gRPC: make the client without a transport of your own")
+    method, headers = client.transport.callable(predict_call(Target(client.model), names.SERVING_DEFAULT, {}).method)
     send = method if load.rate is None else method.future
     run = _closed if load.rate is None else _open
     cpu = time.process_time()
     started = time.perf_counter()
-    recorders, seconds = run(partial(send, timeout=client.timeout, metadata=client.headers), requests, load)
+    recorders, seconds = run(partial(send, timeout=client.timeout, metadata=headers), requests, load)
     busy = (time.process_time() - cpu) / (time.perf_counter() - started)
     latencies = merged(recorder.latencies for recorder in recorders)
     late = merged(recorder.late for recorder in recorders).percentile(99)

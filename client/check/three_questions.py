@@ -20,7 +20,7 @@ from client.check.results import CheckResult, SampleEvidence, Tally, Timing, by_
 from client.errors import ClientError, DecodeError, InputError, UnreachableError
 from client.rpc.calls import Answer, Call, identity_call, metadata_call, predict_call
 from client.rpc.metadata import ExportInfo, Metadata, Signature, Target
-from client.rpc.sequences import BATCHING_REFUSAL, Steps, info
+from client.rpc.sequences import BATCHING_REFUSAL, CallSequence, info
 from client.samples.golden import Export, Reference, Sample
 from client.samples.image_samples import with_file
 from signatures.contract import names
@@ -49,7 +49,9 @@ class Session:
     evidence: list[SampleEvidence] = field(default_factory=list)
 
 
-def check(address: str, target: Target, reference: Reference, tolerances: Tolerances = CPU) -> Steps[CheckResult]:
+def check(
+    address: str, target: Target, reference: Reference, tolerances: Tolerances = CPU
+) -> CallSequence[CheckResult]:
     """Ask a server the three questions.
 
     The first call may raise, as when no server is there; after that whatever goes wrong is a fault of the question
@@ -115,7 +117,7 @@ def _result(address: str, session: Session, asked: set[str]) -> CheckResult:
     )
 
 
-def reference_of(source: str, target: Target, samples: Sequence[Sample], same_export: bool) -> Steps[Reference]:
+def reference_of(source: str, target: Target, samples: Sequence[Sample], same_export: bool) -> CallSequence[Reference]:
     """Ask another server, or another version, for what is to be expected.
 
     same_export: whether it should be the very same export, or only one for the same labels and preprocessing.
@@ -141,7 +143,7 @@ def reference_of(source: str, target: Target, samples: Sequence[Sample], same_ex
     return Reference(source, tuple(expected), export)
 
 
-def _ask_identity(session: Session) -> Steps[ExportInfo | None]:
+def _ask_identity(session: Session) -> CallSequence[ExportInfo | None]:
     tally, where = session.identity, {"signature": names.EXPORT_INFO}
     tally.asked += 1
     answer = yield from _answer(session, tally, where, identity_call(session.target, 3))
@@ -160,7 +162,7 @@ def _ask_identity(session: Session) -> Steps[ExportInfo | None]:
     return served
 
 
-def _ask_form(session: Session, form: Form) -> Steps[None]:
+def _ask_form(session: Session, form: Form) -> CallSequence[None]:
     samples = session.reference.samples
     for batch in (*batches(samples, BATCH), *batches(samples, 1)):
         dense = yield from _ask_backbone(session, form, batch)
@@ -169,7 +171,7 @@ def _ask_form(session: Session, form: Form) -> Steps[None]:
                 yield from _ask_head(session, form, signature, batch, k, dense)
 
 
-def _ask_backbone(session: Session, form: Form, batch: Batch) -> Steps[NDArray[np.float32] | None]:
+def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[NDArray[np.float32] | None]:
     """Return the server's dense answers, [B, N], or None when there are none to compare the head with."""
     tally, classes = session.backbone, len(session.labels)
     where = {"signature": form.dense.key, "k": f"{classes} (all)"}
@@ -199,7 +201,7 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> Steps[NDArray[n
 
 def _ask_head(
     session: Session, form: Form, signature: Signature, batch: Batch, k: K, dense: NDArray[np.float32] | None
-) -> Steps[None]:
+) -> CallSequence[None]:
     tally = session.head
     where = {"signature": signature.key, "k": k.name}
     tally.asked += len(batch)

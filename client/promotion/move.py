@@ -17,7 +17,7 @@ from client.errors import ClientError, InputError, ServerError, UnreachableError
 from client.promotion.models_config import base_path, label_version, with_label, write_atomically
 from client.rpc.calls import Answer, identity_call
 from client.rpc.metadata import Target
-from client.rpc.sequences import Pause, Steps
+from client.rpc.sequences import CallSequence, Pause
 from client.samples.golden import Reference
 from signatures.contract.judge import Tolerances
 
@@ -145,7 +145,7 @@ def _apply(clients: Sequence[ServingClient], move: Move, text: str, version: int
         raise failures[0]
 
 
-def _seen(target: Target, version: int, deadline: float) -> Steps[None]:
+def _seen(target: Target, version: int, deadline: float) -> CallSequence[None]:
     """Ask through the label until the version answers."""
     while True:
         answer: Answer = yield identity_call(target)

@@ -3,6 +3,8 @@
 Nothing here sends anything, so that the blocking and the asyncio client share all of it.
 """
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,11 +28,19 @@ _MODEL = "/tensorflow.serving.ModelService/"
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One call: the gRPC method, a serialized request, and the function that reads the serialized response."""
+    """One call: the gRPC method, a serialized request, and the function that reads the serialized response.
+
+    deadline: when an answer is of no use any more, by the monotonic clock.
+    """
 
     method: str
     request: bytes
     read: Callable[[bytes], T]
+    deadline: float = math.inf
+
+    def seconds_left(self, timeout: float) -> float:
+        """Return how long to wait for the response: the timeout, or less where the deadline is nearer."""
+        return timeout if self.deadline == math.inf else min(timeout, self.deadline - time.monotonic())
 
 
 @dataclass(frozen=True)

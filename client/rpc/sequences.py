@@ -6,7 +6,7 @@ thrown into it.
 
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import grpc
@@ -30,7 +30,7 @@ class Pause:
 
 
 T = TypeVar("T")
-Steps = Generator[Call[Any] | Pause, Any, T]
+CallSequence = Generator[Call[Any] | Pause, Any, T]
 
 # What a server started with --enable_batching says to a k that is left out, a scalar, or one element for several
 # examples.
@@ -38,65 +38,65 @@ BATCHING_REFUSAL = "Batching Run() input tensors must have"
 
 
 @dataclass
-class Memory:
-    """What a client has learnt: metadata by target; whether the server wants each input to have the batch's length."""
+class ServerCache:
+    """What a client has learned: metadata by target; whether the server wants each input to have the batch's length."""
 
     metadata: dict[Target, Metadata] = field(default_factory=dict)
     batching: bool = False
 
 
-def one(call: Call[T]) -> Steps[T]:
+def one(call: Call[T]) -> CallSequence[T]:
     """Make a single call."""
     answer: T = yield call
     return answer
 
 
 def predict(
-    memory: Memory,
+    cache: ServerCache,
     target: Target,
     inputs: Mapping[str, ArrayLike] | ArrayLike,
     k: ArrayLike | None,
     signature: str,
     outputs: Sequence[str],
     validate: bool,
-) -> Steps[dict[str, NDArray[Any]]]:
+) -> CallSequence[dict[str, NDArray[Any]]]:
     """Ask a signature, the inputs first compared with what it declares unless `validate` is off."""
     if not validate:
         answer: Answer = yield predict_call(target, signature, _unchecked(inputs, k), outputs)
         return trimmed(answer.outputs, k)
-    known = memory.metadata.get(target)
-    metadata = memory.metadata[target] = known or (yield metadata_call(target))
+    known = cache.metadata.get(target)
+    metadata = cache.metadata[target] = known or (yield metadata_call(target))
     try:
         prepared = arranged(metadata.signature(signature), inputs, k)
     except InputError:
         if known is None:
             raise
         # A version that came since may take what the one we know of did not.
-        metadata = memory.metadata[target] = yield metadata_call(target)
+        metadata = cache.metadata[target] = yield metadata_call(target)
         prepared = arranged(metadata.signature(signature), inputs, k)
     declared = metadata.signature(signature)
     if outputs and (unknown := sorted(set(outputs) - set(declared.outputs))):
         raise InputError(f"signature {signature} has no output {unknown[0]!r}, only {', '.join(declared.outputs)}")
-    answer = yield from _asked(memory, target, declared, prepared, outputs)
+    answer = yield from _asked(cache, target, declared, prepared, outputs)
     if answer.version != metadata.version:
-        memory.metadata.pop(target, None)
+        cache.metadata.pop(target, None)
     if names.INDICES not in answer.outputs:
         return answer.outputs
     return trimmed(answer.outputs, prepared.get(names.K, declared.default_k))
 
 
-def info(target: Target) -> Steps[ExportInfo]:
+def info(target: Target) -> CallSequence[ExportInfo]:
     """Ask the served model for its identity."""
     answer: Answer = yield identity_call(target)
     return ExportInfo.from_outputs(answer.outputs)
 
 
-def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> Steps[None]:
+def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> CallSequence[None]:
     """Ask for the status until the version asked for is AVAILABLE; UnreachableError at the monotonic `deadline`."""
     seen = "no answer"
     while True:
         try:
-            statuses: tuple[VersionStatus, ...] = yield status_call(target)
+            statuses: tuple[VersionStatus, ...] = yield replace(status_call(target), deadline=deadline)
             if any(status.state == "AVAILABLE" for status in statuses):
                 return
             seen = ", ".join(
@@ -112,7 +112,7 @@ def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> Ste
         yield Pause(pause)
 
 
-def reload(config: str) -> Steps[None]:
+def reload(config: str) -> CallSequence[None]:
     """Have the server take a models.config, given as text; raises InputError where it is none."""
     message = messages.ModelServerConfig()
     try:
@@ -126,19 +126,19 @@ def reload(config: str) -> Steps[None]:
 
 
 def _asked(
-    memory: Memory, target: Target, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: Sequence[str]
-) -> Steps[Answer]:
+    cache: ServerCache, target: Target, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: Sequence[str]
+) -> CallSequence[Answer]:
     dtypes = {name: "bfloat16" for name in inputs if signature.inputs[name].dtype == "bfloat16"}
     fillable = names.K not in inputs and signature.default_k is not None
-    if memory.batching and fillable:
+    if cache.batching and fillable:
         inputs = _with_default_k(signature, inputs)
     try:
         answer: Answer = yield predict_call(target, signature.key, inputs, outputs, dtypes)
     except ServerError as error:
-        if memory.batching or not fillable or BATCHING_REFUSAL not in str(error):
+        if cache.batching or not fillable or BATCHING_REFUSAL not in str(error):
             raise
         answer = yield predict_call(target, signature.key, _with_default_k(signature, inputs), outputs, dtypes)
-        memory.batching = True
+        cache.batching = True
     return answer
 
 
