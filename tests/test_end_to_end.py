@@ -202,10 +202,10 @@ def test_the_check_finds_another_default_k(tmp_path, monkeypatch, digits_version
 
 
 def test_the_check_finds_a_head_that_keeps_one_more(tmp_path, monkeypatch, digits_version):
-    import signatures.forms
+    import signatures.output_forms
 
-    right = signatures.forms.sparsify_top_k
-    monkeypatch.setattr("signatures.forms.sparsify_top_k", lambda dense, k: right(dense, k + 1))
+    right = signatures.output_forms.sparsify_top_k
+    monkeypatch.setattr("signatures.output_forms.sparsify_top_k", lambda dense, k: right(dense, k + 1))
     forge(tmp_path, monkeypatch, like=digits_version)
     result = check(tmp_path, digits_version)
     assert result.backbone.passed
