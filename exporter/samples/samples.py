@@ -75,7 +75,7 @@ class Samples:
 def samples_of_pictures(
     files: Sequence[bytes],
     inputs: ModelInputs,
-    preprocessing: ImageDecoding,
+    decoding: ImageDecoding,
     truth: npt.NDArray[np.bool_] | None = None,
 ) -> Samples:
     """Make samples of picture files, decoded as the exported model decodes them.
