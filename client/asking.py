@@ -119,7 +119,8 @@ def ask(target: Target, form: Form, signature: Signature, batch: Batch, k: NDArr
     if signature.key == names.CLASSIFY:
         return classify_examples(target, signature.key, [_features(form, batch, k, row) for row in range(len(batch))])
     inputs: dict[str, Any] = {names.ENCODED_IMAGES: batch.files} if form.files else dict(batch.inputs)
-    return predict_call(target, signature.key, inputs if k is None else {**inputs, names.K: k})
+    arrays = inputs if k is None else {**inputs, names.K: k}
+    return predict_call(target, signature.key, arrays, dtypes=signature.rounded)
 
 
 def outputs_of(answer: Any, labels: Sequence[str]) -> tuple[Outputs, int | None]:
@@ -155,7 +156,8 @@ def _features(form: Form, batch: Batch, k: NDArray[np.int32] | None, row: int) -
     if form.files and batch.files is not None:
         features: dict[str, Any] = {names.IMAGE_FEATURE: batch.files[row]}
     else:
-        features = {name: array[row].reshape(-1) for name, array in batch.inputs.items()}
+        # A slice, as one row of an input of shape [B] is no array.
+        features = {name: array[row : row + 1].reshape(-1) for name, array in batch.inputs.items()}
     if k is not None:
         features[names.K] = int(k.reshape(-1)[row % k.size])
     return features

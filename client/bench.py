@@ -30,6 +30,10 @@ from signatures import names
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
+# The types that random inputs can have.
+_MADE_UP = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))}
+_MADE_UP |= {"float16", "float32", "float64"}
+
 # No retries: what a server refuses is to be counted, not sent again.
 NO_RETRY = Retry(attempts=1)
 
@@ -142,24 +146,26 @@ def requests_for(
     if ks and names.K not in signature.inputs:
         raise InputError(f"signature {signature.key} takes no k: leave it out")
     wanted = [{**inputs, names.K: per_example(k, batch)} for k in ks] or [dict(inputs)]
-    return [predict_call(target, signature.key, arrays).request for arrays in wanted]
+    return [predict_call(target, signature.key, arrays, dtypes=signature.rounded).request for arrays in wanted]
 
 
 def random_inputs(signature: Signature, batch: int, seed: int = 0) -> dict[str, Any]:
     """Return inputs of the declared shapes: floats from 0 to 1, zeros of other types.
 
-    Raises InputError for shapes that are not declared, and for strings, as no random one would do.
+    Raises InputError for shapes that are not declared, for strings, as no random one would do, and for types that
+    numpy lacks.
     """
     random = np.random.default_rng(seed)
     inputs: dict[str, Any] = {}
     for name, info in signature.inputs.items():
         if name == names.K:
             continue
-        if not info.shape or -1 in info.shape[1:] or info.dtype == "string":
+        dtype = "float32" if name in signature.rounded else info.dtype
+        if not info.shape or -1 in info.shape[1:] or dtype not in _MADE_UP:
             raise InputError(f"input {name} of signature {signature.key} cannot be made up: give pictures to send")
         shape = (batch if info.shape[0] == -1 else info.shape[0], *info.shape[1:])
-        floating = info.dtype.startswith("float")
-        inputs[name] = random.random(shape).astype(info.dtype) if floating else np.zeros(shape, info.dtype)
+        floating = dtype.startswith("float")
+        inputs[name] = random.random(shape).astype(dtype) if floating else np.zeros(shape, dtype)
     return inputs
 
 

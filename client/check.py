@@ -121,10 +121,13 @@ def reference_of(source: str, target: Target, samples: Sequence[Sample], same_ex
     same_export: whether it should be the very same export, or only one for the same labels and preprocessing.
     """
     served: ExportInfo = yield from info(target)
+    metadata: Metadata = yield metadata_call(target)
+    dtypes = metadata.signature(names.SERVING_DEFAULT).rounded
     k = np.array([len(served.labels)], np.int32)
     expected = []
     for sample in samples:
-        answer: Answer = yield predict_call(target, names.SERVING_DEFAULT, {**sample.inputs, names.K: k})
+        inputs = {**sample.inputs, names.K: k}
+        answer: Answer = yield predict_call(target, names.SERVING_DEFAULT, inputs, dtypes=dtypes)
         dense = answer.outputs.get(names.PROBABILITIES)
         if dense is None or dense.shape != (1, len(served.labels)):
             raise DecodeError(f"{source} gives no dense scores")

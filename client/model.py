@@ -59,6 +59,11 @@ class Signature:
         k = self.inputs.get(names.K)
         return None if k is None or k.default is None else int(k.default.reshape(-1)[0])
 
+    @property
+    def rounded(self) -> dict[str, str]:
+        """The inputs that are sent in another dtype than numpy can hold them in: bfloat16, made of float32."""
+        return {name: "bfloat16" for name, info in self.inputs.items() if info.dtype == "bfloat16"}
+
 
 @dataclass(frozen=True)
 class Metadata:

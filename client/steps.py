@@ -17,7 +17,7 @@ from client import messages
 from client.calls import Answer, Call, identity_call, metadata_call, predict_call, reload_call, status_call
 from client.codec import as_array
 from client.errors import InputError, ServerError, UnreachableError
-from client.inputs import arranged, per_example, trimmed
+from client.inputs import arranged, length, per_example, trimmed
 from client.model import ExportInfo, Metadata, Signature, Target, VersionStatus
 from signatures import names
 
@@ -128,7 +128,7 @@ def reload(config: str) -> Steps[None]:
 def _asked(
     memory: Memory, target: Target, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: Sequence[str]
 ) -> Steps[Answer]:
-    dtypes = {name: "bfloat16" for name in inputs if signature.inputs[name].dtype == "bfloat16"}
+    dtypes = signature.rounded
     fillable = names.K not in inputs and signature.default_k is not None
     if memory.batching and fillable:
         inputs = _with_default_k(signature, inputs)
@@ -143,8 +143,7 @@ def _asked(
 
 
 def _with_default_k(signature: Signature, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    batch = next(len(array) for array in inputs.values())
-    return inputs | {names.K: per_example(signature.default_k or 0, batch)}
+    return inputs | {names.K: per_example(signature.default_k or 0, length(inputs))}
 
 
 def _unchecked(inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None) -> dict[str, NDArray[Any]]:
@@ -152,5 +151,5 @@ def _unchecked(inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None)
         raise InputError("without validation, inputs are given by name: {'images': array}")
     arrays = {name: as_array(value) for name, value in inputs.items()}
     if k is not None:
-        arrays[names.K] = per_example(k, next((len(array) for array in arrays.values() if array.ndim), 1))
+        arrays[names.K] = per_example(k, length(arrays))
     return arrays
