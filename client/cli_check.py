@@ -8,7 +8,6 @@ import click
 
 from client import show
 from client.check import check as run_check
-from client.check import reference_of
 from client.cli_options import (
     Connection,
     as_json_option,
@@ -21,6 +20,7 @@ from client.client import ServingClient
 from client.findings import CheckResult
 from client.golden import Reference, read_golden
 from client.model import Target
+from client.references import reference_of
 from client.report import report
 from client.samples import picture_samples
 

@@ -118,8 +118,7 @@ def notes(result: CheckResult) -> list[str]:
     found = []
     if result.batching:
         found.append("The server batches: it refuses k left out or scalar, so one k per example was sent.")
-    if result.not_asked:
-        found.append(f"Not asked, as these samples cannot be sent to it: {', '.join(result.not_asked)}.")
+    found += [f"Signature {one.signature} was not asked: {one.reason}." for one in result.not_asked]
     if result.tolerances.blind_to:
         found.append(f"These tolerances cannot see: {'; '.join(result.tolerances.blind_to)}.")
     return found
@@ -128,10 +127,13 @@ def notes(result: CheckResult) -> list[str]:
 def verdict(result: CheckResult) -> str:
     """Return the answer in a sentence, which claims no more than was asked."""
     if not result.passed:
-        return "What is served is NOT what was expected."
-    if result.backbone.passed is None:
-        return "The head is right. Whether the model is the one exported was not asked: that takes golden records."
-    return f"What is served is what was expected, by {result.source}."
+        answer = "What is served is NOT what was expected."
+    elif result.backbone.passed is None:
+        answer = "The head is right. Whether the model is the one exported was not asked: that takes golden records."
+    else:
+        answer = f"What is served is what was expected, by {result.source}."
+    left_out = ", ".join(one.signature for one in result.not_asked)
+    return f"{answer} Not asked: {left_out}." if left_out else answer
 
 
 def bench(results: Sequence[BenchResult], comparisons: Sequence[Comparison]) -> None:
