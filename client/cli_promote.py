@@ -1,5 +1,6 @@
 """`serving-client promote` and `serving-client rollback`."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def _label_options(command: F) -> F:
 
 @click.command()
 @click.option("--version", required=True, type=click.IntRange(min=0), help="The version to move the label to.")
+@click.option("--create-label", is_flag=True, help="The label may be a new one.")
 @_label_options
 @tolerance_options
 @as_json_option
@@ -53,7 +55,7 @@ def promote(connection: Connection, /, version: int, **options: Any) -> int:
 @as_json_option
 @click.pass_obj
 def rollback(connection: Connection, /, **options: Any) -> int:
-    """Move a version label back to the version that had it before the last promote."""
+    """Undo the last move, if it was of this label; status 1 when there is nothing to go back to."""
     version = previous_version(options["config"], connection.required_model(), options["label"])
     return _move(connection, version, **options)
 
@@ -70,8 +72,16 @@ def _move(
     rtol: float | None,
     atol: float | None,
     as_json: bool,
+    create_label: bool = False,
 ) -> int:
+    if not yes and not (sys.stdin and sys.stdin.isatty()):
+        raise click.UsageError("this asks before it changes anything, and there is no terminal to ask at: pass --yes.")
     move = plan(config, connection.required_model(), label, version)
+    if yes and move.old is None and not create_label:
+        there = ", ".join(move.others) or "none so far"
+        raise click.UsageError(
+            f"model {move.model} has no label {label} in {config} (it has {there}): pass --create-label to add it."
+        )
     reference = read_golden(golden or version_directory(move))
     clients = [connection.open(address) for address in connection.addresses()]
     try:
@@ -88,8 +98,11 @@ def _move(
             show_or_print({"moved": False} | value, as_json, lambda: None)
             return 1
         carry_out(clients, move)
-        done = f"The label {label} is on version {version}, in {config} and at every address."
-        show_or_print({"moved": True} | value, as_json, lambda: click.echo(done))
+        moved = move.old != version
+        done = f"The label {label} {'is' if moved else 'was'} on version {version}{'' if moved else ' already'}"
+        show_or_print(
+            {"moved": moved} | value, as_json, lambda: click.echo(f"{done}, in {config} and at every address.")
+        )
     finally:
         for client in clients:
             client.close()
