@@ -63,7 +63,8 @@ class BenchResult:
     """What a load met. Latencies are those of calls that were answered, in milliseconds.
 
     busy: the share of one core that the load generator used. late_ms: by how much 99% of the requests at most left
-    late (open loop). limits: sentences that say when the generator, not the server, was measured.
+    late (open loop). limits: sentences that say when the generator, not the server, was measured. interrupted: by
+    Ctrl-C, so that it is of the calls answered until then.
     """
 
     load: str
@@ -80,6 +81,7 @@ class BenchResult:
     busy: float
     late_ms: float
     limits: tuple[str, ...]
+    interrupted: bool
 
 
 @dataclass
@@ -102,17 +104,37 @@ class Recorder:
         self.versions[str(version)] += 1
 
 
+@dataclass
+class Stop:
+    """Whether Ctrl-C ended a load; what is answered after it is not counted."""
+
+    client: ServingClient
+    wanted: bool = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
+        if kind is not KeyboardInterrupt:
+            return False
+        self.wanted = True
+        self.client.close()
+        return True
+
+
 def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: Load) -> BenchResult:
     """Send requests in turn and return what they met. The client should have been made with NO_RETRY.
 
-    requests: serialized, as `requests_for` makes them. batch: how many examples each holds.
+    requests: serialized, as `requests_for` makes them. batch: how many examples each holds. Ctrl-C ends it early and
+    closes the client, so that calls under way end too.
     """
     method = client.method(predict_call(Target(client.model), names.SERVING_DEFAULT, {}).method)
     send = method if load.rate is None else method.future
     run = _closed if load.rate is None else _open
     cpu = time.process_time()
     started = time.perf_counter()
-    recorders, seconds = run(partial(send, timeout=client.timeout, metadata=client.headers), requests, load)
+    stop = Stop(client)
+    recorders, seconds = run(partial(send, timeout=client.timeout, metadata=client.headers), requests, load, stop)
     busy = (time.process_time() - cpu) / (time.perf_counter() - started)
     latencies = merged(recorder.latencies for recorder in recorders)
     late = merged(recorder.late for recorder in recorders).percentile(99)
@@ -132,6 +154,7 @@ def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: 
         busy=busy,
         late_ms=late * 1e3,
         limits=tuple(_limits(busy, late, latencies.percentile(50))),
+        interrupted=stop.wanted,
     )
 
 
@@ -169,35 +192,47 @@ def random_inputs(signature: Signature, batch: int, seed: int = 0) -> dict[str, 
     return inputs
 
 
-def _closed(send: Callable[[bytes], bytes], requests: Sequence[bytes], load: Load) -> tuple[list[Recorder], float]:
+def _closed(
+    send: Callable[[bytes], bytes], requests: Sequence[bytes], load: Load, stop: Stop
+) -> tuple[list[Recorder], float]:
     recorders = [Recorder() for _ in range(load.concurrency or 1)]
     begin = time.perf_counter() + load.warmup
     end = begin + load.duration
     turn, counted = count(), count()
 
     def call(recorder: Recorder) -> None:
-        while True:
+        while not stop.wanted:
             start = time.perf_counter()
             if start >= end if load.calls is None else start >= begin and next(counted) >= load.calls:
                 return
             try:
                 response = send(requests[next(turn) % len(requests)])
-            except grpc.RpcError as error:
+            except (grpc.RpcError, ValueError) as error:
+                if stop.wanted:  # it was cut off, or not sent at all: a closed channel raises ValueError
+                    return
+                if not isinstance(error, grpc.RpcError):
+                    raise
                 if start >= begin:
                     recorder.errors[error.code().name] += 1
                 continue
             if start >= begin:
                 recorder.answered(response, time.perf_counter() - start)
 
-    threads = [threading.Thread(target=call, args=(recorder,)) for recorder in recorders]
+    threads = [threading.Thread(target=call, args=(recorder,), daemon=True) for recorder in recorders]
+    with stop:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
     return recorders, max(time.perf_counter() - begin, 1e-9)
 
 
-def _open(send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load) -> tuple[list[Recorder], float]:
+def _open(
+    send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load, stop: Stop
+) -> tuple[list[Recorder], float]:
     rate = load.rate or 1.0
     # Answers arrive on gRPC's threads, one recorder for all of them behind one lock.
     recorder, lock = Recorder(), threading.Lock()
@@ -210,7 +245,7 @@ def _open(send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load) -
         seconds = time.perf_counter() - intended
         error = future.exception()
         with lock:
-            if number < warm:
+            if number < warm or stop.wanted:
                 pass
             elif error is None:
                 recorder.answered(future.result(), seconds)
@@ -218,17 +253,19 @@ def _open(send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load) -
                 recorder.errors[error.code().name if isinstance(error, grpc.RpcError) else "CANCELLED"] += 1
         outstanding.release()
 
-    for number in range(total):
-        intended = begin + number / rate
-        if (wait := intended - time.perf_counter()) > 0:
-            time.sleep(wait)
-        if number >= warm:
-            recorder.late.record(time.perf_counter() - intended)
-        future = send(requests[number % len(requests)])
-        future.add_done_callback(lambda future, number=number, intended=intended: done(future, number, intended))
-    for _ in range(total):
-        outstanding.acquire()
-    return [recorder], time.perf_counter() - (begin + warm / rate)
+    with stop:
+        for number in range(total):
+            intended = begin + number / rate
+            if (wait := intended - time.perf_counter()) > 0:
+                time.sleep(wait)
+            if number >= warm:
+                recorder.late.record(time.perf_counter() - intended)
+            future = send(requests[number % len(requests)])
+            future.add_done_callback(lambda future, number=number, intended=intended: done(future, number, intended))
+        for _ in range(total):
+            outstanding.acquire()
+    with lock:  # an answer that is being counted when Ctrl-C comes is counted whole
+        return [recorder], max(time.perf_counter() - (begin + warm / rate), 1e-9)
 
 
 def _limits(busy: float, late: float, median: float) -> list[str]:

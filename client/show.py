@@ -9,7 +9,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from client.baseline import Comparison
+from client.baseline import Baseline, Comparison
 from client.bench import BenchResult
 from client.findings import CheckResult
 from client.model import ExportInfo, Metadata, TensorInfo, VersionStatus
@@ -136,9 +136,13 @@ def verdict(result: CheckResult) -> str:
     return f"{answer} Not asked: {left_out}." if left_out else answer
 
 
-def bench(results: Sequence[BenchResult], comparisons: Sequence[Comparison]) -> None:
+def bench(
+    model: str, results: Sequence[BenchResult], baseline: Baseline | None, comparisons: Sequence[Comparison]
+) -> None:
     """Print a row for each load, what failed, and what became of it since a baseline."""
     console = Console()
+    if not results:
+        return console.print("Nothing was measured.")
     table = Table("load", "calls/s", "p50", "p90", "p99", "p99.9", "longest", "errors")
     table.title, table.title_justify = f"{results[0].batch} in each request, latencies in ms", "left"
     for result in results:
@@ -150,14 +154,34 @@ def bench(results: Sequence[BenchResult], comparisons: Sequence[Comparison]) -> 
         said = [f"{count} calls failed with {code}." for code, count in sorted(result.errors.items())]
         if len(result.versions) > 1:
             said.append(f"Versions {', '.join(sorted(result.versions))} answered.")
+        if result.interrupted:
+            said.append(f"Interrupted after {result.answered} answers.")
         for sentence in (*said, *result.limits):
             console.print(Text(f"{result.load}: {sentence}", "yellow"), soft_wrap=True)
-    for one in comparisons:
-        console.print(
-            f"{one.load}, against the baseline: {_times(one.calls_per_second)} the calls a second, "
-            f"{_times(one.median)} the median, {_times(one.p99)} the 99th percentile.",
-            soft_wrap=True,
-        )
+    if baseline is not None:
+        _since(console, model, results, baseline, comparisons)
+    return None
+
+
+def _since(
+    console: Console,
+    model: str,
+    results: Sequence[BenchResult],
+    baseline: Baseline,
+    comparisons: Sequence[Comparison],
+) -> None:
+    by_load = {one.load: one for one in comparisons}
+    against = "the baseline" if baseline.model == model else f"the baseline, which is of model {baseline.model}"
+    for result in results:
+        one = by_load.get(result.load)
+        if one is None:
+            text = f"{result.load}: there is nothing to compare with in {against}."
+        else:
+            text = (
+                f"{one.load}, against {against}: {_times(one.calls_per_second)} the calls a second, "
+                f"{_times(one.median)} the median, {_times(one.p99)} the 99th percentile."
+            )
+        console.print(Text(text), soft_wrap=True)
 
 
 def _times(ratio: float) -> str:
