@@ -183,6 +183,21 @@ def test_the_check_finds_a_bias_that_is_a_tenth_higher(tmp_path, monkeypatch, di
     assert result.head.passed
 
 
+def compute_in_bfloat16(model):
+    import keras
+
+    for layer in model.layers:
+        layer.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
+
+
+def test_the_check_finds_a_backbone_computed_in_bfloat16(tmp_path, monkeypatch, digits_version):
+    forge(tmp_path, monkeypatch, like=digits_version, change=compute_in_bfloat16)
+    result = check(tmp_path, digits_version)
+    assert result.backbone.passed is False
+    assert result.backbone.largest_difference > 1e-3
+    assert result.head.passed
+
+
 def test_the_check_finds_labels_in_another_order(tmp_path, monkeypatch, digits_version):
     forge(tmp_path, monkeypatch, like=digits_version, labels=tuple("10234567"))
     result = check(tmp_path, digits_version)

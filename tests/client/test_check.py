@@ -201,6 +201,40 @@ def weights_in_bfloat16(model, server):
     model.weights = bfloat16(model.weights)
 
 
+def rounded(array, bits):
+    """The nearest float32 values with so many bits of mantissa, ties to even."""
+    drop = 23 - bits
+    integers = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    odd = (integers >> drop) & 1
+    return ((integers + (1 << (drop - 1)) - 1 + odd) >> drop << drop).astype(np.uint32).view(np.float32)
+
+
+def computed_in(bits, rounds_results):
+    """Serve a backbone whose products take numbers of so many bits of mantissa; perhaps all that it computes is so."""
+
+    def apply(model, server):
+        weights, bias = rounded(model.weights, bits), model.bias
+
+        def dense(images):
+            products = rounded(images.reshape(len(images), -1) - 0.5, bits) @ weights
+            if not rounds_results:
+                return sigmoid(products + bias).astype(np.float32)
+            return rounded(sigmoid(rounded(rounded(products, bits) + rounded(bias, bits), bits)), bits)
+
+        model.dense = dense
+
+    return apply
+
+
+# What a server with --mixed_precision=bfloat16 makes of a float32 model, and what GPUs do unless they are told not to.
+LESS_PRECISE = {
+    "a backbone computed in bfloat16": computed_in(7, rounds_results=True),
+    "a backbone computed in TF32": computed_in(10, rounds_results=False),
+}
+for name, apply in LESS_PRECISE.items():
+    add(name, [BACKBONE], apply)
+
+
 @fault(BACKBONE)
 def classes_of_the_weights_permuted(model, server):
     model.weights, model.bias = model.weights[:, ::-1], model.bias[::-1]
@@ -620,6 +654,14 @@ def test_the_gpu_tolerance_lets_tf32_pass_and_says_what_it_cannot_see(model, ser
         result = client.check(version, tolerances=GPU)
         assert result.passed
         assert result.tolerances.blind_to
+
+
+@pytest.mark.parametrize("name", LESS_PRECISE)
+def test_the_gpu_tolerance_lets_less_precise_servers_pass_as_the_docs_say(name, model, server, version):
+    LESS_PRECISE[name](model, server)
+    with ServingClient(server.address, "letters") as client:
+        assert failed(client.check(version, tolerances=CPU)) == {BACKBONE}
+        assert client.check(version, tolerances=GPU).passed
 
 
 def test_another_version_may_not_slip_in(model, server, fake, version):
