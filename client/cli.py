@@ -1,5 +1,6 @@
 """The command `serving-client`."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from client import show
 from client.channel import ChannelOptions, Tls
 from client.cli_bench import bench
 from client.cli_check import check
-from client.cli_options import Connection, as_json_option, show_or_print, version_options
+from client.cli_options import Connection, as_json_option, show_or_print, utf8, version_options
 from client.cli_promote import promote, rollback
 from client.client import ServingClient
 from client.errors import ClientError, InputError, ServerError, UnreachableError
@@ -27,6 +28,10 @@ _OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal cannot show is spelled out: labels and file names may hold anything.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -37,13 +42,13 @@ def run(arguments: list[str]) -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        error.show(sys.stderr)
         return 2
     except ClientError as error:
-        click.echo(f"serving-client: {error}", err=True)
+        print(f"serving-client: {error}", file=sys.stderr)
         return _status(error)
     except OSError as error:
-        click.echo(f"serving-client: {error}", err=True)
+        print(f"serving-client: {error}", file=sys.stderr)
         return 4
 
 
@@ -59,7 +64,7 @@ def _status(error: ClientError) -> int:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--address", metavar="HOST:PORT", help="Where the server listens for gRPC; several separated by commas.")
-@click.option("--model", metavar="NAME", help="The name that the model is served under.")
+@click.option("--model", callback=utf8, metavar="NAME", help="The name that the model is served under.")
 @click.option(
     "--timeout",
     metavar="SECONDS",
@@ -170,7 +175,7 @@ def _predictions(
         else:
             signature, inputs = names.TOP_K, {name: pixels}
             if picture_size(path) != (pixels.shape[2], pixels.shape[1]):
-                click.echo(f"{path} was resized to {pixels.shape[2]}x{pixels.shape[1]}", err=True)
+                print(f"{path} was resized to {pixels.shape[2]}x{pixels.shape[1]}", file=sys.stderr)
         answer = client.predict(inputs, k, signature, version=version, label=label)
         kept = _kept(answer[names.INDICES][0], answer[names.LABELS][0], answer[names.SCORES][0])
         found.append({"picture": str(path), "signature": signature, "kept": kept})

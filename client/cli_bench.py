@@ -1,5 +1,6 @@
 """`serving-client bench`."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from client import show
 from client.baseline import Subject, compared, read_baseline, require_comparable
 from client.bench import NO_RETRY, BenchResult, Load, measure, random_inputs, requests_for
-from client.cli_options import Connection, as_json_option, show_or_print
+from client.cli_options import Connection, as_json_option, show_or_print, utf8
 from client.client import ServingClient
 from client.errors import InputError
 from client.model import Signature, Target
@@ -38,7 +39,9 @@ def _numbers(
 
 @click.command()
 @click.argument("pictures", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--signature", default=names.SERVING_DEFAULT, show_default=True, help="The signature to ask.")
+@click.option(
+    "--signature", callback=utf8, default=names.SERVING_DEFAULT, show_default=True, help="The signature to ask."
+)
 @click.option("--concurrency", callback=_numbers(int, 1), metavar="N,...", help="Callers at once; several are a sweep.")
 @click.option("--rate", callback=_numbers(float, 1e-3), metavar="R,...", help="Requests a second, whatever comes back.")
 @click.option(
@@ -117,7 +120,7 @@ def _measured(
     interrupted = False
     try:
         for load in loads:
-            click.echo(f"{load.name} ...", err=True)
+            print(f"{load.name} ...", file=sys.stderr)
             result = measure(client, requests, batch, load)
             interrupted = result.interrupted
             if result.answered or result.errors or not interrupted:
@@ -127,7 +130,7 @@ def _measured(
     except KeyboardInterrupt:
         interrupted = True
     if interrupted:
-        click.echo("Interrupted: what follows is of the calls answered until then.", err=True)
+        print("Interrupted: what follows is of the calls answered until then.", file=sys.stderr)
     return results, interrupted
 
 

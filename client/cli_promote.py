@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from client import show
-from client.cli_options import Connection, F, as_json_option, show_or_print, tolerance_options, tolerances_of
+from client.cli_options import Connection, F, as_json_option, show_or_print, tolerance_options, tolerances_of, utf8
 from client.golden import read_golden
 from client.promote import carry_out, check_version, describe, plan, previous_version, version_directory
 
@@ -28,7 +28,7 @@ def _label_options(command: F) -> F:
             metavar="FILE",
             help="The models.config that the servers were started with.",
         ),
-        click.option("--label", required=True, help="The label to move."),
+        click.option("--label", required=True, callback=utf8, help="The label to move."),
     ):
         command = option(command)
     return command
@@ -88,11 +88,11 @@ def _move(
         with show.waiting(", ".join(client.address for client in clients)):
             results = check_version(clients, move, reference, tolerances_of(gpu, rtol, atol))
         for line in describe(move, [client.address for client in clients]):
-            click.echo(line, err=True)
+            print(line, file=sys.stderr)
         value = {"label": label, "from": move.old, "to": version, "config": str(config), "checks": results}
         if not all(result.passed for result in results):
             show_or_print({"moved": False} | value, as_json, lambda: show.checks(results))
-            click.echo("Nothing was changed.", err=True)
+            print("Nothing was changed.", file=sys.stderr)
             return 1
         if not yes and not click.confirm("Do it?", err=True):
             show_or_print({"moved": False} | value, as_json, lambda: None)
@@ -100,9 +100,7 @@ def _move(
         carry_out(clients, move)
         moved = move.old != version
         done = f"The label {label} {'is' if moved else 'was'} on version {version}{'' if moved else ' already'}"
-        show_or_print(
-            {"moved": moved} | value, as_json, lambda: click.echo(f"{done}, in {config} and at every address.")
-        )
+        show_or_print({"moved": moved} | value, as_json, lambda: print(f"{done}, in {config} and at every address."))
     finally:
         for client in clients:
             client.close()

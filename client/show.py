@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.status import Status
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from client.baseline import Baseline, Comparison
@@ -25,12 +25,13 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 def waiting(address: str) -> Status:
     """Return a context in which a terminal shows that a server is being asked; elsewhere nothing is shown."""
-    return Console(stderr=True).status(f"Asking {address} ...")
+    console = Console(stderr=True)
+    return console.status(f"Asking {address} ...", spinner="line" if console.options.ascii_only else "dots")
 
 
 def status(model: str, versions: Sequence[VersionStatus]) -> None:
     """Print the versions of a model."""
-    table = Table("version", "state", "error", title=f"model {model}", title_justify="left")
+    table = _table("version", "state", "error", title=f"model {model}")
     for version in versions:
         colour = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
         table.add_row(str(version.version), Text(version.state, colour), Text(version.error))
@@ -40,7 +41,7 @@ def status(model: str, versions: Sequence[VersionStatus]) -> None:
 def metadata(found: Metadata) -> None:
     """Print signatures, a row for each input and output."""
     title = f"model {found.model}, version {found.version}"
-    table = Table("signature", "", "name", "dtype", "shape", "default", title=title, title_justify="left")
+    table = _table("signature", "", "name", "dtype", "shape", "default", title=title)
     for signature in found.signatures.values():
         rows = [("in", *item) for item in signature.inputs.items()]
         rows += [("out", *item) for item in signature.outputs.items()]
@@ -53,7 +54,8 @@ def metadata(found: Metadata) -> None:
 
 def info(found: ExportInfo) -> None:
     """Print an export's identity."""
-    table = Table(show_header=False)
+    table = _table("", "")
+    table.show_header = False
     for name, value in (
         ("export id", found.export_id),
         ("model", found.model),
@@ -62,21 +64,22 @@ def info(found: ExportInfo) -> None:
         ("preprocessing", found.preprocessing or "unknown"),
         ("golden digest", found.golden_digest),
     ):
-        table.add_row(name, Text(value, overflow="fold"))
+        table.add_row(name, Text(value))
     Console().print(table)
 
 
 def predictions(found: Sequence[dict[str, Any]]) -> None:
     """Print for each picture the labels kept, with their scores as bars."""
-    table = Table("picture", "label", "score", "")
+    console = Console()
+    table = _table("picture", "label", "score", "")
     for prediction in found:
-        picture = Text(Path(prediction["picture"]).name, overflow="fold")
+        picture = Text(Path(prediction["picture"]).name)
         for kept in prediction["kept"] or [{"label": "none kept", "score": 0.0}]:
-            bar = Text(_bar(kept["score"]), "cyan")
+            bar = Text(_bar(kept["score"], console.options.ascii_only), "cyan")
             table.add_row(picture, Text(kept["label"]), f"{kept['score']:.4f}" if "index" in kept else "", bar)
             picture = Text("")
         table.add_section()
-    Console().print(table)
+    console.print(table)
 
 
 def checks(results: Sequence[CheckResult]) -> None:
@@ -89,9 +92,7 @@ def check(result: CheckResult) -> None:
     """Print a verdict: a row for each question, the first fault of each that failed, the answer."""
     console = Console()
     title = f"model {result.model}, version {result.version} at {result.address}"
-    table = Table(
-        "question", "", "records", "answers", "near ties", "largest difference", title=title, title_justify="left"
-    )
+    table = _table("question", "", "records", "answers", "near ties", "largest difference", title=title)
     questions = {"identity": result.identity, "backbone": result.backbone, "head": result.head}
     for name, question in questions.items():
         compared = name != "identity"
@@ -143,8 +144,8 @@ def bench(
     console = Console()
     if not results:
         return console.print("Nothing was measured.")
-    table = Table("load", "calls/s", "p50", "p90", "p99", "p99.9", "longest", "errors")
-    table.title, table.title_justify = f"{results[0].batch} in each request, latencies in ms", "left"
+    title = f"{results[0].batch} in each request, latencies in ms"
+    table = _table("load", "calls/s", "p50", "p90", "p99", "p99.9", "longest", "errors", title=title)
     for result in results:
         percentiles = [f"{result.percentiles_ms[name]:.2f}" for name in ("50", "90", "99", "99.9")]
         errors = Text(str(sum(result.errors.values())), "bold red" if result.errors else "")
@@ -184,12 +185,21 @@ def _since(
         console.print(Text(text), soft_wrap=True)
 
 
+def _table(*headers: str, title: str = "") -> Table:
+    """Return an empty table, which folds what is too wide: an ellipsis would hide it, and is not ASCII."""
+    columns = [Column(header, overflow="fold") for header in headers]
+    return Table(*columns, title=title or None, title_justify="left")
+
+
 def _times(ratio: float) -> str:
     return f"{ratio:.2f} times"
 
 
-def _bar(score: float) -> str:
-    eighths = round(min(max(score, 0.0), 1.0) * _BAR * 8)
+def _bar(score: float, in_ascii: bool) -> str:
+    share = min(max(score, 0.0), 1.0)
+    if in_ascii:
+        return "#" * round(share * _BAR)
+    eighths = round(share * _BAR * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
