@@ -12,7 +12,8 @@ import numpy as np
 from client import show
 from client.baseline import Subject, compared, read_baseline, require_comparable
 from client.bench import NO_RETRY, BenchResult, Load, measure, random_inputs, requests_for
-from client.cli_options import Connection, as_json_option, show_or_print, utf8
+from client.cli_connection import ConnectedCommand, Connection
+from client.cli_options import as_json_option, show_or_print, utf8
 from client.client import ServingClient
 from client.errors import InputError
 from client.model import Signature, Target
@@ -37,7 +38,7 @@ def _numbers(
     return read
 
 
-@click.command()
+@click.command(cls=ConnectedCommand)
 @click.argument("pictures", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--signature", callback=utf8, default=names.SERVING_DEFAULT, show_default=True, help="The signature to ask."

@@ -8,8 +8,8 @@ import click
 
 from client import show
 from client.check import check as run_check
+from client.cli_connection import ConnectedCommand, Connection
 from client.cli_options import (
-    Connection,
     as_json_option,
     show_or_print,
     tolerance_options,
@@ -25,7 +25,7 @@ from client.report import report
 from client.samples import picture_samples
 
 
-@click.command()
+@click.command(cls=ConnectedCommand)
 @click.argument("pictures", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--golden", type=click.Path(path_type=Path), metavar="PATH", help="A version directory or its golden file."

@@ -1,47 +1,18 @@
-"""What the commands of `serving-client` share: the connection, options, and how a result is printed."""
+"""What the commands of `serving-client` share: options, and how a result is printed."""
 
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import numpy as np
 
-from client.channel import ChannelOptions
-from client.client import ServingClient
 from client.judge import CPU, GPU, Tolerances, with_backbone
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Connection:
-    """What the options before the command say."""
-
-    address: str | None
-    model: str | None
-    timeout: float
-    options: ChannelOptions
-
-    def required_model(self) -> str:
-        """Return the model's name; raises click.UsageError where the option is missing."""
-        if self.model is None:
-            raise click.UsageError("--model NAME is missing: it stands before the command.")
-        return self.model
-
-    def addresses(self) -> list[str]:
-        """Return the addresses of all replicas."""
-        with self.open() as client:
-            return client.addresses
-
-    def open(self, address: str | None = None) -> ServingClient:
-        """Return a client of this address, or of another; raises click.UsageError where an option is missing."""
-        if self.address is None:
-            raise click.UsageError("--address HOST:PORT is missing: it stands before the command.")
-        return ServingClient(address or self.address, self.required_model(), timeout=self.timeout, options=self.options)
 
 
 def utf8(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from client import show
-from client.cli_options import Connection, F, as_json_option, show_or_print, tolerance_options, tolerances_of, utf8
+from client.cli_connection import ConnectedCommand, Connection
+from client.cli_options import F, as_json_option, show_or_print, tolerance_options, tolerances_of, utf8
 from client.golden import read_golden
 from client.promote import carry_out, check_version, describe, plan, previous_version, version_directory
 
@@ -34,7 +35,7 @@ def _label_options(command: F) -> F:
     return command
 
 
-@click.command()
+@click.command(cls=ConnectedCommand)
 @click.option("--version", required=True, type=click.IntRange(min=0), help="The version to move the label to.")
 @click.option("--create-label", is_flag=True, help="The label may be a new one.")
 @_label_options
@@ -49,7 +50,7 @@ def promote(connection: Connection, /, version: int, **options: Any) -> int:
     return _move(connection, version, **options)
 
 
-@click.command()
+@click.command(cls=ConnectedCommand)
 @_label_options
 @tolerance_options
 @as_json_option

@@ -92,6 +92,20 @@ class VersionStatus:
 
 
 @dataclass(frozen=True)
+class ReplicaStatus:
+    """The states of the versions at one address, or why they are not known."""
+
+    address: str
+    versions: tuple[VersionStatus, ...] = ()
+    error: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can answer."""
+        return any(version.state == "AVAILABLE" for version in self.versions)
+
+
+@dataclass(frozen=True)
 class ExportInfo:
     """The identity that a served model gives of itself through its signature `export_info`."""
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from client.baseline import Baseline, Comparison
 from client.bench import BenchResult
 from client.findings import CheckResult
-from client.model import ExportInfo, Metadata, TensorInfo, VersionStatus
+from client.model import ExportInfo, Metadata, ReplicaStatus, TensorInfo
 
 _BAR = 24
 _PASSED = {
@@ -29,12 +29,17 @@ def waiting(address: str) -> Status:
     return console.status(f"Asking {address} ...", spinner="line" if console.options.ascii_only else "dots")
 
 
-def status(model: str, versions: Sequence[VersionStatus]) -> None:
-    """Print the versions of a model."""
-    table = _table("version", "state", "error", title=f"model {model}")
-    for version in versions:
-        colour = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
-        table.add_row(str(version.version), Text(version.state, colour), Text(version.error))
+def status(model: str, replicas: Sequence[ReplicaStatus]) -> None:
+    """Print the versions of a model, at each address where there are several."""
+    several = ["address"] if len(replicas) > 1 else []
+    table = _table(*several, "version", "state", "error", title=f"model {model}")
+    for replica in replicas:
+        address = [Text(replica.address)] if several else []
+        if replica.error:
+            table.add_row(*address, "", Text("no answer", "red"), Text(replica.error))
+        for version in replica.versions:
+            colour = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
+            table.add_row(*address, str(version.version), Text(version.state, colour), Text(version.error))
     Console().print(table)
 
 
