@@ -151,7 +151,7 @@ def _ask_identity(session: Session) -> Steps[ExportInfo | None]:
     if any(array.shape != (3,) for array in answer[0].values()):
         tally.fault("the identity did not come once for each probe", **where)
     tally.answered += 1
-    for difference in differences(session.reference, served, session.metadata):
+    for difference in differences(session.reference, session.target, served, session.metadata):
         tally.fault(difference)
     return served
 

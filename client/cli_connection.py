@@ -12,7 +12,10 @@ from client.client import ServingClient
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _TIMEOUT = 10.0
-_ELSEWHERE = "--address, --model, --timeout and the other options of the connection may stand here too: see serving-client --help."
+_ELSEWHERE = (
+    "--address, --model, --timeout and the other options of the connection may stand here too: "
+    "see serving-client --help."
+)
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,26 @@ def test_check_passes_what_is_right_and_names_what_is_wrong(command, model, vers
     assert "backbone: signature serving_default, k 8 (all), record 0, entry" in out
 
 
+def test_records_of_another_version_than_the_one_that_answered_are_called_that(command, server, fake, version, capfd):
+    second = fake.Model(seed=1)
+    second.version, second.takes_files = 2, True
+    newer = fake.publish(second, version.parent)
+    server.models[2], server.labels["canary"] = second, 2
+    told = "these are the records of version 1, and version 2 answered; "
+    for more, advice in (
+        ((), "pass --version 1"),
+        (("--label", "canary"), "pass --version 1 instead of --label canary"),
+        (("--version", "2"), "give --golden the records of version 2"),
+    ):
+        status, out, _ = command("check", "--golden", str(version), *more)
+        assert status == 1
+        assert f"{told}{advice}" in " ".join(out.split())
+    assert command("check", "--golden", str(version), "--version", "1")[0] == 0
+    assert command("check", "--golden", str(newer))[0] == 0
+    status, out, _ = command("check", "--golden", str(newer / names.ASSETS_EXTRA / names.GOLDEN_FILE), "--version", "1")
+    assert "these are the records of version 2, and version 1 answered" in " ".join(out.split())
+
+
 def test_check_with_pictures_alone_asks_about_the_head_and_says_so(command, model, pictures):
     status, out, _ = command("check", *pictures)
     assert status == 0
