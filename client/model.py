@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -80,6 +80,19 @@ class Metadata:
                 f"model {self.model} version {self.version} has no signature {key!r}, only {', '.join(self.signatures)}"
             )
         return self.signatures[key]
+
+    def with_default_k(self, k: int) -> Self:
+        """Return the same with a default k for each signature that takes one and has none declared."""
+        default = np.array(k, np.int32)
+
+        def completed(signature: Signature) -> Signature:
+            info = signature.inputs.get(names.K)
+            if info is None or info.default is not None:
+                return signature
+            return replace(signature, inputs={**signature.inputs, names.K: replace(info, default=default)})
+
+        signatures = {key: completed(signature) for key, signature in self.signatures.items()}
+        return replace(self, signatures=signatures)
 
 
 @dataclass(frozen=True)

@@ -64,15 +64,17 @@ def predict(
     if not validate:
         answer: Answer = yield predict_call(target, signature, _unchecked(inputs, k), outputs)
         return trimmed(answer.outputs, k)
-    known = memory.metadata.get(target)
-    metadata = memory.metadata[target] = known or (yield metadata_call(target))
+    known = target in memory.metadata
+    leaves_k_out = k is None and not (isinstance(inputs, Mapping) and names.K in inputs)
+    metadata = yield from _described(memory, target, signature, leaves_k_out)
     try:
         prepared = arranged(metadata.signature(signature), inputs, k)
     except InputError:
-        if known is None:
+        if not known:
             raise
         # A version that came since may take what the one we know of did not.
-        metadata = memory.metadata[target] = yield metadata_call(target)
+        del memory.metadata[target]
+        metadata = yield from _described(memory, target, signature, leaves_k_out)
         prepared = arranged(metadata.signature(signature), inputs, k)
     declared = metadata.signature(signature)
     if outputs and (unknown := sorted(set(outputs) - set(declared.outputs))):
@@ -123,6 +125,18 @@ def reload(config: str) -> Steps[None]:
     if status.error_code:
         code = next(code for code in grpc.StatusCode if code.value[0] == status.error_code)
         raise ServerError(f"the server did not take the configuration: {status.error_message}", code)
+
+
+def _described(memory: Memory, target: Target, key: str, leaves_k_out: bool) -> Steps[Metadata]:
+    """Return the metadata of a target, with the default k that `export_info` tells where it is needed and missing."""
+    metadata: Metadata = memory.metadata.get(target) or (yield metadata_call(target))
+    signature = metadata.signature(key)
+    unknown = names.K in signature.inputs and signature.default_k is None
+    if leaves_k_out and unknown and names.EXPORT_INFO in metadata.signatures:
+        served = yield from info(target)
+        metadata = metadata.with_default_k(served.k)
+    memory.metadata[target] = metadata
+    return metadata
 
 
 def _asked(

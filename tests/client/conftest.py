@@ -49,6 +49,8 @@ class FakeModel:
         self.batching = False
         self.state = "AVAILABLE"
         self.takes_files = False
+        # Whether metadata hold the default k, which newer servers leave out.
+        self.tells_default_k = True
         # The optional signatures that were exported; None stands for all.
         self.keys = None
 
@@ -266,7 +268,7 @@ class FakeServer:
                         tensor.tensor_shape.unknown_rank = True
                     for size in info["shape"] or ():
                         tensor.tensor_shape.dim.add(size=size)
-            if names.K in stated["inputs"]:
+            if names.K in stated["inputs"] and model.tells_default_k:
                 definition.defaults[names.K].CopyFrom(tensor_proto(np.array(model.default_k, np.int32)))
         response.metadata["signature_def"].Pack(signatures)
         return response.SerializeToString()

@@ -595,6 +595,15 @@ def test_a_server_that_batches_is_checked_with_one_k_per_example(model, checked)
     assert failed(checked()) == {HEAD}
 
 
+@pytest.mark.parametrize("batching", [False, True])
+def test_a_default_k_that_metadata_lack_is_no_fault_and_is_still_asked(model, checked, batching):
+    model.tells_default_k, model.batching = False, batching
+    assert checked().passed
+    if not batching:
+        model.default_k = 3
+        assert failed(checked()) == {HEAD}
+
+
 def test_a_batching_server_may_pad_top_k_to_a_wider_request(model, server, checked):
     model.batching = True
     FAULTS["top_k always as wide as N"][0](model, server)
