@@ -10,7 +10,7 @@ from client import show
 from client.cli_connection import ConnectedCommand, Connection
 from client.cli_options import F, as_json_option, show_or_print, tolerance_options, tolerances_of, utf8
 from client.golden import read_golden
-from client.promote import carry_out, check_version, describe, plan, previous_version, version_directory
+from client.promote import Move, carry_out, check_version, describe, plan, previous_version, version_directory
 
 
 def _label_options(command: F) -> F:
@@ -75,26 +75,21 @@ def _move(
     as_json: bool,
     create_label: bool = False,
 ) -> int:
-    if not yes and not (sys.stdin and sys.stdin.isatty()):
-        raise click.UsageError("this asks before it changes anything, and there is no terminal to ask at: pass --yes.")
     move = plan(config, connection.required_model(), label, version)
-    if yes and move.old is None and not create_label:
-        there = ", ".join(move.others) or "none so far"
-        raise click.UsageError(
-            f"model {move.model} has no label {label} in {config} (it has {there}): pass --create-label to add it."
-        )
+    _require_consent(move, yes, create_label)
     reference = read_golden(golden or version_directory(move))
     clients = [connection.open(address) for address in connection.addresses()]
     try:
         with show.waiting(", ".join(client.address for client in clients)):
             results = check_version(clients, move, reference, tolerances_of(gpu, rtol, atol))
-        for line in describe(move, [client.address for client in clients]):
-            print(line, file=sys.stderr)
+        told = describe(move, [client.address for client in clients])
         value = {"label": label, "from": move.old, "to": version, "config": str(config), "checks": results}
         if not all(result.passed for result in results):
             show_or_print({"moved": False} | value, as_json, lambda: show.checks(results))
             print("Nothing was changed.", file=sys.stderr)
             return 1
+        for line in (*(f"{result.address}: {show.verdict(result)}" for result in results), *told):
+            print(line, file=sys.stderr)
         if not yes and not click.confirm("Do it?", err=True):
             show_or_print({"moved": False} | value, as_json, lambda: None)
             return 1
@@ -106,3 +101,15 @@ def _move(
         for client in clients:
             client.close()
     return 0
+
+
+def _require_consent(move: Move, yes: bool, create_label: bool) -> None:
+    """Raise click.UsageError unless a person can be asked, or has said with options all that would be asked."""
+    if not yes and not (sys.stdin and sys.stdin.isatty()):
+        raise click.UsageError("this asks before it changes anything, and there is no terminal to ask at: pass --yes.")
+    if yes and move.old is None and not create_label:
+        there = ", ".join(move.others) or "none so far"
+        raise click.UsageError(
+            f"model {move.model} has no label {move.label} in {move.config} (it has {there}): "
+            "pass --create-label to add it."
+        )

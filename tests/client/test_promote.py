@@ -162,6 +162,18 @@ def test_without_a_terminal_and_without_yes_it_says_what_to_pass(replicas, comma
     assert (labels(servers), config.read_text()) == ([2, 2], before)
 
 
+def test_a_promote_says_what_the_check_found_and_could_not_ask(replicas, command):
+    servers, _ = replicas
+    model = servers[0].models[2]
+    stated = model.declared()
+    stated["embed"] = {**stated["top_k"], "outputs": {"embedding": stated["top_k"]["outputs"]["scores"]}}
+    model.declared = lambda: stated
+    status, _, err = command("promote", "--version", "2", "--label", "stable", "--yes")
+    assert status == 0
+    assert f"{servers[0].address}: What is served is what was expected, by " in err
+    assert "Not asked: embed." in err
+
+
 def test_a_version_that_fails_its_check_changes_nothing(replicas, command):
     servers, config = replicas
     before = config.read_text()
