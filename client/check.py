@@ -71,18 +71,21 @@ def check(address: str, target: Target, reference: Reference, tolerances: Tolera
     if not reference.samples:
         raise InputError("there are no samples to check with: give golden records or pictures")
     metadata: Metadata = yield metadata_call(target)
-    if reference.export and reference.export.preprocessing:
-        files = partial(with_file, preprocessing=reference.export.preprocessing)
-        reference = replace(reference, samples=tuple(map(files, reference.samples)))
     session = Session(target, reference, tolerances, metadata)
     if target.version not in (None, metadata.version):
         session.identity.fault(f"version {metadata.version} answers for version {target.version}")
-    session.evidence = [SampleEvidence(sample) for sample in reference.samples]
     served = yield from _ask_identity(session)
+    known = reference.export or served
+    if known is not None and known.preprocessing is not None:
+        files = partial(with_file, preprocessing=known.preprocessing)
+        session.reference = replace(reference, samples=tuple(map(files, reference.samples)))
+    session.evidence = [SampleEvidence(sample) for sample in session.reference.samples]
     export = reference.export or (None if served is None else Export(served.labels, k=served.k))
     if export is None:
         session.head.asked += 1
         session.head.fault("the labels and the default k are not known, as the identity is not")
+        unknown = metadata.signatures.keys() - {names.EXPORT_INFO}
+        session.not_asked = [NotAsked(signature=key, reason="the labels are not known") for key in sorted(unknown)]
     else:
         session.labels = export.labels
         session.default_k = export.k if export.k is not None else served.k if served else 0

@@ -1,6 +1,7 @@
 """Which signatures a check asks, where only some were exported. One that it left out used to fail, or to pass."""
 
 import json
+from dataclasses import replace
 from itertools import chain, combinations
 
 import numpy as np
@@ -8,7 +9,11 @@ import pytest
 from PIL import Image
 
 from client import ServingClient
+from client.check import check
 from client.cli import run
+from client.golden import read_golden
+from client.model import Target
+from client.show import verdict
 from signatures import names
 
 FILES = (names.CLASSIFY, names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K)
@@ -148,6 +153,32 @@ def test_signatures_that_take_files_are_asked_with_those_samples_that_are_some(u
     assert answer["not_asked"] == []
     assert {one["signature"] for one in answer["signatures"]} >= {names.ENCODED_IMAGES}
     assert answer["head"]["records"] == 10
+
+
+def test_pictures_that_are_no_jpeg_or_png_are_sent_as_files_all_the_same(serve, tmp_path, capfd):
+    _, _, client = serve([names.ENCODED_IMAGES])
+    Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save(tmp_path / "own.bmp")
+    arguments = ["--address", client.address, "--model", "letters", "check", str(tmp_path / "own.bmp"), "--json"]
+    assert run(arguments) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert answer["not_asked"] == []
+    assert {one["signature"] for one in answer["signatures"]} >= {names.ENCODED_IMAGES}
+
+
+def test_without_an_identity_every_signature_is_named_as_not_asked(serve):
+    model, version, client = serve([names.TOP_K])
+    reference = replace(read_golden(version), export=None)
+    model.info = lambda probe: {}
+    result = client.run(check(client.address, Target("letters"), reference))
+    assert not result.passed
+    assert verdict(result).endswith("Not asked: serving_default, top_k.")
+
+
+def test_a_preprocessing_that_is_not_known_here_leaves_file_signatures_unasked(serve):
+    _, version, client = serve([names.ENCODED_IMAGES], preprocessing="of tomorrow")
+    result = client.check(version)
+    assert result.passed
+    assert [one.signature for one in result.not_asked] == [names.ENCODED_IMAGES]
 
 
 def test_a_signature_of_other_inputs_or_outputs_is_not_asked_and_says_why(serve):
