@@ -151,7 +151,9 @@ def test_a_mistyped_label_is_not_created(replicas, command):
     assert "the label beta was new" in err
 
 
-def test_without_a_terminal_and_without_yes_it_says_what_to_pass(replicas, command):
+@pytest.mark.parametrize("stdin", [io.StringIO("y\n"), None])
+def test_without_a_terminal_and_without_yes_it_says_what_to_pass(replicas, command, monkeypatch, stdin):
+    monkeypatch.setattr("sys.stdin", stdin)
     servers, config = replicas
     assert command("promote", "--version", "2", "--label", "stable", "--yes")[0] == 0
     before = config.read_text()
