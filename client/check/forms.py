@@ -6,18 +6,9 @@ from dataclasses import dataclass
 from client.rpc.metadata import Metadata, Signature
 from client.samples.golden import Sample
 from signatures.contract import names
+from signatures.contract.answers import form_of
 
 _CLASSIFY_METHOD = "tensorflow/serving/classify"
-_DENSE = {names.PROBABILITIES}
-_LISTED = {names.INDICES, names.SCORES, names.LABELS}
-_OURS = {
-    names.SERVING_DEFAULT,
-    names.TOP_K,
-    names.FIXED_K,
-    names.ENCODED_IMAGES,
-    names.ENCODED_IMAGES_TOP_K,
-    names.CLASSIFY,
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ def forms(
             taken = ", ".join(sorted(_own_inputs(signature)))
             reason = f"it takes {taken or 'nothing'}, and the samples are of {', '.join(sorted(own))}"
             not_asked.append(NotAsked(signature=key, reason=reason))
-        elif key not in _OURS and set(signature.outputs) not in (_DENSE, _LISTED):
+        elif form_of(signature.outputs) is None:
             reason = f"a check knows no signature that answers {', '.join(signature.outputs)}"
             not_asked.append(NotAsked(signature=key, reason=reason))
         else:

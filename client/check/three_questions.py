@@ -6,7 +6,7 @@ head: are the answers for other k the top k of the server's *own* dense answers,
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -15,19 +15,7 @@ import numpy as np
 
 from client.check.forms import Form, NotAsked, forms
 from client.check.identity import differences
-from client.check.requests import (
-    Batch,
-    K,
-    Outputs,
-    Scores,
-    ask,
-    batches,
-    dense_scores,
-    every_k,
-    outputs_of,
-    unlike,
-    unlike_listed,
-)
+from client.check.requests import Batch, ask, batches, outputs_of
 from client.check.results import CheckResult, SampleEvidence, Tally, Timing, by_signature
 from client.errors import ClientError, DecodeError, InputError, UnreachableError
 from client.rpc.calls import Call, identity_call, metadata_call
@@ -36,7 +24,9 @@ from client.rpc.sequences import BATCHING_REFUSAL, CallSequence
 from client.samples.golden import Export, Reference
 from client.samples.image_samples import with_file
 from signatures.contract import names
-from signatures.contract.judge import CPU, Tolerance, Tolerances, Verdict, judge_dense, judge_listed, judge_sparse
+from signatures.contract.answers import AnswerForm, Labels, Outputs, Scores, encoded, form_of
+from signatures.contract.judge import CPU, Tolerances, judge_dense
+from signatures.contract.questions import Question, questions
 
 # Large enough that mixed-up rows show, small enough for any server.
 BATCH = 8
@@ -51,6 +41,7 @@ class Session:
     tolerances: Tolerances
     metadata: Metadata
     labels: tuple[str, ...] = ()
+    encoded_labels: Labels = field(default_factory=lambda: encoded(()))
     default_k: int = 0
     batching: bool = False
     lost: bool = False
@@ -89,7 +80,7 @@ def check(
         unknown = metadata.signatures.keys() - {names.EXPORT_INFO}
         session.not_asked = [NotAsked(signature=key, reason="the labels are not known") for key in sorted(unknown)]
     else:
-        session.labels = export.labels
+        session.labels, session.encoded_labels = export.labels, encoded(export.labels)
         session.default_k = export.k if export.k is not None else served.k if served else 0
         yield from _ask_signatures(session, _classifies_files(metadata, reference.export, served))
     yield from _ask_identity(session)
@@ -110,8 +101,9 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
         session.backbone.fault(f"no signature {names.SERVING_DEFAULT} takes {', '.join(samples[0].inputs)}")
     for form in found:
         for size in (BATCH, 1):
-            for batch in batches(samples, form.numbers, size):
-                yield from _ask_form(session, form, batch)
+            for number, batch in enumerate(batches(samples, form.numbers, size)):
+                # Every form of k once; which samples it is asked with makes no difference.
+                yield from _ask_form(session, form, batch, thorough=size > 1 and not number)
 
 
 def _result(address: str, session: Session) -> CheckResult:
@@ -161,11 +153,17 @@ def _ask_identity(session: Session) -> CallSequence[ExportInfo | None]:
     return served
 
 
-def _ask_form(session: Session, form: Form, batch: Batch) -> CallSequence[None]:
+def _ask_form(session: Session, form: Form, batch: Batch, thorough: bool) -> CallSequence[None]:
     dense = yield from _ask_backbone(session, form, batch)
     for signature in form.signatures:
-        for k in every_k(signature, session.default_k, len(session.labels), len(batch)):
-            yield from _ask_head(session, form, signature, batch, k, dense)
+        for question in questions(
+            takes_k=names.K in signature.inputs or signature.key == names.CLASSIFY,
+            default_k=session.default_k,
+            labels=len(session.labels),
+            examples=len(batch),
+            thorough=thorough,
+        ):
+            yield from _ask_head(session, form, signature, batch, question, dense)
 
 
 def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Scores | None]:
@@ -180,9 +178,9 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
     answer = yield from _answer(session, tally, where, call)
     if answer is None:
         return None
-    served = dense_scores(answer[0], len(batch), classes)
-    if isinstance(served, str):
-        tally.fault(served, record=batch.numbers[0], **where)
+    served, problem = _dense_scores(session, form.dense, answer[0], len(batch))
+    if problem:
+        tally.fault(problem, record=batch.numbers[0], **where)
         return None
     k = min(max(session.default_k, 0), classes)
     for row, (number, dense) in enumerate(zip(batch.numbers, expected, strict=True)):
@@ -197,54 +195,46 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
     return served
 
 
+def _dense_scores(session: Session, signature: Signature, outputs: Outputs, rows: int) -> tuple[Scores, str]:
+    """Return the scores, [rows, N], of an answer with k = N, and what is wrong with it, or nothing."""
+    form, classes = _answer_form(signature), len(session.labels)
+    if problem := form.problem(outputs, rows, classes, classes):
+        return np.zeros((rows, classes), np.float32), problem
+    return form.dense(outputs, session.encoded_labels)
+
+
 def _ask_head(
-    session: Session, form: Form, signature: Signature, batch: Batch, k: K, dense: Scores | None
+    session: Session, form: Form, signature: Signature, batch: Batch, question: Question, dense: Scores | None
 ) -> CallSequence[None]:
     tally = session.head
-    where = {"signature": signature.key, "k": k.name}
+    where = {"signature": signature.key, "k": question.name}
     tally.asked += len(batch)
     if dense is None:
         return tally.fault("there is no dense answer to compare with", record=batch.numbers[0], **where)
-    call = ask(session.target, signature, form.files, batch, k.sent)
-    if_batching = partial(ask, session.target, signature, form.files, batch, np.array(k.meant, np.int32))
-    answer = yield from _answer(session, tally, where, call, if_batching, dense)
+    call = ask(session.target, signature, form.files, batch, question.sent)
+    if_batching = partial(ask, session.target, signature, form.files, batch, question.per_example)
+    answer = yield from _answer(session, tally, where, call, if_batching)
     if answer is None:
         return None
-    outputs, classes = answer[0], len(session.labels)
-    if problem := _malformed(session, outputs, k, len(batch)):
+    outputs, judged, classes = answer[0], _answer_form(signature), len(session.labels)
+    widest = max(question.meant)
+    if problem := judged.problem(outputs, len(batch), classes, widest, padded=session.batching):
         return tally.fault(problem, record=batch.numbers[0], **where)
     # Pixels that the server decoded and those that it was sent are not the same run.
     tolerance = session.tolerances.backbone if form.borrowed else session.tolerances.head
-    for row, number in enumerate(batch.numbers):
-        verdict, kept = _judge(session.labels, outputs, row, k.meant[row], dense[row], tolerance)
-        tally.judged(number, verdict, **where)
-        if k.sent is None and not form.files:
-            session.evidence[number].kept = tuple(index for index in kept if 0 <= index < classes)
+    for row, (number, k) in enumerate(zip(batch.numbers, question.meant, strict=True)):
+        one = {name: array[row] for name, array in outputs.items()}
+        tally.judged(number, judged.judge(one, dense[row], k, session.encoded_labels, tolerance), **where)
+        if question.sent is None and not form.files and signature.key == names.SERVING_DEFAULT:
+            session.evidence[number].kept = tuple(index for index in judged.kept(one, k) if 0 <= index < classes)
     return None
 
 
-def _judge(
-    labels: Sequence[str], outputs: Outputs, row: int, k: int, dense: Scores, tolerance: Tolerance
-) -> tuple[Verdict, Sequence[int]]:
-    """Return the verdict on a row of the head's answer, and the entries that it keeps."""
-    if names.PROBABILITIES in outputs:
-        served = outputs[names.PROBABILITIES][row]
-        return judge_sparse(dense, served, k, tolerance), np.flatnonzero(served).tolist()
-    indices, scores = outputs[names.INDICES][row], outputs[names.SCORES][row]
-    expected = np.array([label.encode() for label in labels], object)
-    verdict = judge_listed(dense, indices, scores, outputs[names.LABELS][row], expected, k, tolerance)
-    return verdict, indices[:k].tolist()
-
-
-def _malformed(session: Session, outputs: Outputs, k: K, size: int) -> str:
-    """Say how the head's answer is not of the shape that was asked for, or nothing."""
-    if names.PROBABILITIES in outputs:
-        return unlike(outputs, names.PROBABILITIES, np.float32, (size, len(session.labels)))
-    width = max(k.meant)
-    # A server that batches pads the rows to the widest request that it merged.
-    if session.batching and outputs.get(names.INDICES, np.zeros(0)).ndim == 2:
-        width = max(width, outputs[names.INDICES].shape[1])
-    return unlike_listed(outputs, (size, width))
+def _answer_form(signature: Signature) -> AnswerForm:
+    form = form_of(signature.outputs)
+    if form is None:  # `client.check.forms` leaves these out.
+        raise ValueError(f"signature {signature.key} answers in a form that is not known")
+    return form
 
 
 def _answer(
@@ -253,7 +243,6 @@ def _answer(
     where: Mapping[str, Any],
     call: Call[Any],
     if_batching: Callable[[], Call[Any]] | None = None,
-    dense: Scores | None = None,
 ) -> Generator[Any, Any, tuple[Outputs, int | None] | None]:
     """Return outputs and version, or None after noting the fault that none came, or came from another version.
 
@@ -265,7 +254,7 @@ def _answer(
     start = time.perf_counter()
     refused = False
     try:
-        outputs, version = outputs_of((yield call), session.labels, dense)
+        outputs, version = outputs_of((yield call))
     except ClientError as error:
         refused = if_batching is not None and BATCHING_REFUSAL in str(error)
         if not refused:
@@ -276,7 +265,7 @@ def _answer(
         session.timings.append(Timing(where["signature"], time.perf_counter() - start))
     if refused and if_batching is not None:
         session.batching = True
-        return (yield from _answer(session, tally, where, if_batching(), dense=dense))
+        return (yield from _answer(session, tally, where, if_batching()))
     if version is not None and version != session.metadata.version:
         tally.fault(f"version {version} answered, version {session.metadata.version} before", **where)
         return None
