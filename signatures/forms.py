@@ -19,6 +19,8 @@ Decoder: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 # How many pictures of one request are in memory, decoded, before they are resized.
 _DECODED_AT_ONCE = 4
 
+_WHITE = 255
+
 
 @dataclass(frozen=True)
 class InputForm:
@@ -123,17 +125,35 @@ def example_features(inputs: Specs, *, encoded_images: bool) -> dict[str, tf.io.
 
 
 def decoder(images: tf.TensorSpec, pictures: Pictures) -> Decoder:
-    """Give a function from picture files, [B], to the model's input. It is traced once, whoever calls it."""
+    """Return a function that decodes picture files, [B], into the model's input. It is traced once, whoever calls it.
+
+    Raises:
+        ValueError: when the input's type cannot hold pixels as the preprocessing makes them.
+    """
     _, height, width, channels = images.shape
+    _check_pixels(images.dtype, pictures.preprocessing)
 
     def decode(encoded: tf.Tensor) -> tf.Tensor:
         pixels = decode_images(
             encoded, height, width, channels, pictures.max_pixels, parallel_iterations=_DECODED_AT_ONCE
         )
-        return tf.cast(preprocess(pixels, pictures.preprocessing), images.dtype)
+        values = preprocess(pixels, pictures.preprocessing)
+        return tf.cast(tf.round(values) if images.dtype.is_integer else values, images.dtype)
 
     function: Decoder = tf.function(decode, input_signature=[tf.TensorSpec(None, tf.string)], autograph=False)
     return function
+
+
+def _check_pixels(dtype: tf.DType, preprocessing: str) -> None:
+    if dtype.is_integer and preprocessing != "none":
+        raise ValueError(
+            f"preprocessing {preprocessing!r} scales pixels to fractions, which the model's {dtype.name} input cannot "
+            "hold; use none, and let the model scale them"
+        )
+    if not dtype.is_floating and (not dtype.is_integer or dtype.max < _WHITE):
+        raise ValueError(
+            f"the model's {dtype.name} input cannot hold pixels from 0 to {_WHITE}; leave out the preprocessing"
+        )
 
 
 def probabilities_form(labels: Sequence[str]) -> OutputForm:
