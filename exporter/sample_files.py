@@ -93,7 +93,7 @@ def _arrays(file: Path, classifier: Classifier) -> Samples:
             arrays: dict[str, npt.NDArray[Any]] = dict(archive)
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ExportError(f"{file} could not be read as .npz: {error}.") from error
-    truth = arrays.pop(_LABELS, None)
+    truth: npt.NDArray[Any] | None = arrays.pop(_LABELS, None)
     specs = classifier.inputs.specs
     if set(arrays) != set(specs):
         raise ExportError(f"{file} holds the arrays {sorted(arrays)}; the model's inputs are {sorted(specs)}.")
@@ -110,7 +110,7 @@ def _arrays(file: Path, classifier: Classifier) -> Samples:
     if truth.shape != expected:
         raise ExportError(f"{file} holds labels of shape {list(truth.shape)}; {list(expected)} is needed.")
     unknown = (truth == -1) | np.isnan(truth) if truth.dtype.kind in "if" else np.zeros(truth.shape, bool)
-    known = ~unknown.all(axis=1)
+    known: npt.NDArray[np.bool_] = ~unknown.all(axis=1)
     if not np.isin(truth[known], (0, 1)).all():
         raise ExportError(
             f"{file} holds labels other than 0 and 1; let the whole row be -1 where the truth of a sample is not known."

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 from exporter.errors import ExportError, reason
 from exporter.model_inputs import ModelInputs
 from signatures import Pictures, names
+from signatures.batching import variable_dimensions
 from signatures.forms import Decoder, decoder
 
 
@@ -43,6 +43,21 @@ class Samples:
     def repeated(self, count: int) -> "Samples":
         """Exactly `count` examples: the first ones, again and again if need be."""
         return self.chosen(np.arange(count) % len(self))
+
+    def of_length(self, length: int, specs: Mapping[str, tf.TensorSpec]) -> "Samples":
+        """The same examples with every dimension of no declared size cut to a length, or repeated up to it."""
+
+        def resized(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            for dimension in variable_dimensions(specs[name]):
+                array = array.take(np.arange(length) % array.shape[dimension], axis=dimension)
+            return array
+
+        return replace(self, inputs={name: resized(name, array) for name, array in self.inputs.items()})
+
+    def longest(self, specs: Mapping[str, tf.TensorSpec]) -> int:
+        """The largest size of a dimension that has no declared size; 0 where every dimension has one."""
+        sizes = (self.inputs[name].shape[d] for name, spec in specs.items() for d in variable_dimensions(spec))
+        return max(sizes, default=0)
 
     def rows(self, start: int, stop: int) -> "Samples":
         """The examples from `start` up to `stop`."""
@@ -89,7 +104,8 @@ def samples_of_pictures(
     try:
         decode = decoder(spec, preprocessing)
         # One by one, to know which one is broken.
-        images = [_decoded(decode, file, source) for file, source in zip(files, chain(sources, repeat("A sample")))]
+        named = zip(files, sources or ["A made-up picture"] * len(files), strict=True)
+        images = [_decoded(decode, file, source) for file, source in named]
     except ValueError as error:
         raise ExportError(f"{error}.") from error
     return Samples({names.IMAGES: np.concatenate(images)}, tuple(files))
