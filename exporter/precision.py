@@ -16,6 +16,7 @@ from client.judge import Tolerance, ranking
 from exporter.classifier import Classifier
 from exporter.errors import ExportError, ProofFailedError
 from exporter.layers import called_layers, first_to_differ, is_leaf
+from exporter.options import Options
 from exporter.samples import Samples
 
 
@@ -88,7 +89,7 @@ def computes_in(model: Any) -> str:
     return max(found or {"float32"}, key=list(PRECISIONS).index)
 
 
-def layers_to_cast(classifier: Classifier, precision: str | None) -> list[Any]:
+def layers_to_cast(classifier: Classifier, samples: Samples, precision: str | None) -> list[Any]:
     """Return the layers to let compute in a precision: all that can, but to float32 the one that computes the scores.
 
     Left as they are: quantized layers, whose weights mean nothing without their scales; what computes in no float, such
@@ -102,17 +103,18 @@ def layers_to_cast(classifier: Classifier, precision: str | None) -> list[Any]:
     if precision not in CHOICES:
         raise ExportError(f"The precision {precision!r} is not known: use one of {', '.join(CHOICES)}.")
     model = classifier.model
-    called = called_layers(model, lambda: classifier.answers(classifier.samples.rows(0, 1)))
+    called = called_layers(model, lambda: classifier.answers(samples.rows(0, 1)))
     leaves = [layer for layer in called if is_leaf(layer)]
     # The scores are worth more digits than float16 has.
     chosen = [layer for layer in (leaves if precision == "float32" else leaves[:-1]) if _can_be_cast(layer)]
     policy = keras.DTypePolicy(precision)
-    if any(layer.compute_dtype != policy.compute_dtype for layer in chosen):
+    # A layer without weights has nothing to gain.
+    if any(layer.weights and layer.compute_dtype != policy.compute_dtype for layer in chosen):
         return chosen
     if computes_in(model) == precision:
         return []
     raise ExportError(
-        f"--precision {precision} would change nothing: every layer of the model but the last is quantized, was loaded "
+        f"--precision {precision} would change nothing: every layer with weights but the last is quantized, was loaded "
         "from a SavedModel or computes no floats. Leave it out."
     )
 
@@ -149,23 +151,21 @@ def deviation(own: npt.NDArray[np.float32], dense: npt.NDArray[np.float32], k: i
 
 def answers_in(
     classifier: Classifier,
+    samples: Samples,
     layers: Sequence[Any],
-    precision: str,
     own: npt.NDArray[np.float32],
     k: int,
-    max_deviation: float | None = None,
-    max_changed_sets: float | None = None,
+    options: Options,
 ) -> tuple[npt.NDArray[np.float32], Deviation]:
     """Ask the model in another precision, and hold its answers against its own.
 
     Args:
-        classifier: the model and its samples.
+        classifier: the model.
+        samples: what it is asked.
         layers: what `layers_to_cast` found.
-        precision: one of CHOICES.
         own: the model's own dense answers to the samples, [S, N].
         k: how many labels are kept.
-        max_deviation: how far a score may move; by default what PRECISIONS says.
-        max_changed_sets: the share of samples whose kept labels may change; by default what PRECISIONS says.
+        options: the precision, and the bounds where they are not those of PRECISIONS.
 
     Returns:
         The dense answers, [S, N], and what changed.
@@ -174,11 +174,12 @@ def answers_in(
         ProofFailedError: when more changed than may; the message names the first layer whose output left the bound.
         ExportError: when the model cannot compute in the precision at all.
     """
+    precision = str(options.precision)
     # Whichever is coarser has noise of its own.
     coarser = max(precision, computes_in(classifier.model), key=list(PRECISIONS).index)
     expected = PRECISIONS[coarser]
     with cast_backbone(layers, precision):
-        dense = classifier.answers(classifier.samples)
+        dense = classifier.answers(samples)
     if np.isfinite(dense).all():
         changed = deviation(own, dense, k, expected.near_tie)
         worst = int(np.abs(own - dense).max(axis=1).argmax())
@@ -187,26 +188,20 @@ def answers_in(
         worst = int(np.argwhere(~np.isfinite(dense))[0][0])
         changed = Deviation(float("inf"), 1.0, 0.0)
         said = f"the answer to sample {worst} is not finite"
-    most = expected.max_deviation if max_deviation is None else max_deviation
-    share = expected.max_changed_sets if max_changed_sets is None else max_changed_sets
+    most = expected.max_deviation if options.max_deviation is None else options.max_deviation
+    share = expected.max_changed_sets if options.max_changed_sets is None else options.max_changed_sets
     if changed.largest > most:
         problem = f"{said}, more than --max-deviation {most:g} allows"
     elif changed.changed_sets > share:
         problem = f"{changed.changed_sets:.1%} of the kept sets change, more than --max-changed-sets {share:g} allows"
     else:
         return dense, changed
-    sample = classifier.samples.rows(worst, worst + 1)
-    raise ProofFailedError(
-        f"In {precision} {problem}. {_culprit(classifier, layers, precision, sample, most)} Leave out --precision, or "
-        "keep such layers in float32 with dtype='float32'."
-    )
-
-
-def _culprit(classifier: Classifier, layers: Sequence[Any], precision: str, sample: Samples, bound: float) -> str:
+    sample = samples.rows(worst, worst + 1)
     found = first_to_differ(
-        classifier.model, lambda: classifier.answers(sample), cast_backbone(layers, precision), bound
+        classifier.model, lambda: classifier.answers(sample), cast_backbone(layers, precision), most
     )
-    return f"The first layer to leave the bound is {found}." if found else "No layer can be named that left the bound."
+    first = f"The first layer to leave the bound is {found}." if found else "No layer can be named that left the bound."
+    raise ProofFailedError(f"In {precision} {problem}. {first} Leave out --precision, or move the bound.")
 
 
 def _can_be_cast(layer: Any) -> bool:

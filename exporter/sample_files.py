@@ -110,7 +110,7 @@ def _arrays(file: Path, classifier: Classifier) -> Samples:
     if truth.shape != expected:
         raise ExportError(f"{file} holds labels of shape {list(truth.shape)}; {list(expected)} is needed.")
     unknown = (truth == -1) | np.isnan(truth) if truth.dtype.kind in "if" else np.zeros(truth.shape, bool)
-    known: npt.NDArray[np.bool_] = ~unknown.all(axis=1)
+    known = np.asarray(~unknown.all(axis=1))
     if not np.isin(truth[known], (0, 1)).all():
         raise ExportError(
             f"{file} holds labels other than 0 and 1; let the whole row be -1 where the truth of a sample is not known."

@@ -107,7 +107,7 @@ def samples_of_pictures(
         named = zip(files, sources or ["A made-up picture"] * len(files), strict=True)
         images = [_decoded(decode, file, source) for file, source in named]
     except ValueError as error:
-        raise ExportError(f"{error}.") from error
+        raise ExportError(f"The model cannot take picture files: {error}.") from error
     return Samples({names.IMAGES: np.concatenate(images)}, tuple(files))
 
 
