@@ -125,7 +125,7 @@ def _summary(version: PublishedVersion, name: str, k: int, seconds: float, dry_r
         "quality": version.quality and asdict(version.quality),
         "deviation": version.deviation and asdict(version.deviation),
         "removed": list(version.removed),
-        "warnings": list(version.warnings),
+        "warnings": [*version.warnings, *(version.server_files.notes if version.server_files else ())],
         "dry_run": dry_run,
         "seconds": round(seconds, 3),
     }

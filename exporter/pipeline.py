@@ -207,6 +207,10 @@ def _check_options(classifier: Classifier, k: int, options: Options) -> list[str
         )
     if classifier.untrained:
         warnings.append(f"{classifier.name} is untrained: its weights are random, and so are its answers.")
+    if classifier.samples.known is not None and not classifier.samples.known.all():
+        known, count = int(classifier.samples.known.sum()), len(classifier.samples)
+        unknown = f"The true labels of {count - known} of the {count} samples are not known"
+        warnings.append(f"{unknown}: the gate judges the other {known}.")
     if classifier.samples.made_up:
         warnings.append("The samples are made up: they prove that the export answers as the model does, nothing more.")
     return warnings

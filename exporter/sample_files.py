@@ -89,9 +89,10 @@ def _named_labels(file: Path) -> dict[str, list[Any]]:
 
 def _arrays(file: Path, classifier: Classifier) -> Samples:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays: dict[str, npt.NDArray[Any]] = dict(archive)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    # A TypeError where the file holds one bare array, as .npy files do.
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ExportError(f"{file} could not be read as .npz: {error}.") from error
     truth: npt.NDArray[Any] | None = arrays.pop(_LABELS, None)
     specs = classifier.inputs.specs
