@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+from tensorflow.core.framework import types_pb2
 
 from client.judge import Tolerance, ranking
 from exporter.classifier import Classifier
@@ -51,6 +52,13 @@ PRECISIONS: Mapping[str, Precision] = {
     "mixed_bfloat16": Precision(
         dense=Tolerance(rtol=5e-2, atol=2e-2), max_deviation=0.1, max_changed_sets=0.2, near_tie=0.1
     ),
+}
+
+# What the types of an op say of it.
+_OF_OPS = {
+    types_pb2.DT_HALF: "mixed_float16",
+    types_pb2.DT_BFLOAT16: "mixed_bfloat16",
+    types_pb2.DT_INT8: "int8",
 }
 
 # What a model can be cast to.
@@ -217,6 +225,12 @@ def _of_layer(layer: Any) -> Iterator[str]:
     yield {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}.get(layer.compute_dtype, layer.compute_dtype)
     if layer.quantization_mode is not None:
         yield layer.quantization_mode
+    if isinstance(layer, keras.layers.TFSMLayer):
+        # Its layers are gone; what the ops of its graph take is not.
+        for function in layer.call_endpoint_fn.concrete_functions:
+            graph = function.graph.as_graph_def()
+            nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+            yield from (_OF_OPS.get(value.type, "") for node in nodes for value in node.attr.values())
 
 
 def _is_functional(layer: Any) -> bool:

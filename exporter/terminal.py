@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,8 @@ _SECONDS = 3.0
 @contextmanager
 def interrupted_once() -> Iterator[None]:
     """Let Ctrl-C end the work, and a second one at once not end the cleaning up after the first."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
     last = float("-inf")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, export, load_classifier
+from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
 from exporter.precision import PRECISIONS, cast_backbone, computes_in, deviation, layers_to_cast
 
 LABELS = 5
@@ -217,6 +217,17 @@ def test_the_record_said_float32_of_whatever_the_model_computes_in(build, precis
     version = export(Classifier(build(), "toy"), tmp_path, k=2)
     assert record(version)["precision"] == precision
     assert version.deviation is None
+
+
+@pytest.mark.parametrize(
+    ("build", "precision"), [(half_precision_model, "mixed_float16"), (float32_model, "float32")], ids=str
+)
+def test_what_a_saved_model_computes_in_is_found_in_its_graph(build, precision, tmp_path):
+    build().export(tmp_path / "toy", verbose=False)
+    classifier = load_classifier(str(tmp_path / "toy"), SourceOptions(allow_unsafe=True))
+    assert record(export(classifier, tmp_path / "out", k=2))["precision"] == precision
+    said = refusal(classifier, tmp_path / "more", ExportError, precision="mixed_bfloat16")
+    assert "was loaded from a SavedModel" in said
 
 
 def test_a_model_of_half_precision_is_judged_by_the_tolerance_of_half_precision(tmp_path, monkeypatch):
