@@ -27,6 +27,7 @@ _BATCH_OPTIONS = (
     "batch_timeout_micros",
     "num_batch_threads",
     "max_enqueued_batches",
+    "pad_to",
 )
 
 
@@ -42,6 +43,19 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     if unknown := sorted(set(config) - set(parameters)):
         raise click.UsageError(f"{path} sets {unknown[0]!r}, which is no option: see export-model --help.")
     context.default_map = {parameters[key].name or key: value for key, value in config.items()}
+
+
+class _Lengths(click.ParamType[tuple[int, ...]]):
+    """Numbers separated by commas; in a TOML file a list of numbers will do, too."""
+
+    name = "N,..."
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+        given = value.split(",") if isinstance(value, str) else value
+        try:
+            return tuple(int(str(number)) for number in given)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is not a list of lengths, as in 16,32,64.", parameter, context)
 
 
 _OPTIONS = [
@@ -114,6 +128,11 @@ _OPTIONS = [
     click.option("--batch-timeout-micros", type=int, help="How long a request waits for others.  [default: 2000]"),
     click.option("--num-batch-threads", type=int, help="Batches that run at once.  [default: 2]"),
     click.option("--max-enqueued-batches", type=int, help="Batches that wait, at most.  [default: 100]"),
+    click.option(
+        "--pad-to",
+        type=_Lengths(),
+        help="Lengths that inputs of variable length are padded to before they share a run, as in 16,32,64.",
+    ),
     click.option(
         "--precision",
         type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),

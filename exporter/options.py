@@ -57,6 +57,8 @@ class Options:
             raise ExportError(f"The serving root is {self.serving_root!r}; use an absolute path, as in /models.")
         if self.batching and self.server_batching:
             raise ExportError("Requests are merged in the graph or by the server: choose one batching.")
+        if self.server_batching and self.server_batching.pad_to:
+            raise ExportError("Only batching in the graph pads requests: pass --batching in-graph with --pad-to.")
         for name in ("version", "keep"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ExportError(f"{name} is {value}; use 1 or more.")

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from exporter.batching_proofs import BATCHING_PROOFS, answers_by_length, samples_that_fit
 from exporter.classifier import Classifier
 from exporter.deploy import ServerFiles, named_versions, write_server_files
 from exporter.errors import ExportError, ProofFailedError, StoreError
@@ -26,6 +27,7 @@ from exporter.quality import Quality, measure_quality, require_quality
 from exporter.saved_model import write_saved_model
 from exporter.versions import VersionStore
 from signatures import Batching, Identity, Signature, compose_signatures, names
+from signatures.batching import variable_dimensions
 
 Step = Callable[[str], AbstractContextManager[Any]]
 
@@ -88,7 +90,7 @@ def export(
     output = Path(output)
     options = options or Options()
     warnings = _check_options(classifier, k, options)
-    samples = classifier.samples
+    samples = samples_that_fit(classifier, options.batching)
     with step("Asking the Keras model"):
         dense = classifier.dense_answers(samples)
     store = VersionStore(output / classifier.name)
@@ -103,6 +105,7 @@ def export(
             with step(f"Asking it again in {options.precision}"):
                 float32, dense = dense, classifier.dense_answers(samples)
                 changed = deviation(float32, dense, k)
+        of_length = answers_by_length(classifier, samples, options.batching)
         extra = staging / names.ASSETS_EXTRA
         golden = golden_records(classifier.name, samples, dense, options.golden_megabytes)
         digest = write_records(golden_output or extra / names.GOLDEN_FILE, golden)
@@ -119,9 +122,9 @@ def export(
                 staging, classifier.model, info[names.EXPORT_ID], lambda read: _sign(classifier, info, options, read)
             )
         keys = [signature.key for signature in signatures]
-        write_records(
-            extra / names.WARMUP_FILE, warmup_records(classifier.name, keys, samples, k, options.warmup_sizes)
-        )
+        lengths = options.batching.pad_to if options.batching else ()
+        warmup = [samples.of_length(length, classifier.inputs.specs) for length in lengths] or [samples]
+        write_records(extra / names.WARMUP_FILE, warmup_records(classifier.name, keys, warmup, k, options.warmup_sizes))
         with step("Looking up GPU kernels"):
             gpu = gpu_readiness(staging, names.BACKBONE)
             warnings += _on_a_cpu(gpu, options.strict)
@@ -130,8 +133,9 @@ def export(
         with version:
             tolerance = DENSE_TOLERANCES[options.precision]
             weights = classifier.weight_bytes()
-            claim = Claim(samples, dense, tolerance, k, classifier.labels, info, signatures, weights)
-            for words, prove in PROOFS.items():
+            claim = Claim(samples, dense, tolerance, k, classifier.labels, info, signatures, weights, of_length)
+            proofs = PROOFS if options.batching is None else {**BATCHING_PROOFS, **PROOFS}
+            for words, prove in proofs.items():
                 with step(words):
                     prove(version, claim)
             quality = measure_quality(version, samples, k)
@@ -213,6 +217,13 @@ def _check_options(classifier: Classifier, k: int, options: Options) -> list[str
         if problem.refuses and not options.allow_older_image:
             raise ExportError(f"{problem.message} To export even so, pass --allow-older-image.")
         warnings.append(problem.message)
+    variable = [spec for spec in classifier.inputs.specs.values() if variable_dimensions(spec)]
+    if options.server_batching and variable:
+        raise ExportError(
+            f"The input {variable[0].name} has the shape {variable[0].shape}, and the server's own batching fails "
+            "requests that meet one of another shape: pass --batching in-graph --pad-to 16,32,64 with the lengths to "
+            "pad requests to, or --batching none."
+        )
     if options.server_batching:
         warnings.append(
             "The server's own batching merges requests before any guard can run: one bad request fails all that share "

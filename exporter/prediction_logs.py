@@ -43,7 +43,7 @@ def golden_records(
 
 
 def warmup_records(
-    model: str, keys: Sequence[str], samples: Samples, k: int, sizes: Sequence[int]
+    model: str, keys: Sequence[str], samples: Sequence[Samples], k: int, sizes: Sequence[int]
 ) -> Iterator[prediction_log_pb2.PredictionLog]:
     """Make the requests that a server runs before it takes any: each signature for one example, and one for each size.
 
@@ -53,7 +53,7 @@ def warmup_records(
     Args:
         model: the name the model is served as.
         keys: the signatures.
-        samples: what the requests are made of.
+        samples: what the requests are made of, the same examples once for each length that requests are padded to.
         k: how many labels to keep.
         sizes: the batch sizes to run.
     """
@@ -61,12 +61,12 @@ def warmup_records(
         if key == names.EXPORT_INFO:
             yield _predict(model, key, {names.PROBE: np.zeros(1, np.int32)})
         else:
-            yield _warmup(model, key, samples, k, 1)
+            yield from (_warmup(model, key, each, k, 1) for each in samples)
     # The form that takes the least room on disk.
     key = names.ENCODED_IMAGES if names.ENCODED_IMAGES in keys else names.SERVING_DEFAULT
     for size in sizes:
         if size > 1:
-            yield _warmup(model, key, samples, k, size)
+            yield from (_warmup(model, key, each, k, size) for each in samples)
 
 
 def write_records(file: Path, records: Iterator[prediction_log_pb2.PredictionLog]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class Claim:
         info: what `export_info` must say, by output name.
         signatures: what its metadata must declare.
         weights: the bytes that the model's variables take.
+        of_length: where requests are padded before they share a run, the samples cut to several lengths, each with
+            Keras's probabilities for them.
     """
 
     samples: Samples
@@ -50,11 +52,12 @@ class Claim:
     info: Mapping[str, Any]
     signatures: Sequence[Signature]
     weights: int
+    of_length: Mapping[int, tuple[Samples, npt.NDArray[np.float32]]] = field(default_factory=dict)
 
 
 def prove_dense(version: LoadedVersion, claim: Claim) -> None:
     """The dense answers (k = N) are those of the Keras model."""
-    served = np.concatenate([_dense(version, batch) for batch in claim.samples.batches(_MANY)])
+    served = np.concatenate([dense_of(version, batch) for batch in claim.samples.batches(_MANY)])
     for row, (expected, got) in enumerate(zip(claim.dense, served, strict=True)):
         _hold(judge_dense(expected, got, claim.dense_tolerance, claim.k), names.SERVING_DEFAULT, "k = N", row)
 
@@ -65,12 +68,12 @@ def prove_head(version: LoadedVersion, claim: Claim) -> None:
     Scalar k are asked of a few examples, as each is another run; k left out and one k an example of more, and of one.
     """
     batches = [claim.samples.repeated(examples) for examples in (_FEW, _MANY, 1)]
-    dense = [_dense(version, samples) for samples in batches]
+    dense = [dense_of(version, samples) for samples in batches]
 
     for key in sorted(set(version.signatures) - {names.EXPORT_INFO}):
         for samples, scores in zip(batches, dense, strict=True):
             for k in _forms_of_k(key, len(samples), claim):
-                _prove_answer(version, claim, key, samples, k, scores)
+                prove_answer(version, claim, key, samples, k, scores)
 
 
 def prove_guards(version: LoadedVersion, claim: Claim) -> None:
@@ -158,10 +161,22 @@ PROOFS: Mapping[str, Callable[[LoadedVersion, Claim], None]] = {
 }
 
 
-def _dense(version: LoadedVersion, samples: Samples) -> npt.NDArray[np.float32]:
+def dense_of(version: LoadedVersion, samples: Samples) -> npt.NDArray[np.float32]:
     """The dense answers of the version; N is the most that k can be."""
     every = np.iinfo(np.int32).max
-    return version.call(names.SERVING_DEFAULT, request(names.SERVING_DEFAULT, samples, every))[names.PROBABILITIES]
+    return _call(version, names.SERVING_DEFAULT, request(names.SERVING_DEFAULT, samples, every), "k = N")[
+        names.PROBABILITIES
+    ]
+
+
+def _call(
+    version: LoadedVersion, key: str, inputs: Mapping[str, npt.NDArray[Any]], asked: str
+) -> dict[str, npt.NDArray[Any]]:
+    """Call a signature with a good request, which must not fail."""
+    try:
+        return version.call(key, inputs)
+    except tf.errors.OpError as error:
+        raise ProofFailedError(f"{key} with {asked} fails: {error.message.strip().splitlines()[0]}") from error
 
 
 def _forms_of_k(key: str, examples: int, claim: Claim) -> Iterator[K]:
@@ -175,12 +190,19 @@ def _forms_of_k(key: str, examples: int, claim: Claim) -> Iterator[K]:
         yield from sorted({0, 1, claim.k, n})
 
 
-def _prove_answer(
-    version: LoadedVersion, claim: Claim, key: str, samples: Samples, k: K, dense: npt.NDArray[np.float32]
+def prove_answer(
+    version: LoadedVersion,
+    claim: Claim,
+    key: str,
+    samples: Samples,
+    k: K,
+    dense: npt.NDArray[np.float32],
+    tolerance: Tolerance = SAME_RUN,
 ) -> None:
+    """A signature's answer has the right shape, and keeps the k largest of the dense scores."""
     asked = "k left out" if k is None else f"k = {k}"
     meant = np.broadcast_to(np.clip(claim.k if k is None else k, 0, len(claim.labels)), len(samples))
-    answer = version.call(key, request(key, samples, k))
+    answer = _call(version, key, request(key, samples, k), asked)
     for name, array in answer.items():
         width = dense.shape[1] if name == names.PROBABILITIES else meant.max()
         if array.shape != (len(samples), width):
@@ -188,20 +210,21 @@ def _prove_answer(
                 f"{key} with {asked} answers {name} of shape {list(array.shape)}, not {[len(samples), width]}."
             )
     for row in range(len(samples)):
-        _hold(
-            _judge({name: array[row] for name, array in answer.items()}, dense[row], meant[row], claim), key, asked, row
-        )
+        outputs = {name: array[row] for name, array in answer.items()}
+        _hold(_judge(outputs, dense[row], meant[row], claim.labels, tolerance), key, asked, row)
 
 
-def _judge(answer: Mapping[str, Any], dense: npt.NDArray[np.float32], k: int, claim: Claim) -> Verdict:
+def _judge(
+    answer: Mapping[str, Any], dense: npt.NDArray[np.float32], k: int, names_of_all: Sequence[str], tolerance: Tolerance
+) -> Verdict:
     """Judge a row of any output form."""
     if names.PROBABILITIES in answer:
-        return judge_sparse(dense, answer[names.PROBABILITIES], k, SAME_RUN)
+        return judge_sparse(dense, answer[names.PROBABILITIES], k, tolerance)
     listed = answer[names.LABELS] if names.LABELS in answer else answer[names.CLASSES]
     scores = answer[names.SCORES]
-    labels = np.array([label.encode() for label in claim.labels], object)
+    labels = np.array([label.encode() for label in names_of_all], object)
     indices = answer[names.INDICES] if names.INDICES in answer else _indices_of(listed, scores, dense, labels)
-    return judge_listed(dense, indices, scores, listed, labels, k, SAME_RUN)
+    return judge_listed(dense, indices, scores, listed, labels, k, tolerance)
 
 
 def _indices_of(

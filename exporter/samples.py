@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 from exporter.errors import ExportError
 from exporter.model_inputs import ModelInputs
 from signatures import Pictures, names
+from signatures.batching import variable_dimensions
 from signatures.forms import decoder
 
 
@@ -42,6 +43,21 @@ class Samples:
         truth = None if self.truth is None else self.truth[chosen]
         pictures = [self.pictures[int(row)] for row in chosen] if self.pictures else ()
         return Samples(inputs, pictures, truth, self.made_up)
+
+    def of_length(self, length: int, specs: Mapping[str, tf.TensorSpec]) -> "Samples":
+        """The same examples with every dimension of no declared size cut to a length, or repeated up to it."""
+
+        def resized(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            for dimension in variable_dimensions(specs[name]):
+                array = array.take(np.arange(length) % array.shape[dimension], axis=dimension)
+            return array
+
+        return replace(self, inputs={name: resized(name, array) for name, array in self.inputs.items()})
+
+    def longest(self, specs: Mapping[str, tf.TensorSpec]) -> int:
+        """The largest size of a dimension that has no declared size; 0 where every dimension has one."""
+        sizes = (self.inputs[name].shape[d] for name, spec in specs.items() for d in variable_dimensions(spec))
+        return max(sizes, default=0)
 
     def rows(self, start: int, stop: int) -> "Samples":
         """The examples from `start` up to `stop`."""

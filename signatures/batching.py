@@ -3,10 +3,14 @@
 The server's own batching merges requests before any guard of ours has run, so that one bad request fails its
 batch-mates. Here each request is checked and decoded by itself, then only the backbone runs batched, and the head
 runs by itself again, with each request's own k.
+
+Requests share a run only if they agree in every dimension but the first: the op fails all of them otherwise. So inputs
+of variable length are padded to one of a few lengths first, and each length has a queue of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import tensorflow as tf
 
@@ -24,6 +28,8 @@ class Batching:
         allowed_batch_sizes: the sizes that a batch is padded to, rising, the last of them `max_batch_size`.
         num_batch_threads: batches that run at once.
         max_enqueued_batches: batches that wait, at most; past that a request gets UNAVAILABLE.
+        pad_to: for a model with inputs of variable length, the lengths that they are padded to, rising, with zeros or
+            empty strings. A request that is longer than the last one is refused.
 
     Raises:
         ValueError: when the sizes contradict each other.
@@ -35,6 +41,7 @@ class Batching:
     allowed_batch_sizes: tuple[int, ...] = ()
     num_batch_threads: int = 2
     max_enqueued_batches: int = 100
+    pad_to: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("max_request_size", "max_batch_size", "num_batch_threads", "max_enqueued_batches"):
@@ -51,6 +58,8 @@ class Batching:
             raise ValueError(
                 f"allowed_batch_sizes are {list(sizes)}; let them rise to max_batch_size, {self.max_batch_size}."
             )
+        if self.pad_to and (list(self.pad_to) != sorted(set(self.pad_to)) or self.pad_to[0] < 1):
+            raise ValueError(f"pad_to is {list(self.pad_to)}; give lengths from 1 on that rise, as in 16,32,64.")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -59,22 +68,48 @@ class Batching:
         return self.allowed_batch_sizes or (*powers, self.max_batch_size)
 
 
+def variable_dimensions(spec: tf.TensorSpec) -> list[int]:
+    """Return the dimensions behind the first that have no declared size.
+
+    Example:
+        >>> variable_dimensions(tf.TensorSpec([None, None, 3]))
+        [1]
+    """
+    return [dimension for dimension, size in enumerate(spec.shape) if dimension and size is None]
+
+
 def batched(
-    backbone: Callable[..., tf.Tensor], inputs: Sequence[tf.TensorSpec], batching: Batching
+    backbone: Callable[..., tf.Tensor],
+    inputs: Mapping[str, tf.TensorSpec],
+    batching: Batching,
+    name: str = names.BACKBONE,
 ) -> Callable[..., tf.Tensor]:
-    """Give a function that computes what `backbone` does, in batches shared by all requests and signatures.
+    """Return a function that computes what `backbone` does, in batches shared by all requests and signatures.
 
     The raw op rather than `tf.nondifferentiable_batch_function`: only it can name the queue, and without one name each
     signature would wait in a queue of its own. A server keeps the queues of two versions apart.
 
     Args:
         backbone: computes [B, N] of tensors [B, ...].
-        inputs: what it takes.
+        inputs: what it takes, in order.
         batching: sizes and times.
-    """
-    traced = tf.function(backbone, input_signature=list(inputs), autograph=False).get_concrete_function()
+        name: of the op, by which a server's metrics tell models apart.
 
-    def call(*tensors: tf.Tensor) -> tf.Tensor:
+    Raises:
+        ValueError: when an input has a variable length and there is no `pad_to`, or the other way round.
+    """
+    specs = list(inputs.values())
+    variable = [key for key, spec in inputs.items() if variable_dimensions(spec)]
+    if variable and not batching.pad_to:
+        raise ValueError(
+            f"The input {variable[0]} has the shape {inputs[variable[0]].shape}, and only requests of one shape can "
+            "share a run of the model: pass --pad-to 16,32,64 with the lengths to pad requests to, or --batching none."
+        )
+    if batching.pad_to and not variable:
+        raise ValueError("No input of the model has a variable length, so there is nothing to pad: leave out --pad-to.")
+    traced = tf.function(backbone, input_signature=specs, autograph=False).get_concrete_function()
+
+    def run(tensors: Sequence[tf.Tensor], queue: str) -> tf.Tensor:
         # What surrounds the backbone is pinned to the CPU (see `signatures.compose`); the op itself must not be. On a
         # GPU it hands the backbone's inputs and outputs over in host memory, and runs the backbone where it is.
         with tf.device(None):
@@ -90,8 +125,38 @@ def batched(
                 batch_timeout_micros=batching.batch_timeout_micros,
                 num_batch_threads=batching.num_batch_threads,
                 max_enqueued_batches=batching.max_enqueued_batches,
-                shared_name=names.BACKBONE,
+                shared_name=queue,
+                name=queue,
             )
         return tf.ensure_shape(output, traced.outputs[0].shape)
 
-    return call
+    def run_padded(*tensors: tf.Tensor) -> tf.Tensor:
+        def branch(length: int) -> Callable[[], tf.Tensor]:
+            return lambda: run(list(map(partial(_pad, length=length), tensors, specs)), f"{name}_{length}")
+
+        place = _place_of_length(tensors, specs, batching.pad_to)
+        return tf.switch_case(place, [branch(length) for length in batching.pad_to])
+
+    return run_padded if variable else lambda *tensors: run(tensors, name)
+
+
+def _place_of_length(tensors: Sequence[tf.Tensor], specs: Sequence[tf.TensorSpec], pad_to: Sequence[int]) -> tf.Tensor:
+    """Return which of the lengths is the first that a request fits into, by its longest input; refuse a longer one."""
+    sizes = [
+        tf.shape(tensor)[dimension]
+        for tensor, spec in zip(tensors, specs, strict=True)
+        for dimension in variable_dimensions(spec)
+    ]
+    longest = tf.reduce_max(tf.stack(sizes))
+    fits = tf.debugging.Assert(
+        longest <= pad_to[-1], [f"an input may have a length of {pad_to[-1]} at most; received:", longest]
+    )
+    with tf.control_dependencies([fits]):
+        return tf.searchsorted(tf.constant(pad_to, tf.int32), [longest])[0]
+
+
+def _pad(tensor: tf.Tensor, spec: tf.TensorSpec, length: int) -> tf.Tensor:
+    """Fill each dimension of no declared size up to a length, with zeros, False or empty strings."""
+    size, variable = tf.shape(tensor), variable_dimensions(spec)
+    behind = [length - size[dimension] if dimension in variable else 0 for dimension in range(len(spec.shape))]
+    return tf.pad(tensor, [[0, missing] for missing in behind])

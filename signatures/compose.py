@@ -93,18 +93,20 @@ class Backbone:
     batching: Batching | None = None
     jit_compile: bool = False
 
-    def traced(self) -> Callable[..., tf.Tensor]:
-        """The function that every signature calls. It is traced once."""
+    def traced(self, model: str) -> Callable[..., tf.Tensor]:
+        """Return the function that every signature calls. It is traced once; a batching op carries the model's name."""
         specs = list(self.inputs.values())
 
         def backbone(*tensors: tf.Tensor) -> tf.Tensor:
             return self.probabilities(*tensors)
 
         backbone.__name__ = names.BACKBONE
-        function = tf.function(
+        function: Callable[..., tf.Tensor] = tf.function(
             backbone, input_signature=specs, autograph=False, jit_compile=True if self.jit_compile else None
         )
-        return batched(function, specs, self.batching) if self.batching else function
+        if self.batching is None:
+            return function
+        return batched(function, self.inputs, self.batching, f"{model}_{names.BACKBONE}")
 
 
 def compose_signatures(backbone: Backbone, identity: Identity, keys: Sequence[str] | None = None) -> list[Signature]:
@@ -117,7 +119,7 @@ def compose_signatures(backbone: Backbone, identity: Identity, keys: Sequence[st
             always among them: nothing can be called or checked without.
 
     Raises:
-        ValueError: when a key is wanted that the model cannot have.
+        ValueError: when a key is wanted that the model cannot have, or its requests cannot be batched as asked.
 
     Example:
         >>> backbone = Backbone(model, {"images": tf.TensorSpec([None, 32, 32, 1])})
@@ -147,7 +149,7 @@ def compose_signatures(backbone: Backbone, identity: Identity, keys: Sequence[st
         table[names.ENCODED_IMAGES_TOP_K] = (encoded, places, PREDICT_METHOD)
     if unknown := [key for key in keys or () if key not in table and key != names.EXPORT_INFO]:
         raise ValueError(f"This model can have no signature {unknown[0]!r}: it can have {', '.join(table)}.")
-    traced = backbone.traced()
+    traced = backbone.traced(identity.model)
     # Beside a batched backbone everything else is the CPU's work (see `signatures.batching`).
     device = "/CPU:0" if backbone.batching else None
 

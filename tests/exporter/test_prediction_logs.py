@@ -37,7 +37,7 @@ def test_golden_records_stop_before_they_get_too_large_and_there_is_always_one(s
 
 
 def test_every_signature_is_warmed_up_with_one_and_one_signature_with_each_size(samples, tmp_path):
-    write_records(tmp_path / "warmup", warmup_records("toy", KEYS, samples, 2, (1, 2, 4)))
+    write_records(tmp_path / "warmup", warmup_records("toy", KEYS, [samples], 2, (1, 2, 4)))
     requests = list(read_requests(tmp_path / "warmup"))
 
     asked = [(key, len(next(iter(inputs.values())))) for key, inputs in requests]
@@ -50,7 +50,7 @@ def test_every_signature_is_warmed_up_with_one_and_one_signature_with_each_size(
 
 def test_pictures_are_warmed_up_as_files_which_take_less_room():
     samples = Samples({"images": np.zeros((1, 8, 8, 1), np.float32)}, [b"a file"])
-    logs = list(warmup_records("toy", ["serving_default", "encoded_images"], samples, 2, (1, 2)))
+    logs = list(warmup_records("toy", ["serving_default", "encoded_images"], [samples], 2, (1, 2)))
     assert logs[-1].predict_log.request.model_spec.signature_name == "encoded_images"
     assert list(tf.make_ndarray(logs[-1].predict_log.request.inputs["encoded_images"])) == [b"a file"] * 2
 

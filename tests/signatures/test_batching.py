@@ -3,7 +3,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -178,6 +178,8 @@ def test_overload_is_unavailable(identity, serve, counter):
         ({"max_request_size": 8}, "max_request_size is 8"),
         ({"allowed_batch_sizes": (4, 2, 32)}, r"allowed_batch_sizes are \[4, 2, 32\]"),
         ({"allowed_batch_sizes": (1, 16)}, r"allowed_batch_sizes are \[1, 16\]"),
+        ({"pad_to": (16, 8)}, r"pad_to is \[16, 8\]"),
+        ({"pad_to": (0, 8)}, r"pad_to is \[0, 8\]"),
     ],
 )
 def test_sizes_that_contradict_each_other_are_refused(sizes, complaint):
@@ -188,3 +190,63 @@ def test_sizes_that_contradict_each_other_are_refused(sizes, complaint):
 def test_the_default_sizes_are_powers_of_two_up_to_the_largest():
     assert Batching(max_batch_size=24).sizes == (1, 2, 4, 8, 16, 24)
     assert Batching(max_batch_size=32).sizes == (1, 2, 4, 8, 16, 32)
+
+
+WORDS = {"words": tf.TensorSpec([None, None], tf.string), "ids": tf.TensorSpec([None, None], tf.int64)}
+PADDED = replace(BATCHING, pad_to=(4, 8, 16))
+
+
+def count_what_is_not_padding(words, ids):
+    """Scores that padding with empty strings and zeros leaves alone, and that say by how much was padded."""
+    real = tf.reduce_sum(tf.cast(words != "", tf.float32), axis=1)
+    total = tf.cast(tf.reduce_sum(ids, axis=1), tf.float32)
+    shape = [tf.shape(words)[0], 1]
+    return tf.concat([*(tf.reshape(each, shape) for each in (real, total)), tf.ones(shape), tf.zeros(shape)], axis=1)
+
+
+def test_requests_of_different_lengths_meet_padded_and_never_in_each_others_way(identity, serve):
+    call = serve(compose_signatures(Backbone(count_what_is_not_padding, WORDS, batching=PADDED), identity))
+
+    def ask(seed):
+        generator = np.random.default_rng(seed)
+        size, lengths = int(generator.integers(1, 4)), generator.integers(1, 17, 2)
+        ids = generator.integers(1, 9, (size, lengths[0]))
+        words = np.full((size, lengths[1]), b"word", object)
+        k = generator.integers(0, 5, size).astype(np.int32)
+        dense = np.stack([np.full(size, lengths[1]), ids.sum(axis=1), np.ones(size), np.zeros(size)], axis=1)
+        answer = call("serving_default", {"words": words, "ids": ids, "k": k})["probabilities"]
+        order = np.argsort(np.argsort(-dense, axis=1, kind="stable"), axis=1)
+        np.testing.assert_array_equal(answer, np.where(order < k[:, None], dense, 0))
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(ask, range(120)))
+
+
+def test_a_request_longer_than_the_last_length_is_refused_alone(identity, serve):
+    call = serve(compose_signatures(Backbone(count_what_is_not_padding, WORDS, batching=PADDED), identity))
+    words, ids = np.full((1, 3), b"word", object), np.ones((1, 17), np.int64)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"a length of 16 at most; received:\] \[17\]"):
+        call("serving_default", {"words": words, "ids": ids})
+    assert call("serving_default", {"words": words, "ids": ids[:, :16]})["probabilities"].tolist() == [[3, 16, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "batching", "complaint"),
+    [
+        (WORDS, BATCHING, r"words has the shape \(None, None\).* pass --pad-to 16,32,64 .*, or --batching none"),
+        (INPUTS, PADDED, "nothing to pad: leave out --pad-to"),
+    ],
+    ids=["no length to pad to", "nothing to pad"],
+)
+def test_batching_that_would_fail_requests_is_refused(inputs, batching, complaint, identity):
+    with pytest.raises(ValueError, match=complaint):
+        compose_signatures(Backbone(count_what_is_not_padding, inputs, batching=batching), identity)
+
+
+def test_the_batching_op_carries_the_models_name_so_that_metrics_tell_models_apart(identity, serve):
+    call = serve(compose_signatures(Backbone(tf.identity, INPUTS, batching=BATCHING), identity))
+    graph = call.__self__.meta_graph.graph_def
+    named = {
+        node.name for function in graph.library.function for node in function.node_def if node.op == "BatchFunction"
+    }
+    assert named == {"toy_backbone"}
