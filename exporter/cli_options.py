@@ -194,6 +194,11 @@ def export_options(given: Mapping[str, Any]) -> Options:
     if said and given["batching"] == "none":
         option = next(iter(said)).replace("_", "-")
         raise ExportError(f"--{option} says how to batch: pass --batching in-graph or --batching server with it.")
+    if "max_request_size" in said and given["batching"] == "server":
+        raise ExportError(
+            "--max-request-size is for --batching in-graph: under the server's own batching --max-batch-size bounds a "
+            "request, too."
+        )
     try:
         batching = Batching(**said)
     except ValueError as error:

@@ -51,7 +51,8 @@ def cast_backbone(model: Any, precision: str) -> Iterator[None]:
         precision: one of DENSE_TOLERANCES.
     """
     leaves = [layer for layer in model._flatten_layers(include_self=False) if not any(layer._flatten_layers(False))]
-    before = [(layer, layer.dtype_policy) for layer in leaves[:-1]]
+    # What computes in another type, say of strings, computes in no precision.
+    before = [(layer, layer.dtype_policy) for layer in leaves[:-1] if layer.dtype_policy.name == "float32"]
     try:
         if precision != "float32":
             for layer, _ in before:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from client.judge import Tolerance, Verdict, judge_dense, judge_listed, judge_sparse
-from exporter.errors import ProofFailedError
+from exporter.errors import ProofFailedError, reason
 from exporter.loaded import LoadedVersion
 from exporter.prediction_logs import read_requests
 from exporter.requests import K, request
@@ -148,7 +148,7 @@ def prove_warmup(version: LoadedVersion, claim: Claim) -> None:
         try:
             version.call(key, inputs)
         except tf.errors.OpError as error:
-            raise ProofFailedError(f"Warm-up request {number} to {key} fails: {error.message}") from error
+            raise ProofFailedError(f"Warm-up request {number} to {key} fails: {reason(error)}.") from error
 
 
 PROOFS: Mapping[str, Callable[[LoadedVersion, Claim], None]] = {
@@ -176,7 +176,7 @@ def _call(
     try:
         return version.call(key, inputs)
     except tf.errors.OpError as error:
-        raise ProofFailedError(f"{key} with {asked} fails: {error.message.strip().splitlines()[0]}") from error
+        raise ProofFailedError(f"{key} with {asked} fails: {reason(error)}.") from error
 
 
 def _forms_of_k(key: str, examples: int, claim: Claim) -> Iterator[K]:

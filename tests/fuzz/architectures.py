@@ -9,12 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from fields import LONGEST, SHORTEST, Field, field, image
-from forms import formed
-from heads import head
 
 from exporter import Classifier, Options, Samples, SourceOptions, load_classifier
 from signatures import Batching, names
+
+from .fields import LONGEST, SHORTEST, Field, field, image
+from .forms import formed
+from .heads import head
 
 _NAMES = ["x", "amount", "text", "y", "left", "right", "product", "b", "c", "word_ids"]
 _ODD_NAMES = [
@@ -32,6 +33,7 @@ class Architecture:
     tensors in that order to what the model is called with. classifier: makes the Classifier, given an empty
     directory; that may be refused.
     tolerance: how far from the model's own scores a served one may lie. hopeless: only a refusal is right.
+    typed: whether the model says what types it takes.
     """
 
     seed: int
@@ -47,13 +49,13 @@ class Architecture:
     k: int
     tolerance: float
     hopeless: bool
+    typed: bool
+    preprocessing: str | None
 
     def request(self, rng: np.random.Generator, examples: int) -> dict[str, Any]:
         """Draw the inputs of a request, one length for all that may have any."""
         length = int(rng.integers(SHORTEST, LONGEST + 1))
-        return {
-            name: field.values(rng, examples, length) for name, field in zip(self.served, self.fields, strict=True)
-        }
+        return {name: field.values(rng, examples, length) for name, field in zip(self.served, self.fields, strict=True)}
 
     def scores(self, inputs: Mapping[str, Any]) -> Any:
         """Answer as `model.predict` does, [B, N], after the activation that the classifier was told of."""
@@ -68,16 +70,25 @@ class Architecture:
 
 
 def architecture(seed: int) -> Architecture:
-    """Draw everything that a seed stands for."""
-    rng = np.random.default_rng(seed)
-    keras.utils.set_random_seed(seed)
-    policy = str(rng.choice(["float32", "mixed_float16", "mixed_bfloat16"], p=[0.9, 0.06, 0.04]))
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        return _drawn(seed, rng, policy)
-    finally:
-        keras.config.set_dtype_policy(before)
+    """Draw everything that a seed stands for: the first draw that Keras itself can build, and predict with."""
+    for attempt in range(50):
+        rng = np.random.default_rng([seed, attempt])
+        keras.utils.set_random_seed(seed)
+        policy = str(rng.choice(["float32", "mixed_float16", "mixed_bfloat16"], p=[0.9, 0.06, 0.04]))
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(policy)
+        try:
+            with warnings.catch_warnings():
+                # What Keras says of models like these is not our matter.
+                warnings.simplefilter("ignore")
+                drawn = _drawn(seed, rng, policy)
+                drawn.model.predict(drawn.pack(list(map(as_tensor, drawn.request(rng, 2).values()))), verbose=0)
+                return drawn
+        except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
+            unfit = error
+        finally:
+            keras.config.set_dtype_policy(before)
+    raise AssertionError("50 draws made no model that Keras can predict with") from unfit
 
 
 def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
@@ -86,31 +97,28 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
     pictures = rng.random() < 0.22
     count = 1 if pictures else int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))
     called = _names(rng, count)
-    fields = [
-        image(rng, name) if pictures else field(rng, name, lone=count == 1) for name in called
-    ]
+    fields = [image(rng, name) if pictures else field(rng, name, lone=count == 1) for name in called]
     model, fields, served, pack, form = formed(rng, fields, end)
+    subclassed = form.startswith("subclassed")
     trained = bool(rng.random() < 0.15)
     if trained:
         _disturb(model, rng)
-    quantized = not form.startswith("subclassed") and policy == "float32" and rng.random() < 0.04
+    quantized = not subclassed and policy == "float32" and rng.random() < 0.04
     if quantized:
-        with warnings.catch_warnings():
-            # Keras warns of each layer that stays as it is.
-            warnings.simplefilter("ignore")
-            model.quantize("int8")
-    options, batching = _options(rng)
+        model.quantize("int8")
+    preprocessing = _preprocessing(rng, fields) if pictures and rng.random() < 0.8 else None
+    free = any(None in field.shape for field in fields)
+    options, batching = _options(rng, free, preprocessing is not None)
     words = ", ".join(
         [form, *(field.words for field in fields), f"{end.words} of {n}", batching, policy, options.precision]
         + ["int8"] * quantized
     )
     tolerances = {"float32": 2e-4, "mixed_float16": 2e-2, "mixed_bfloat16": 1e-1}
     labels = _labels(rng, n)
-    preprocessing = str(rng.choice(names.PREPROCESSINGS)) if pictures and rng.random() < 0.8 else None
     samples = _samples(rng, fields, served)
-    k = int(rng.choice([1, 2, max(1, n // 2), n])) if rng.random() < 0.95 else int(rng.choice([0, n + 1]))
+    k = int(rng.choice([1, min(2, n), max(1, n // 2), n])) if rng.random() < 0.98 else int(rng.choice([0, n + 1]))
     source = str(rng.choice(["object", "file", "SavedModel"], p=[0.75, 0.17, 0.08]))
-    if form.startswith("subclassed") or end.words in ("strings", "a table of its own", "Python code"):
+    if subclassed or end.words in ("strings", "a table of its own", "Python code"):
         source = "object"
 
     def classifier(directory: Path) -> Classifier:
@@ -131,13 +139,15 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
         options=options,
         k=k,
         tolerance=0.05 if quantized else max(tolerances[policy], tolerances[options.precision]),
-        hopeless=end.hopeless,
+        hopeless=end.hopeless or (subclassed and any(field.dtype == "string" for field in fields)),
+        typed=not subclassed,
+        preprocessing=preprocessing,
     )
 
 
 def _names(rng: np.random.Generator, count: int) -> list[str | None]:
     chosen: list[str | None] = [str(name) for name in rng.choice(_NAMES, count, replace=False)]
-    if rng.random() < 0.15:
+    if rng.random() < 0.12:
         chosen[rng.integers(count)] = _ODD_NAMES[rng.integers(len(_ODD_NAMES))]
     return chosen
 
@@ -156,7 +166,7 @@ def _disturb(model: Any, rng: np.random.Generator) -> None:
             layer.moving_variance.assign(rng.uniform(0.5, 2.0, layer.moving_variance.shape))
 
 
-def _options(rng: np.random.Generator) -> tuple[Options, str]:
+def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[Options, str]:
     said: dict[str, Any] = {}
     words = str(rng.choice(["alone", "batched in the graph", "batched by the server"], p=[0.52, 0.38, 0.1]))
     if words != "alone":
@@ -168,6 +178,9 @@ def _options(rng: np.random.Generator) -> tuple[Options, str]:
             allowed_batch_sizes=(most,) if rng.random() < 0.3 else (),
             num_batch_threads=int(rng.choice([1, 2])),
             max_enqueued_batches=1000,
+            pad_to=[(LONGEST,), (6, LONGEST), ()][rng.choice(3, p=[0.3, 0.5, 0.2])]
+            if free and words == "batched in the graph"
+            else (),
         )
         said["batching" if words == "batched in the graph" else "server_batching"] = batching
     if rng.random() < 0.08:
@@ -175,15 +188,23 @@ def _options(rng: np.random.Generator) -> tuple[Options, str]:
     if rng.random() < 0.04:
         said["jit_compile"] = True
     if rng.random() < 0.2:
-        every = [names.TOP_K, names.FIXED_K, names.CLASSIFY, names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K]
-        said["signatures"] = tuple(str(key) for key in rng.choice(every, int(rng.integers(1, 4)), replace=False))
+        every = [names.TOP_K, names.FIXED_K, *([] if free else [names.CLASSIFY])]
+        if files or rng.random() < 0.1:
+            every += [names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K]
+        count = int(rng.integers(1, len(every)))
+        said["signatures"] = tuple(str(key) for key in rng.choice(every, count, replace=False))
     if rng.random() < 0.05:
         said["golden_megabytes"] = 1e-6
     return Options(**said), words
 
 
+def _preprocessing(rng: np.random.Generator, fields: Sequence[Field]) -> str:
+    grey = fields[0].shape[-1] == 1 and rng.random() < 0.9
+    return str(rng.choice([mode for mode in names.PREPROCESSINGS if not grey or mode not in ("caffe", "torch")]))
+
+
 def _labels(rng: np.random.Generator, n: int) -> tuple[str, ...]:
-    kind = rng.choice(["none", "some", "odd", "empty", "miscounted"], p=[0.45, 0.3, 0.17, 0.05, 0.03])
+    kind = rng.choice(["none", "some", "odd", "empty", "miscounted"], p=[0.45, 0.35, 0.17, 0.015, 0.015])
     if kind == "none":
         return ()
     if kind == "odd":

@@ -45,7 +45,7 @@ def field(rng: np.random.Generator, name: str, *, lone: bool) -> Field:
 
 def image(rng: np.random.Generator, name: str, *, dtype: str | None = None) -> Field:
     """Draw an input that picture files can be decoded to, mostly."""
-    channels = int(rng.choice([1, 3, 4], p=[0.35, 0.6, 0.05]))
+    channels = int(rng.choice([1, 3, 4], p=[0.35, 0.62, 0.03]))
     dtype = dtype or str(rng.choice(["float32", "uint8", "float16"], p=[0.8, 0.1, 0.1]))
     return _numeric(name, (int(rng.integers(5, 9)), int(rng.integers(5, 9)), channels), dtype, _of_images(rng, True))
 

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
-from fields import SHORTEST, Field
-from heads import Head
+
+from .fields import SHORTEST, Field
+from .heads import Head
 
 # The model, its inputs in the order of their names in a request, those names, what packs tensors for a call, and words.
 Formed = tuple[Any, Sequence[Field], Sequence[str], Callable[[Sequence[Any]], Any], str]
@@ -101,6 +103,14 @@ class Subclassed(keras.Model):
 
 
 def _subclassed(rng: np.random.Generator, fields: Sequence[Field], end: Head) -> Formed:
+    # What it is first called with is all that is known of its shapes.
+    fields = [
+        replace(field, shape=tuple([size or SHORTEST for size in field.shape]), words=f"{field.words} called once")
+        for field in fields
+    ]
+    steps = [step for field in fields if field.dtype == "string" for step in field.steps]
+    if any(isinstance(step, keras.layers.Hashing) for step in steps):
+        raise ValueError("hashes whatever it is given: nobody can know that it is meant for strings")
     keys = None
     if rng.random() < 0.4:
         fields = sorted(fields, key=lambda field: str(field.name))
@@ -112,7 +122,7 @@ def _subclassed(rng: np.random.Generator, fields: Sequence[Field], end: Head) ->
             return dict(zip(keys, values, strict=True))
         return values[0] if len(fields) == 1 else list(values)
 
-    from architectures import as_tensor
+    from .architectures import as_tensor
 
     model(pack([as_tensor(field.values(rng, 2, SHORTEST)) for field in fields]))
     lone = ["inputs"] if len(fields) == 1 else [f"input_{place}" for place in range(len(fields))]
@@ -124,7 +134,8 @@ def _served(called: Sequence[str | None], fields: Sequence[Field]) -> list[str]:
     if len(fields) == 1 and len(fields[0].shape) == 3:
         return ["images"]
     lone = len(called) == 1
+    made_up = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
     return [
-        re.sub(r"\W", "_", name) if name else "inputs" if lone else f"input_{place}"
+        re.sub(r"\W", "_", name) if name and not made_up.fullmatch(name) else "inputs" if lone else f"input_{place}"
         for place, name in enumerate(called)
     ]

@@ -26,7 +26,7 @@ class Head:
 
 def head(rng: np.random.Generator, n: int) -> Head:
     """Draw the end of a model with n scores."""
-    usual = {"sigmoid": 0.3, "softmax": 0.25, "layer": 0.12, "logits": 0.18, "odd": 0.15}
+    usual = {"sigmoid": 0.31, "softmax": 0.26, "layer": 0.12, "logits": 0.18, "odd": 0.13}
     kind = rng.choice(list(usual), p=list(usual.values()))
     if kind in ("sigmoid", "softmax"):
         return _stack(kind, [_dense(n, kind)])
@@ -66,11 +66,9 @@ def _odd(n: int) -> dict[str, Callable[[], Head]]:
         "strings": lambda: Head("strings", lambda x: ToText()(sigmoid(x)), hopeless=True),
         "float16": lambda: Head("float16", lambda x: keras.ops.cast(sigmoid(x), "float16")),
         "float64": lambda: Head("float64", lambda x: keras.ops.cast(sigmoid(x), "float64")),
-        "random": lambda: Head(
-            "dropout while serving", lambda x: keras.layers.Dropout(0.5)(sigmoid(x), training=True), hopeless=True
-        ),
+        "random": lambda: Head("randomness", lambda x: Random()(sigmoid(x)), hopeless=True),
         "mixing": lambda: Head(
-            "rows that mix", lambda x: sigmoid(x) * keras.ops.sigmoid(keras.ops.mean(x)), hopeless=True
+            "rows that mix", lambda x: sigmoid(x) * keras.ops.sigmoid(3 * keras.ops.sum(x[:1])), hopeless=True
         ),
         "untracked": lambda: Head("a table of its own", lambda x: OwnTable(n)(sigmoid(x))),
         "python": lambda: Head("Python code", lambda x: CallsPython(n)(sigmoid(x)), hopeless=True),
@@ -102,6 +100,21 @@ class ToText(keras.layers.Layer):
 
     def compute_output_spec(self, scores: Any) -> Any:
         return keras.KerasTensor(scores.shape, "string")
+
+
+@keras.saving.register_keras_serializable(package="fuzz")
+class Random(keras.layers.Layer):
+    """Draws whenever it is asked."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = keras.random.SeedGenerator(1)
+
+    def call(self, scores: Any) -> Any:
+        return scores * keras.random.uniform(keras.ops.shape(scores), seed=self.seed)
+
+    def compute_output_spec(self, scores: Any) -> Any:
+        return keras.KerasTensor(scores.shape, scores.dtype)
 
 
 @keras.saving.register_keras_serializable(package="fuzz")

@@ -17,7 +17,13 @@ def wrong_sparse(dense: Any, served: Any, k: int, tolerance: float) -> str:
 
 
 def wrong_listed(
-    dense: Any, indices: Any, scores: Any, labels: Sequence[bytes], every_label: Sequence[bytes], k: int, tolerance: float
+    dense: Any,
+    indices: Any,
+    scores: Any,
+    labels: Sequence[bytes],
+    every_label: Sequence[bytes],
+    k: int,
+    tolerance: float,
 ) -> str:
     """Say what is wrong with one row of places, best first, or nothing."""
     rest = (indices[k:].tolist(), scores[k:].tolist(), list(labels[k:]))
