@@ -80,6 +80,8 @@ class Classifier:
             object.__setattr__(self, "labels", tuple(map(str, range(size))))
         if len(self.labels) != size:
             raise ExportError(f"{len(self.labels)} labels were given for a model with {size} outputs.")
+        if "" in self.labels:
+            raise ExportError(f"Label {self.labels.index('')} is empty, which in an answer is no label: name it.")
 
     @cached_property
     def inputs(self) -> ModelInputs:
@@ -92,19 +94,23 @@ class Classifier:
         if self.preprocessing is None:
             return None
         specs = list(self.inputs.specs.values())
-        one = len(specs) == 1 and specs[0].shape.rank == 4 and None not in specs[0].shape.as_list()[1:]
-        if not one or specs[0].shape[-1] not in (1, 3):
+        if len(specs) != 1 or specs[0].shape.rank != 4 or None in specs[0].shape.as_list()[1:]:
             raise ExportError(
                 f"The preprocessing {self.preprocessing!r} was given, but the model does not take pictures of one "
-                "size with 1 or 3 channels: its inputs are "
-                + ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
-                + "."
+                "size: its inputs are " + ", ".join(f"{spec.name} {spec.shape}" for spec in specs) + "."
+            )
+        channels, possible = specs[0].shape[-1], (3,) if self.preprocessing in ("caffe", "torch") else (1, 3)
+        if channels not in possible:
+            raise ExportError(
+                f"The preprocessing {self.preprocessing!r} was given, and takes pictures of "
+                f"{' or '.join(map(str, possible))} channels; the model takes {channels}: leave it out, and the model "
+                "is served without image signatures."
             )
         return Pictures(self.preprocessing, self.max_image_pixels)
 
     def probabilities(self, *tensors: tf.Tensor) -> tf.Tensor:
         """The dense probabilities, float32 [B, N], of inputs in the order of `inputs.specs`."""
-        scores = tf.cast(self.inputs.call(*tensors), tf.float32)
+        scores = tf.ensure_shape(tf.cast(self._output(*tensors), tf.float32), [None, len(self.labels)])
         return scores if self.activation is None else ACTIVATIONS[self.activation](scores)
 
     def backbone(self, batching: Batching | None, jit_compile: bool) -> Backbone:
@@ -145,19 +151,24 @@ class Classifier:
 
     def _called(self, function: Callable[..., Any], samples: Samples) -> Any:
         try:
-            tensors = [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
-            return function(*tensors)
-        except Exception as error:  # Whatever the layers of a stranger's model may raise.
-            raise ExportError(f"The model fails on the samples: {reason(error)}.") from error
+            return function(*self._tensors(samples))
+        except ExportError:
+            raise
+        except Exception as error:  # Layers raise many kinds, of Keras's, of TensorFlow's and of their own.
+            advice = "pass --samples with what it takes" if samples.made_up else "see what it takes"
+            if not getattr(self.model, "inputs", None):
+                advice = (
+                    "a subclassed model does not say of what type its inputs are, and float32 was sent; wrap it, "
+                    "keras.Model(x, model(x)) with x = keras.Input(SHAPE, dtype=TYPE)"
+                )
+            samples_are = "made-up samples" if samples.made_up else "the samples"
+            raise ExportError(f"The model fails for {samples_are}: {reason(error)}; {advice}.") from error
 
     def _complete(self, samples: Samples) -> Samples:
         """Check samples, and make up what is missing."""
         if not len(samples):
             return made_up_samples(self.inputs, self.pictures)
-        if missing := set(self.inputs.specs) - set(samples.inputs):
-            raise ExportError(
-                f"The samples lack the model's input {min(missing)!r}: they hold {sorted(samples.inputs)}."
-            )
+        samples = samples.fitted(self.inputs)
         for name, bound in self.inputs.id_bounds.items():
             ids = samples.inputs[name]
             if len(wrong := np.argwhere((ids < 0) | (ids >= bound))):
@@ -169,14 +180,44 @@ class Classifier:
             return replace(samples, stand_ins=made_up_samples(self.inputs, self.pictures))
         return samples
 
+    def _tensors(self, samples: Samples) -> list[tf.Tensor]:
+        return [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
+
+    def _output(self, *tensors: tf.Tensor) -> tf.Tensor:
+        """What the model answers; a list or a dict may hold it."""
+        outputs = keras.tree.flatten(self.inputs.call(*tensors))
+        if len(outputs) != 1:
+            raise ExportError(f"The model has {len(outputs)} outputs; a classifier has one, of shape [B, N].")
+        return outputs[0]
+
     def _output_size(self) -> int:
         """N; a trial run tells it, as a subclassed model declares none."""
-        output = self._called(self.inputs.call, self.samples.rows(0, 1))
-        if isinstance(output, Mapping | list | tuple):
-            raise ExportError(f"The model has {len(output)} outputs; a classifier has one, of shape [B, N].")
-        if len(output.shape) != 2 or not output.shape[1]:
-            sizes = ", ".join(["B", *map(str, output.shape[1:])])
+        samples = self.samples.repeated(2)
+        output = self._called(self._output, samples)
+        if len(output.shape) != 2 or not output.shape[1] or output.shape[0] != len(samples):
             raise ExportError(
-                f"The model's output has the shape [{sizes}]; a classifier's is [B, N], N scores an example."
+                f"The model's output for {len(samples)} examples has the shape {list(output.shape)}; a classifier's is "
+                "[B, N], N scores an example."
             )
-        return int(output.shape[1])
+        if not (output.dtype.is_floating or output.dtype.is_integer or output.dtype.is_bool):
+            raise ExportError(f"The model's output is of type {output.dtype.name}; a classifier's scores are numbers.")
+        if not np.array_equal(output, self._called(self._output, samples), equal_nan=True):
+            raise ExportError(
+                "The model answers the same samples differently each time: let its layers draw random numbers in "
+                "training only."
+            )
+        size = int(output.shape[1])
+        if (length := samples.longest(self.inputs.specs)) and (other := self._size_at(length + 1)) not in (None, size):
+            raise ExportError(
+                f"The model answers {size} scores for an input of length {length} and {other} for one of {length + 1}; "
+                "a classifier's N is the same for every request."
+            )
+        return size
+
+    def _size_at(self, length: int) -> int | None:
+        """N for inputs of another length; None for a length that the model does not take."""
+        resized = self.samples.repeated(1).of_length(length, self.inputs.specs)
+        try:
+            return int(self._called(self._output, resized).shape[-1])
+        except ExportError:
+            return None

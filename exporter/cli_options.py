@@ -172,7 +172,7 @@ _OPTIONS = [
     click.option(
         "--max-changed-sets",
         type=click.FloatRange(0, 1),
-        help="Refuse where it changes the kept labels of more of the samples.  [default: 0.1 in float16, 0.2 in bfloat16]",
+        help="Refuse where it changes the kept labels of more samples.  [default: 0.1 in float16, 0.2 in bfloat16]",
     ),
     click.option(
         "--jit-compile", is_flag=True, help="Let XLA compile the backbone; the server then needs a flag for it."
@@ -234,6 +234,11 @@ def export_options(given: Mapping[str, Any]) -> Options:
     if said and given["batching"] == "none":
         option = next(iter(said)).replace("_", "-")
         raise ExportError(f"--{option} says how to batch: pass --batching in-graph or --batching server with it.")
+    if "max_request_size" in said and given["batching"] == "server":
+        raise ExportError(
+            "--max-request-size is for --batching in-graph: under the server's own batching --max-batch-size bounds a "
+            "request, too."
+        )
     try:
         batching = Batching(**said)
     except ValueError as error:

@@ -5,8 +5,8 @@ The command line turns each into one sentence and an exit status.
 
 import re
 
-# Colors, and the names of generated functions.
-_DECORATION = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?")
+# Where in their own code TensorFlow and Keras say something, and the color of Keras's messages.
+_PLACES = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w+\]( name:)?|\[\[.*?\]\]")
 # What stands before the sentence that matters.
 _HEADINGS = (
     "Exception encountered when calling",
@@ -15,6 +15,7 @@ _HEADINGS = (
     "in user code:",
     "File ",
 )
+_LONGEST = 200
 
 
 class ExportError(Exception):
@@ -30,12 +31,12 @@ class StoreError(ExportError):
 
 
 def reason(error: BaseException) -> str:
-    r"""Return what an error of Keras or TensorFlow says, in one line and without the paragraphs around it.
+    r"""Return what TensorFlow or Keras says is wrong: one line of its message, without a full stop.
 
     Example:
-        >>> reason(ValueError("Exception encountered when calling Dense.call().\n\n\x1b[1mIt is broken.\x1b[0m"))
-        'It is broken.'
+        >>> reason(ValueError("Exception encountered when calling Dense.call().\n\nNo such shape."))
+        'No such shape'
     """
-    lines = [line.strip() for line in _DECORATION.sub("", str(error)).splitlines()]
-    said = [line for line in lines if line and not line.startswith(_HEADINGS)]
-    return said[0].removesuffix(".") if said else type(error).__name__
+    lines = (line.strip() for line in _PLACES.sub("", str(error)).splitlines())
+    said = next((line for line in lines if line and not line.startswith(_HEADINGS)), type(error).__name__)
+    return f"{said[:_LONGEST]}..." if len(said) > _LONGEST else said.rstrip(". ")

@@ -66,12 +66,12 @@ def follow_up(
 def server_parameters(batching: Batching) -> dict[str, Any]:
     """Say the same in the server's own words, BatchingParameters.
 
-    There "max_batch_size" bounds a request, and "max_execution_batch_size" one run.
+    There "max_batch_size" bounds a request as well as a run. The server can split larger requests, but not these: the
+    parts of a `top_k` answer are as wide as the largest k that each part met, and a server that joins parts of
+    different widths writes past the end of its memory.
     """
     return {
-        "max_batch_size": batching.max_request_size,
-        "max_execution_batch_size": batching.max_batch_size,
-        "enable_large_batch_splitting": True,
+        "max_batch_size": batching.max_batch_size,
         "allowed_batch_sizes": list(batching.sizes),
         "batch_timeout_micros": batching.batch_timeout_micros,
         "num_batch_threads": batching.num_batch_threads,

@@ -28,6 +28,8 @@ def load_keras_export(directory: Path) -> Any:
     try:
         layer = keras.layers.TFSMLayer(str(directory), call_endpoint=_ENDPOINT)
         (function,) = layer.call_endpoint_fn.concrete_functions
+        # What was exported takes the types that it says, not those that Keras computes in.
+        layer.autocast = False
     except Exception as error:  # TensorFlow raises many kinds for files that are missing or cut off.
         raise ExportError(
             f"{directory} could not be loaded as a SavedModel that keras.Model.export wrote: {reason(error)}."

@@ -40,6 +40,19 @@ class Samples:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values()), ()))
 
+    def fitted(self, inputs: ModelInputs) -> "Samples":
+        """The same examples in the types that a model declares, as no server takes others.
+
+        Raises:
+            ExportError: when the model has other inputs, or inputs of other shapes, or its types cannot hold a value.
+        """
+        if set(self.inputs) != set(inputs.specs):
+            raise ExportError(f"The samples hold {sorted(self.inputs)}; the model's inputs are {sorted(inputs.specs)}.")
+        arrays = {name: _fitted(name, np.asarray(self.inputs[name]), spec) for name, spec in inputs.specs.items()}
+        if len(sizes := {len(array) for array in arrays.values()}) > 1:
+            raise ExportError(f"The samples hold {sorted(sizes)} examples; every input needs as many.")
+        return replace(self, inputs=arrays)
+
     def repeated(self, count: int) -> "Samples":
         """Exactly `count` examples: the first ones, again and again if need be."""
         return self.chosen(np.arange(count) % len(self))
@@ -128,13 +141,15 @@ def made_up_samples(inputs: ModelInputs, pictures: Pictures | None, count: int =
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, spec in inputs.specs.items():
         shape = [count, *(size or 32 for size in spec.shape.as_list()[1:])]
-        bound = inputs.id_bounds.get(name)
+        bound, known = inputs.id_bounds.get(name), inputs.known.get(name, ())
         if bound or spec.dtype.is_integer:
-            arrays[name] = generator.integers(0, bound or 2, shape).astype(spec.dtype.as_numpy_dtype)
+            # What a lookup knows is told apart; all else is one and the same to it, and to what pads it.
+            ids = np.array([0, 1, *known], np.int64) if known else np.arange(bound or 2)
+            arrays[name] = generator.choice(_held(ids, spec), shape).astype(spec.dtype.as_numpy_dtype)
         elif spec.dtype.is_floating:
             arrays[name] = generator.random(shape, np.float32).astype(spec.dtype.as_numpy_dtype)
         elif spec.dtype == tf.string:
-            words = np.array([f"word{number}" for number in range(100)], object)
+            words = np.array([*known, *(f"word{number}" for number in range(10))], object)
             arrays[name] = generator.choice(words, shape)
         elif spec.dtype == tf.bool:
             arrays[name] = generator.integers(0, 2, shape).astype(bool)
@@ -153,7 +168,28 @@ def _decoded(decode: Decoder, file: bytes, source: str) -> npt.NDArray[Any]:
     return decoded
 
 
+def _held(numbers: npt.NDArray[np.int64], spec: tf.TensorSpec) -> npt.NDArray[np.int64]:
+    """Those of the numbers that a type can hold."""
+    held: npt.NDArray[np.int64] = numbers[(numbers >= spec.dtype.min) & (numbers <= spec.dtype.max)]
+    return held
+
+
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def _fitted(name: str, array: npt.NDArray[Any], spec: tf.TensorSpec) -> npt.NDArray[Any]:
+    if not spec.shape.is_compatible_with(array.shape):
+        raise ExportError(f"The samples hold {name} of shape {list(array.shape)}; the model takes {spec.shape}.")
+    text = array.dtype.kind in "OSU"
+    if text == (spec.dtype == tf.string):
+        wanted = array.astype(object if text else spec.dtype.as_numpy_dtype)
+        if text or spec.dtype.is_floating or np.array_equal(wanted, array):
+            return wanted
+    kind = "string" if text else array.dtype.name
+    raise ExportError(
+        f"The samples hold {name} of type {kind}, with values that {spec.dtype.name}, which the model takes, cannot "
+        "hold: convert them."
+    )
