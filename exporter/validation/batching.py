@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from exporter.errors import ExportError, ProofFailedError
-from exporter.samples.samples import Samples
+from exporter.samples.samples import Samples, made_up_samples
 from exporter.sources.classifier import Classifier
 from exporter.validation.answers import Claim, dense_of, prove_answer
 from exporter.validation.loaded import LoadedVersion
@@ -60,24 +60,33 @@ def answers_by_length(
     ends = batching.pad_to or (max(longest // 2, 1), longest)
     for before, padded_to in zip((0, *ends), ends, strict=False):
         lengths = (1 << n for n in range(before.bit_length(), padded_to.bit_length()))
-        for length in (before + 1, *lengths, padded_to):
+        for length, few in product((before + 1, *lengths, padded_to), (False, True)):
             resized = samples.rows(0, _ASKED).of_length(length, classifier.inputs.specs)
             try:
-                found[length] = resized, classifier.dense_answers(resized)
+                asked = resized if few else _with_noise(classifier, resized, length)
+                found[length] = asked, classifier.dense_answers(asked)
                 break
-            except (tf.errors.OpError, ValueError):
-                # A convolution, say, that needs more than one word: the next length, then.
+            except ExportError:
+                # The model takes no noise, or, as a convolution may, no single word: the next length, then.
                 continue
     return found
+
+
+def _with_noise(classifier: Classifier, samples: Samples, length: int) -> Samples:
+    """Add made-up samples: a few samples may hold no word that the model tells from padding."""
+    if samples.made_up:
+        return samples
+    noise = made_up_samples(classifier.inputs, None).of_length(length, classifier.inputs.specs)
+    return Samples({name: np.concatenate([array, noise.inputs[name]]) for name, array in samples.inputs.items()})
 
 
 def prove_padding(version: LoadedVersion, claim: Claim) -> None:
     """Requests that are padded before they share a run are answered as the Keras model answers them unpadded."""
     for length, (samples, dense) in claim.of_length.items():
-        for row, (expected, got) in enumerate(zip(dense, dense_of(version, samples), strict=True)):
+        for expected, got in zip(dense, dense_of(version, samples), strict=True):
             if judge_dense(expected, got, claim.dense_tolerance, claim.k).problem:
                 raise ProofFailedError(
-                    f"Padding changes the model's answers: by {np.abs(expected - got).max():.2g} for sample {row} of "
+                    f"Padding changes the model's answers: by {np.abs(expected - got).max():.2g} for an input of "
                     f"length {length}. The model must ignore zeros at the end of its inputs, as layers do behind "
                     "Embedding(mask_zero=True): mask them, or export with --batching none."
                 )

@@ -84,6 +84,22 @@ def test_a_model_that_does_not_mask_its_padding_is_refused_with_the_reason(tmp_p
     assert "mask_zero=True" in refused
 
 
+def words(samples=None):
+    """A classifier of words of any number, which to it are alike if it does not know them. It masks nothing."""
+    keras.utils.set_random_seed(1)
+    text = keras.Input((None,), dtype="string", name="text")
+    known = keras.layers.StringLookup(vocabulary=["red", "green"])(text)
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(3, 8)(known))
+    x = keras.layers.Dense(LABELS, activation="sigmoid", kernel_initializer="random_normal")(x)
+    return Classifier(keras.Model(text, x), "words", samples=samples or Samples({}))
+
+
+@pytest.mark.parametrize("samples", [None, Samples({"text": np.array([["blue", "grey", "blue"]])})])
+def test_padding_is_told_from_words_that_the_samples_do_not_hold(tmp_path, samples):
+    refused = refusal(tmp_path, ProofFailedError, words(samples), batching=Batching(pad_to=(8,)))
+    assert refused.startswith("Padding changes the model's answers: by ")
+
+
 def test_requests_that_share_a_run_across_lengths_are_seen_before_publishing(tmp_path, monkeypatch):
     # What the first release exported: all requests in one queue, whatever their length.
     monkeypatch.setattr(signatures.batching, "variable_dimensions", lambda spec: [])
