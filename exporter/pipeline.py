@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from exporter.batching_proofs import BATCHING_PROOFS, answers_by_length, samples_that_fit
+from exporter.batching_proofs import BATCHING_PROOFS, answers_by_length, samples_that_fit, values_that_fail_others
 from exporter.classifier import Classifier
 from exporter.deploy import ServerFiles, named_versions, write_server_files
 from exporter.errors import ExportError, ProofFailedError, StoreError
@@ -224,6 +224,8 @@ def _check_options(classifier: Classifier, k: int, options: Options) -> list[str
             "requests that meet one of another shape: pass --batching in-graph --pad-to 16,32,64 with the lengths to "
             "pad requests to, or --batching none."
         )
+    if options.batching:
+        warnings += values_that_fail_others(classifier)
     if options.server_batching:
         warnings.append(
             "The server's own batching merges requests before any guard can run: one bad request fails all that share "
