@@ -7,7 +7,6 @@ from itertools import product
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from client.judge import judge_dense
 from exporter.classifier import Classifier
@@ -94,7 +93,7 @@ def answers_by_length(
                 asked = resized if few else _with_noise(classifier, resized, length)
                 found[length] = asked, classifier.dense_answers(asked)
                 break
-            except (tf.errors.OpError, ValueError, ExportError):
+            except ExportError:
                 # The model takes no noise, or, as a convolution may, no single word: the next length, then.
                 continue
     return found

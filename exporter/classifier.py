@@ -1,8 +1,8 @@
 """The value that an export starts from: a Keras classifier, and what must be known of it to serve it."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,9 @@ from exporter.saved_model import exported_variables
 from signatures import Backbone, Batching, Pictures, names
 
 ACTIVATIONS: Mapping[str, Any] = {"sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
+
+# What a directory may be called on common file systems, in bytes.
+_LONGEST_NAME = 255
 
 # Keras keeps what every layer gave until the model has answered: of 16 pictures in MobileNetV2 that is over 1 GB.
 _BATCH = 2
@@ -61,14 +64,17 @@ class Classifier:
                 f"{self.name!r} cannot be a model's name: use letters, digits, '_', '.' and '-', beginning with a "
                 "letter or digit, and not 'deploy', which is the folder of the server's files."
             )
+        if len(self.name) > _LONGEST_NAME:
+            raise ExportError(
+                f"The model's name has {len(self.name)} characters, and names a directory: use at most {_LONGEST_NAME}."
+            )
         if self.activation is not None and self.activation not in ACTIVATIONS:
             raise ExportError(f"The activation {self.activation!r} is not known: use {' or '.join(ACTIVATIONS)}.")
         if self.preprocessing is not None and self.preprocessing not in names.PREPROCESSINGS:
             raise ExportError(
                 f"The preprocessing {self.preprocessing!r} is not known: use one of {', '.join(names.PREPROCESSINGS)}."
             )
-        known = self.samples.fitted(self.inputs) if len(self.samples) else made_up_samples(self.inputs, self.pictures)
-        object.__setattr__(self, "samples", known)
+        object.__setattr__(self, "samples", self._complete(self.samples))
         size = self._output_size()
         if not self.labels:
             object.__setattr__(self, "labels", tuple(map(str, range(size))))
@@ -123,7 +129,7 @@ class Classifier:
         Raises:
             ExportError: when that is not probabilities.
         """
-        dense = np.concatenate([self._answer(batch) for batch in samples.batches(_BATCH)])
+        dense = self.answers(samples)
         if len(broken := np.argwhere(np.isnan(dense))):
             raise ExportError(f"The model answers NaN for sample {broken[0][0]}: it is broken.")
         # Rounding may take a softmax a little past 1.
@@ -134,9 +140,45 @@ class Classifier:
             )
         return dense
 
-    def _answer(self, samples: Samples) -> npt.NDArray[np.float32]:
-        answer: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(self.probabilities(*self._tensors(samples)))
-        return answer
+    def answers(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """What Keras answers for samples, [S, N], whatever it is.
+
+        Raises:
+            ExportError: when the model fails.
+        """
+        batches = (self._called(self.probabilities, batch) for batch in samples.batches(_BATCH))
+        return np.concatenate([keras.ops.convert_to_numpy(answer) for answer in batches])
+
+    def _called(self, function: Callable[..., Any], samples: Samples) -> Any:
+        try:
+            return function(*self._tensors(samples))
+        except ExportError:
+            raise
+        except Exception as error:  # Layers raise many kinds, of Keras's, of TensorFlow's and of their own.
+            advice = "pass --samples with what it takes" if samples.made_up else "see what it takes"
+            if not getattr(self.model, "inputs", None):
+                advice = (
+                    "a subclassed model does not say of what type its inputs are, and float32 was sent; wrap it, "
+                    "keras.Model(x, model(x)) with x = keras.Input(SHAPE, dtype=TYPE)"
+                )
+            samples_are = "made-up samples" if samples.made_up else "the samples"
+            raise ExportError(f"The model fails for {samples_are}: {reason(error)}; {advice}.") from error
+
+    def _complete(self, samples: Samples) -> Samples:
+        """Check samples, and make up what is missing."""
+        if not len(samples):
+            return made_up_samples(self.inputs, self.pictures)
+        samples = samples.fitted(self.inputs)
+        for name, bound in self.inputs.id_bounds.items():
+            ids = samples.inputs[name]
+            if len(wrong := np.argwhere((ids < 0) | (ids >= bound))):
+                raise ExportError(
+                    f"The samples hold {name} = {ids[tuple(wrong[0])]} in sample {wrong[0][0]}; the model's embedding "
+                    f"has the ids 0 to {bound - 1}."
+                )
+        if self.pictures and not samples.pictures:
+            return replace(samples, stand_ins=made_up_samples(self.inputs, self.pictures))
+        return samples
 
     def _tensors(self, samples: Samples) -> list[tf.Tensor]:
         return [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
@@ -151,7 +193,7 @@ class Classifier:
     def _output_size(self) -> int:
         """N; a trial run tells it, as a subclassed model declares none."""
         samples = self.samples.repeated(2)
-        output = self._tried(samples)
+        output = self._called(self._output, samples)
         if len(output.shape) != 2 or not output.shape[1] or output.shape[0] != len(samples):
             raise ExportError(
                 f"The model's output for {len(samples)} examples has the shape {list(output.shape)}; a classifier's is "
@@ -159,7 +201,7 @@ class Classifier:
             )
         if not (output.dtype.is_floating or output.dtype.is_integer or output.dtype.is_bool):
             raise ExportError(f"The model's output is of type {output.dtype.name}; a classifier's scores are numbers.")
-        if not np.array_equal(output, self._tried(samples), equal_nan=True):
+        if not np.array_equal(output, self._called(self._output, samples), equal_nan=True):
             raise ExportError(
                 "The model answers the same samples differently each time: let its layers draw random numbers in "
                 "training only."
@@ -174,22 +216,8 @@ class Classifier:
 
     def _size_at(self, length: int) -> int | None:
         """N for inputs of another length; None for a length that the model does not take."""
+        resized = self.samples.repeated(1).of_length(length, self.inputs.specs)
         try:
-            return int(self._tried(self.samples.repeated(1).of_length(length, self.inputs.specs)).shape[-1])
+            return int(self._called(self._output, resized).shape[-1])
         except ExportError:
             return None
-
-    def _tried(self, samples: Samples) -> tf.Tensor:
-        try:
-            return self._output(*self._tensors(samples))
-        except ExportError:
-            raise
-        except Exception as error:  # Layers raise many kinds, of Keras's, of TensorFlow's and of their own.
-            advice = "pass --samples with what it takes" if samples.made_up else "see what it takes"
-            if not getattr(self.model, "inputs", None):
-                advice = (
-                    "a subclassed model does not say of what type its inputs are, and float32 was sent; wrap it, "
-                    "keras.Model(x, model(x)) with x = keras.Input(SHAPE, dtype=TYPE)"
-                )
-            samples_are = "made-up samples" if samples.made_up else "the samples"
-            raise ExportError(f"The model fails for {samples_are}: {reason(error)}; {advice}.") from error

@@ -6,8 +6,15 @@ The command line turns each into one sentence and an exit status.
 import re
 
 # Where in their own code TensorFlow and Keras say something, and the color of Keras's messages.
-_PLACES = re.compile(r"\x1b\[\d*m|\{\{.*?\}\}|\[Op:\w+\]( name:)?|\[\[.*?\]\]")
-_HEADINGS = ("Exception encountered when calling", "Graph execution error", "Detected at node")
+_PLACES = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w+\]( name:)?|\[\[.*?\]\]")
+# What stands before the sentence that matters.
+_HEADINGS = (
+    "Exception encountered when calling",
+    "Graph execution error",
+    "Detected at node",
+    "in user code:",
+    "File ",
+)
 _LONGEST = 200
 
 
