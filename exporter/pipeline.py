@@ -20,7 +20,7 @@ from exporter.sources.classifier import Classifier
 from exporter.store.follow_up import follow_up, only_warn
 from exporter.store.versions import VersionStore
 from exporter.validation.answers import PROOFS, Claim
-from exporter.validation.batching import BATCHING_PROOFS, answers_by_length, samples_that_fit
+from exporter.validation.batching import BATCHING_PROOFS, answers_by_length, samples_that_fit, values_that_fail_others
 from exporter.validation.gpu_kernels import GpuReadiness, gpu_readiness
 from exporter.validation.loaded import LoadedVersion
 from exporter.validation.quality import Quality, measure_quality, require_quality
@@ -201,6 +201,8 @@ def _check_options(classifier: Classifier, k: int, options: Options) -> list[str
             "requests that meet one of another shape: pass --batching in-graph --pad-to 16,32,64 with the lengths to "
             "pad requests to, or --batching none."
         )
+    if options.batching:
+        warnings += values_that_fail_others(classifier)
     if options.server_batching:
         warnings.append(
             "The server's own batching merges requests before any guard can run: one bad request fails all that share "

@@ -128,7 +128,8 @@ def samples_of_pictures(
 def made_up_samples(inputs: ModelInputs, pictures: ImageDecoding | None, count: int = 8) -> Samples:
     """Make up samples where there are none: seeded noise, the same every time.
 
-    A dimension of no declared size gets 32.
+    Of what a lookup does not know, one is as good as another to a model, and as what pads it. So words are mostly some
+    that the model knows. A dimension of no declared size gets 32.
 
     Raises:
         ExportError: for an input of a type that noise cannot be made for.
@@ -142,16 +143,15 @@ def made_up_samples(inputs: ModelInputs, pictures: ImageDecoding | None, count: 
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, spec in inputs.specs.items():
         shape = [count, *(size or 32 for size in spec.shape.as_list()[1:])]
-        bound, known = inputs.id_bounds.get(name), inputs.known.get(name, ())
+        bound, values = inputs.id_bounds.get(name), inputs.values.get(name)
         if bound or spec.dtype.is_integer:
-            # What a lookup knows is told apart; all else is one and the same to it, and to what pads it.
-            ids = np.array([0, 1, *known], np.int64) if known else np.arange(bound or 2)
+            ids = np.arange(bound or 2) if values is None else np.array(values, np.int64)
             arrays[name] = generator.choice(_held(ids, spec), shape).astype(spec.dtype.as_numpy_dtype)
         elif spec.dtype.is_floating:
             arrays[name] = generator.random(shape, np.float32).astype(spec.dtype.as_numpy_dtype)
         elif spec.dtype == tf.string:
-            words = np.array([*known, *(f"word{number}" for number in range(10))], object)
-            arrays[name] = generator.choice(words, shape)
+            words = [f"word{number}" for number in range(100)] if values is None else values
+            arrays[name] = generator.choice(np.array(words, object), shape)
         elif spec.dtype == tf.bool:
             arrays[name] = generator.integers(0, 2, shape).astype(bool)
         else:

@@ -31,14 +31,14 @@ class ModelInputs:
         specs: shape and type by name, in the order that `call` takes them; [B, ...] each.
         id_bounds: for an input that goes straight into an embedding, how many ids that has.
         call: calls the model, not training, with one tensor for each of `specs`.
-        known: for an input that goes straight into a lookup, the words or numbers that are in its vocabulary; for every
-            other one of strings, those of all lookups.
+        values: for an input that goes straight into a lookup, words or numbers that it tells apart; for every other one
+            of strings, those of all lookups.
     """
 
     specs: Mapping[str, tf.TensorSpec]
     id_bounds: Mapping[str, int]
     call: Callable[..., Any]
-    known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def model_inputs(model: Any) -> ModelInputs:
@@ -71,23 +71,41 @@ def _declared(model: Any, tensors: Sequence[Any]) -> ModelInputs:
         return model(keras.tree.pack_sequence_as(structure, list(values)), training=False)
 
     bounds: dict[str, int] = {}
-    words = [word for layer in model._flatten_layers() if isinstance(layer, _OF_WORDS) for word in _vocabulary(layer)]
-    known: dict[str, list[Any]] = {name: words for name, spec in specs.items() if spec.dtype == tf.string and words}
-    for layer in model.layers:
-        for name, tensor in zip(specs, tensors, strict=True):
-            if not any(tensor is taken for node in layer._inbound_nodes for taken in node.input_tensors):
-                continue
+    words = [word for layer in model._flatten_layers() if isinstance(layer, _OF_WORDS) for word in _values(layer)]
+    values: dict[str, list[Any]] = {name: words for name, spec in specs.items() if spec.dtype == tf.string and words}
+    for name, tensor in zip(specs, tensors, strict=True):
+        for layer in _readers(model, tensor):
             if isinstance(layer, keras.layers.Embedding):
                 bounds[name] = min(layer.input_dim, bounds.get(name, layer.input_dim))
             elif isinstance(layer, (*_OF_WORDS, keras.layers.IntegerLookup)):
-                known[name] = _vocabulary(layer)
-    return ModelInputs(specs, bounds, call, known)
+                values[name] = _values(layer)
+    return ModelInputs(specs, bounds, call, values)
 
 
-def _vocabulary(layer: Any) -> list[Any]:
-    """The first entries, as they are the most frequent ones, without what stands for padding and for the unknown."""
-    vocabulary: list[Any] = layer.get_vocabulary(include_special_tokens=False)[:_ENTRIES]
-    return vocabulary
+def _readers(model: Any, tensor: Any) -> Iterator[Any]:
+    """The layers that an input goes straight into, those of models inside the model too."""
+    for layer in model.layers:
+        places = [
+            place for node in layer._inbound_nodes for place, taken in enumerate(node.input_tensors) if taken is tensor
+        ]
+        for place in places:
+            if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+                yield from _readers(layer, layer.inputs[place])
+            else:
+                yield layer
+
+
+def _values(layer: Any) -> list[Any]:
+    """The first entries of a lookup's vocabulary, as they are the most frequent ones, and values that are not in it."""
+    known: list[Any] = layer.get_vocabulary(include_special_tokens=False)[:_ENTRIES]
+    if refuses_unknown(layer):
+        return known
+    return [*known, 0, 1] if isinstance(layer, keras.layers.IntegerLookup) else [*known, "word0", "word1"]
+
+
+def refuses_unknown(layer: Any) -> bool:
+    """Whether a layer fails for words or numbers that are not in its vocabulary."""
+    return getattr(layer, "num_oov_indices", None) == 0 and not layer.invert
 
 
 def _as_built(model: Any) -> ModelInputs:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
 from exporter.errors import ExportError, ProofFailedError
 from exporter.samples.samples import Samples, made_up_samples
 from exporter.sources.classifier import Classifier
+from exporter.sources.model_inputs import refuses_unknown
 from exporter.validation.answers import Claim, dense_of, prove_answer
 from exporter.validation.loaded import LoadedVersion
 from signatures import Batching
@@ -42,6 +44,32 @@ def samples_that_fit(classifier: Classifier, batching: Batching | None) -> Sampl
         f"The samples have a length of {longest}, and --pad-to ends at {batching.pad_to[-1]}: requests as long as the "
         f"samples would be refused. Add {longest} or more to --pad-to, or give shorter samples."
     )
+
+
+def values_that_fail_others(classifier: Classifier) -> list[str]:
+    """Say which values would make a model fail in a run that requests share, where no guard can refuse them before.
+
+    Raises:
+        ExportError: when one of the model's layers is made to fail for them.
+    """
+    layers = classifier.model._flatten_layers(include_self=False)
+    if of_known := [layer.name for layer in layers if refuses_unknown(layer)]:
+        raise ExportError(
+            f"The layer {of_known[0]} fails for what is not in its vocabulary, and so would all requests that share a "
+            "run with one: give it num_oov_indices=1, or export with --batching none."
+        )
+    subclassed = [
+        model
+        for model in classifier.model._flatten_layers()
+        if isinstance(model, keras.Model) and not getattr(model, "inputs", None)
+    ]
+    return [
+        f"The subclassed model {model.name} does not say which of its inputs are ids of its layer {layer.name}: one "
+        "that the layer does not have fails all requests that share a run."
+        for model in subclassed
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.Embedding)
+    ]
 
 
 def answers_by_length(

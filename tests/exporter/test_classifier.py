@@ -155,15 +155,15 @@ def test_a_subclassed_model_that_fails_for_float32_is_refused_with_what_to_do():
 
 
 def test_a_model_that_fails_for_made_up_samples_says_why_and_asks_for_samples():
-    text = keras.Input((1,), dtype="string", name="text")
-    known = keras.layers.StringLookup(vocabulary=["a"], num_oov_indices=0, output_mode="one_hot")
-    model = keras.Model(text, scores(keras.layers.Flatten()(known(text))))
+    pairs = keras.Input((None,), name="pairs")
+    pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Reshape((-1, 3))(pairs))
+    model = keras.Model(pairs, scores(pooled))
 
     message = refused(lambda: Classifier(model, "toy"))
 
     assert message.startswith("The model fails for made-up samples: ")
     assert "--samples" in message
-    Classifier(model, "toy", samples=Samples({"text": np.array([["a"]])}))
+    Classifier(model, "toy", samples=Samples({"pairs": np.zeros((2, 6))}))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +215,15 @@ def test_made_up_words_and_numbers_are_some_that_the_model_knows():
     assert {77, 99} < set(made_up["number"].ravel())
 
 
+def test_made_up_words_are_all_known_where_the_model_refuses_others():
+    word = keras.Input((6,), dtype="string", name="word")
+    lookup = keras.layers.StringLookup(vocabulary=["red", "green"], num_oov_indices=0, output_mode="count")
+
+    made_up = Classifier(keras.Model(word, scores(lookup(word))), "toy").samples.inputs
+
+    assert set(made_up["word"].ravel()) == {"red", "green"}
+
+
 def test_ids_of_a_narrow_type_are_held_against_a_larger_embedding(tmp_path):
     ids = keras.Input((3,), dtype="int8", name="ids")
     model = keras.Model(ids, scores(keras.layers.Flatten()(keras.layers.Embedding(300, 4)(ids))))
@@ -222,6 +231,15 @@ def test_ids_of_a_narrow_type_are_held_against_a_larger_embedding(tmp_path):
 
     with LoadedVersion(version.path) as loaded, pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 299"):
         loaded.call(names.SERVING_DEFAULT, {"ids": np.array([[1, 2, -3]], np.int8)})
+
+
+def test_ids_are_held_against_an_embedding_in_a_model_inside_the_model(tmp_path):
+    inner = keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(5, 4), keras.layers.Flatten()])
+    ids = keras.Input((3,), dtype="int32", name="ids")
+    version = export(Classifier(keras.Model(ids, scores(inner(ids))), "toy"), tmp_path)
+
+    with LoadedVersion(version.path) as loaded, pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 4"):
+        loaded.call(names.SERVING_DEFAULT, {"ids": np.array([[1, 2, 5]], np.int32)})
 
 
 class OwnTable(keras.layers.Layer):

@@ -34,7 +34,7 @@ class Architecture:
     tensors in that order to what the model is called with. classifier: makes the Classifier, given an empty
     directory; that may be refused.
     tolerance: how far from the model's own scores a served one may lie. hopeless: only a refusal is right.
-    typed: whether the model says what types it takes.
+    typed: whether the model says what types it takes. guarded: whether it says how many ids an embedding has.
     """
 
     seed: int
@@ -52,6 +52,7 @@ class Architecture:
     hopeless: bool
     typed: bool
     preprocessing: str | None
+    guarded: bool
 
     def request(self, rng: np.random.Generator, examples: int) -> dict[str, Any]:
         """Draw the inputs of a request, one length for all that may have any."""
@@ -98,7 +99,7 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
     pictures = rng.random() < 0.22
     count = 1 if pictures else int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))
     called = _names(rng, count)
-    fields = [image(rng, name) if pictures else field(rng, name, lone=count == 1) for name in called]
+    fields = [image(rng, name) if pictures else field(rng, name) for name in called]
     model, fields, served, pack, form = formed(rng, fields, end)
     subclassed = form.startswith("subclassed")
     trained = bool(rng.random() < 0.15)
@@ -143,6 +144,7 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
         hopeless=end.hopeless or (subclassed and any(field.dtype == "string" for field in fields)),
         typed=not subclassed,
         preprocessing=preprocessing,
+        guarded=not subclassed and source != "SavedModel",
     )
 
 
@@ -173,7 +175,7 @@ def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[Options
     if words != "alone":
         most = int(rng.choice([1, 3, 8]))
         batching = Batching(
-            max_request_size=64,
+            max_request_size=int(rng.choice([most, 64])),
             max_batch_size=most,
             batch_timeout_micros=int(rng.choice([0, 1000, 5000])),
             allowed_batch_sizes=(most,) if rng.random() < 0.3 else (),

@@ -18,7 +18,8 @@ class Field:
     """One input of a model.
 
     name: as Keras calls it. shape: without the batch; None is any length. draw: values for a whole shape. steps: the
-    layers and functions that make features [B, F] of it, one after the other.
+    layers and functions that make features [B, F] of it, one after the other. bound: how many ids there are, where it
+    goes straight into an embedding.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Field:
     draw: Callable[[np.random.Generator, tuple[int, ...]], Any]
     steps: Sequence[Any]
     words: str
+    bound: int | None = None
 
     def read(self, tensor: Any) -> Any:
         for step in self.steps:
@@ -37,10 +39,10 @@ class Field:
         return self.draw(rng, (examples, *(length if size is None else size for size in self.shape)))
 
 
-def field(rng: np.random.Generator, name: str, *, lone: bool) -> Field:
+def field(rng: np.random.Generator, name: str) -> Field:
     """Draw an input."""
     kind = rng.choice(["numbers", "ids", "strings", "bools"], p=[0.5, 0.22, 0.2, 0.08])
-    return {"numbers": _numbers, "ids": _ids, "strings": _strings, "bools": _bools}[kind](rng, name, lone)
+    return {"numbers": _numbers, "ids": _ids, "strings": _strings, "bools": _bools}[kind](rng, name)
 
 
 def image(rng: np.random.Generator, name: str, *, dtype: str | None = None) -> Field:
@@ -50,7 +52,7 @@ def image(rng: np.random.Generator, name: str, *, dtype: str | None = None) -> F
     return _numeric(name, (int(rng.integers(5, 9)), int(rng.integers(5, 9)), channels), dtype, _of_images(rng, True))
 
 
-def _numbers(rng: np.random.Generator, name: str, lone: bool) -> Field:
+def _numbers(rng: np.random.Generator, name: str) -> Field:
     dtypes = ["float32", "float16", "int32", "uint8", "int64", "int8", "float64", "bfloat16", "uint32", "int16"]
     dtype = str(rng.choice(dtypes, p=[0.5, 0.1, 0.08, 0.12, 0.06, 0.03, 0.03, 0.03, 0.02, 0.03]))
     rank = int(rng.choice([1, 2, 3, 4], p=[0.15, 0.4, 0.2, 0.25]))
@@ -121,9 +123,10 @@ def _of_images(rng: np.random.Generator, known_size: bool) -> list[Any]:
     return [*choices, *([flat] if known_size else [])][rng.integers(len(choices) + known_size)]
 
 
-def _ids(rng: np.random.Generator, name: str, lone: bool) -> Field:
+def _ids(rng: np.random.Generator, name: str) -> Field:
     dtype = str(rng.choice(["int32", "int64", "uint8", "float32", "int8"], p=[0.6, 0.15, 0.1, 0.1, 0.05]))
-    ids = int(rng.choice([7, 30, 200 if dtype != "int8" else 100]))
+    ids = int(rng.choice([7, 30, 100, 300]))
+    largest = min(ids, 100 if dtype == "int8" else 256 if dtype == "uint8" else ids)
     embed = keras.layers.Embedding(ids, 4, mask_zero=bool(rng.random() < 0.4))
     rank = int(rng.choice([1, 2, 3], p=[0.2, 0.65, 0.15]))
     if rank == 1:
@@ -137,10 +140,13 @@ def _ids(rng: np.random.Generator, name: str, lone: bool) -> Field:
     else:
         shape = (None,) if rng.random() < 0.5 else (int(rng.integers(1, 6)),)
         steps = _of_tokens(rng, embed, ids, dtype)
-    return Field(
-        name, shape, dtype, lambda rng, whole: rng.integers(0, ids, whole).astype(dtype), steps,
-        f"{ids} {dtype} ids {_shown(shape)}",
-    )  # fmt: skip
+
+    def draw(rng: np.random.Generator, whole: tuple[int, ...]) -> Any:
+        return rng.integers(0, largest, whole).astype(dtype)
+
+    # None that the type cannot hold, as a request cannot either.
+    bound = ids if steps[0] is embed and largest == ids and (dtype != "uint8" or ids < 256) else None
+    return Field(name, shape, dtype, draw, steps, f"{ids} {dtype} ids {_shown(shape)}", bound)
 
 
 def _of_tokens(rng: np.random.Generator, embed: Any, ids: int, dtype: str) -> list[Any]:
@@ -178,7 +184,7 @@ class SelfAttention(keras.layers.Layer):
         return self.attention(tensor, tensor)
 
 
-def _strings(rng: np.random.Generator, name: str, lone: bool) -> Field:
+def _strings(rng: np.random.Generator, name: str) -> Field:
     pooled = keras.layers.GlobalAveragePooling1D()
     shape: tuple[int | None, ...] = [(), (1,), (4,), (None,)][rng.choice(4, p=[0.35, 0.25, 0.2, 0.2])]
     if len(shape) == 0 or shape == (1,):
@@ -196,19 +202,22 @@ def _strings(rng: np.random.Generator, name: str, lone: bool) -> Field:
         hashed = [keras.layers.Hashing(6), keras.layers.CategoryEncoding(6, output_mode="one_hot"), flat]
         steps = [read, read, lookup, hashed][rng.integers(4)]
     else:
-        lookup = keras.layers.StringLookup(vocabulary=VOCABULARY, num_oov_indices=int(rng.integers(1, 3)))
+        unknown = int(rng.choice([0, 1, 2], p=[0.15, 0.55, 0.3]))
+        lookup = keras.layers.StringLookup(vocabulary=VOCABULARY, num_oov_indices=unknown)
         several = [lookup, keras.layers.Embedding(9, 3), pooled]
         counted = [keras.layers.StringLookup(vocabulary=VOCABULARY, output_mode="count")]
         hashed = [keras.layers.Hashing(8, salt=3), keras.layers.Embedding(8, 3), keras.layers.GRU(3)]
         steps = [several, counted, hashed][rng.integers(3)]
 
+    strict = any(getattr(step, "num_oov_indices", None) == 0 for step in steps)
+
     def draw(rng: np.random.Generator, whole: tuple[int, ...]) -> Any:
-        return rng.choice(np.array([word.encode() for word in WORDS], object), whole)
+        return rng.choice(np.array([word.encode() for word in (VOCABULARY if strict else WORDS)], object), whole)
 
     return Field(name, shape, "string", draw, steps, f"string {_shown(shape)}")
 
 
-def _bools(rng: np.random.Generator, name: str, lone: bool) -> Field:
+def _bools(rng: np.random.Generator, name: str) -> Field:
     shape: tuple[int | None, ...] = [(), (3,), (4, 2)][rng.integers(3)]
     shaped = {0: [keras.layers.Reshape((1,))], 1: [], 2: [keras.layers.Flatten()]}[len(shape)]
     draw = lambda rng, whole: rng.integers(0, 2, whole).astype(bool)  # noqa: E731

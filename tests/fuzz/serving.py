@@ -7,26 +7,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 
-from client import ServingClient
+from client import ServerError, ServingClient
 from server import ModelServer, Settings
 from signatures.contract import names
 
 from .architectures import Architecture
 from .oracle import wrong_classes, wrong_listed, wrong_sparse
 
-_REQUESTS = 12
+_REQUESTS, _BAD = 12, 3
 _FILES = (names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K)
 
 
 @dataclass(frozen=True)
 class Question:
-    """One request: inputs by name, k as it is sent, the signature."""
+    """One request: inputs by name, k as it is sent, the signature; whether it must be refused."""
 
     inputs: dict[str, Any]
     k: Any
     key: str
+    bad: bool = False
 
     @property
     def examples(self) -> int:
@@ -45,12 +47,18 @@ def hold(drawn: Architecture, classifier: Any, version: Any, output: Path) -> No
         assert result.passed, f"The check fails: {[question.first_fault for question in questions]}"
         metadata = client.metadata()
         _assert_declared(drawn, metadata)
-        asked = [_question(drawn, metadata, rng) for _ in range(_REQUESTS)]
-        dense = [drawn.scores(question.inputs) for question in asked]
-        with ThreadPoolExecutor(_REQUESTS) as pool:
+        good = [_question(drawn, metadata, rng) for _ in range(_REQUESTS)]
+        # The server's own batching lets a bad request fail others, as every such export says.
+        bad = [] if drawn.options.server_batching else [_spoilt(drawn, question, rng) for question in good[:_BAD]]
+        asked = [*bad, *good]
+        dense = [None if question.bad else drawn.scores(question.inputs) for question in asked]
+        with ThreadPoolExecutor(len(asked)) as pool:
             answers = list(pool.map(partial(_ask, client), asked))
     for question, scores, answer in zip(asked, dense, answers, strict=True):
-        _judge(drawn, classifier.labels, question, scores, answer)
+        if question.bad:
+            assert answer is grpc.StatusCode.INVALID_ARGUMENT, f"A bad request gets {answer}: {question}"
+        else:
+            _judge(drawn, classifier.labels, question, scores, answer)
 
 
 def _server(drawn: Architecture, name: str, output: Path) -> ModelServer:
@@ -85,8 +93,7 @@ def _question(drawn: Architecture, metadata: Any, rng: np.random.Generator) -> Q
         # It takes files, and the check has asked with those.
         keys.remove(names.CLASSIFY)
     key, n = str(rng.choice(keys)), drawn.n
-    most = drawn.options.server_batching.max_batch_size if drawn.options.server_batching else 20
-    examples = min(most, int(rng.choice([1, 2, 3, 7, 20])))
+    examples = min(_most(drawn), int(rng.choice([1, 2, 3, 7, 20])))
     each = rng.integers(-1, n + 2, examples).astype(np.int32)
     k = None if key == names.FIXED_K else [None, 0, 1, n, n + 3, -2, each][rng.integers(7)]
     inputs = drawn.request(rng, examples)
@@ -96,7 +103,33 @@ def _question(drawn: Architecture, metadata: Any, rng: np.random.Generator) -> Q
     return Question(inputs, k, key)
 
 
+def _most(drawn: Architecture) -> int:
+    """Return how many examples a request may hold."""
+    if drawn.options.server_batching:
+        return drawn.options.server_batching.max_batch_size
+    return drawn.options.batching.max_request_size if drawn.options.batching else 64
+
+
+def _spoilt(drawn: Architecture, question: Question, rng: np.random.Generator) -> Question:
+    """Make of a good request one of a wrong shape, or with an id that an embedding does not have."""
+    fields = dict(zip(drawn.served, drawn.fields, strict=True))
+    name = str(rng.choice(drawn.served))
+    array = question.inputs[name].copy()
+    if drawn.guarded and fields[name].bound and rng.random() < 0.7:
+        array.reshape(-1)[-1] = fields[name].bound
+    else:
+        array = np.stack([array, array], axis=-1)
+    # The Classify API takes no shapes.
+    key = names.SERVING_DEFAULT if question.key == names.CLASSIFY else question.key
+    return Question({**question.inputs, name: array}, question.k, key, bad=True)
+
+
 def _ask(client: ServingClient, question: Question) -> Any:
+    if question.bad:
+        try:
+            return client.predict(question.inputs, k=question.k, signature=question.key, validate=False)
+        except ServerError as error:
+            return error.code
     if question.key != names.CLASSIFY:
         return client.predict(question.inputs, k=question.k, signature=question.key)
     examples = [
