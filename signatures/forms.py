@@ -19,6 +19,8 @@ Decoder: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 # How many pictures of one request are in memory, decoded, before they are resized.
 _DECODED_AT_ONCE = 4
 
+_WHITE = 255
+
 
 @dataclass(frozen=True)
 class InputForm:
@@ -106,7 +108,7 @@ def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder |
             tensors = [decode(parsed[names.IMAGE_FEATURE])]
         else:
             tensors = guard_inputs(
-                {name: tf.cast(parsed[name], spec.dtype) for name, spec in inputs.items()}, inputs, id_bounds
+                {name: _narrowed(name, parsed[name], spec.dtype) for name, spec in inputs.items()}, inputs, id_bounds
             )
         # Clamped before it is narrowed, so that no large k wraps around.
         k = tf.cast(tf.clip_by_value(parsed[names.K], 0, tf.int32.max), tf.int32)
@@ -123,17 +125,35 @@ def example_features(inputs: Specs, *, encoded_images: bool) -> dict[str, tf.io.
 
 
 def decoder(images: tf.TensorSpec, pictures: Pictures) -> Decoder:
-    """Give a function from picture files, [B], to the model's input. It is traced once, whoever calls it."""
+    """Return a function that decodes picture files, [B], into the model's input. It is traced once, whoever calls it.
+
+    Raises:
+        ValueError: when the input's type cannot hold pixels as the preprocessing makes them.
+    """
     _, height, width, channels = images.shape
+    _check_pixels(images.dtype, pictures.preprocessing)
 
     def decode(encoded: tf.Tensor) -> tf.Tensor:
         pixels = decode_images(
             encoded, height, width, channels, pictures.max_pixels, parallel_iterations=_DECODED_AT_ONCE
         )
-        return tf.cast(preprocess(pixels, pictures.preprocessing), images.dtype)
+        values = preprocess(pixels, pictures.preprocessing)
+        return tf.cast(tf.round(values) if images.dtype.is_integer else values, images.dtype)
 
     function: Decoder = tf.function(decode, input_signature=[tf.TensorSpec(None, tf.string)], autograph=False)
     return function
+
+
+def _check_pixels(dtype: tf.DType, preprocessing: str) -> None:
+    if dtype.is_integer and preprocessing != "none":
+        raise ValueError(
+            f"preprocessing {preprocessing!r} scales pixels to fractions, which the model's {dtype.name} input cannot "
+            "hold; use none, and let the model scale them"
+        )
+    if not dtype.is_floating and (not dtype.is_integer or dtype.max < _WHITE):
+        raise ValueError(
+            f"the model's {dtype.name} input cannot hold pixels from 0 to {_WHITE}; leave out the preprocessing"
+        )
 
 
 def probabilities_form(labels: Sequence[str]) -> OutputForm:
@@ -176,6 +196,19 @@ def classes_form(labels: Sequence[str]) -> OutputForm:
 
     outputs = {names.CLASSES: places.outputs[names.LABELS], names.SCORES: places.outputs[names.SCORES]}
     return OutputForm(outputs, write)
+
+
+def _narrowed(name: str, values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Cast the numbers of a tf.Example to the model's type; an integer that it cannot hold would become another."""
+    if not dtype.is_integer or dtype == tf.int64:
+        return tf.cast(values, dtype)
+    low, high = max(dtype.min, tf.int64.min), min(dtype.max, tf.int64.max)
+    fits = tf.debugging.Assert(
+        tf.reduce_all(tf.logical_and(values >= low, values <= high)),
+        [f"{name} must hold numbers from {low} to {high}; received:", values],
+    )
+    with tf.control_dependencies([fits]):
+        return tf.cast(values, dtype)
 
 
 def _default(k: int) -> Mapping[str, tf.Tensor]:
