@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from client.judge import judge_dense
 from exporter.classifier import Classifier
@@ -64,7 +63,7 @@ def answers_by_length(
             try:
                 found[length] = resized, classifier.dense_answers(resized)
                 break
-            except (tf.errors.OpError, ValueError):
+            except ExportError:
                 # A convolution, say, that needs more than one word: the next length, then.
                 continue
     return found

@@ -1,8 +1,8 @@
 """The value that an export starts from: a Keras classifier, and what must be known of it to serve it."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, reason
 from exporter.model_inputs import ModelInputs, model_inputs
 from exporter.samples import Samples, made_up_samples
 from exporter.saved_model import exported_variables
 from signatures import Backbone, Batching, Pictures, names
 
 ACTIVATIONS: Mapping[str, Any] = {"sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
+
+# What a directory may be called on common file systems, in bytes.
+_LONGEST_NAME = 255
 
 # Keras keeps what every layer gave until the model has answered: of 16 pictures in MobileNetV2 that is over 1 GB.
 _BATCH = 2
@@ -61,14 +64,17 @@ class Classifier:
                 f"{self.name!r} cannot be a model's name: use letters, digits, '_', '.' and '-', beginning with a "
                 "letter or digit, and not 'deploy', which is the folder of the server's files."
             )
+        if len(self.name) > _LONGEST_NAME:
+            raise ExportError(
+                f"The model's name has {len(self.name)} characters, and names a directory: use at most {_LONGEST_NAME}."
+            )
         if self.activation is not None and self.activation not in ACTIVATIONS:
             raise ExportError(f"The activation {self.activation!r} is not known: use {' or '.join(ACTIVATIONS)}.")
         if self.preprocessing is not None and self.preprocessing not in names.PREPROCESSINGS:
             raise ExportError(
                 f"The preprocessing {self.preprocessing!r} is not known: use one of {', '.join(names.PREPROCESSINGS)}."
             )
-        if not len(self.samples):
-            object.__setattr__(self, "samples", made_up_samples(self.inputs, self.pictures))
+        object.__setattr__(self, "samples", self._complete(self.samples))
         size = self._output_size()
         if not self.labels:
             object.__setattr__(self, "labels", tuple(map(str, range(size))))
@@ -86,10 +92,13 @@ class Classifier:
         if self.preprocessing is None:
             return None
         specs = list(self.inputs.specs.values())
-        if len(specs) != 1 or specs[0].shape.rank != 4 or None in specs[0].shape.as_list()[1:]:
+        one = len(specs) == 1 and specs[0].shape.rank == 4 and None not in specs[0].shape.as_list()[1:]
+        if not one or specs[0].shape[-1] not in (1, 3):
             raise ExportError(
                 f"The preprocessing {self.preprocessing!r} was given, but the model does not take pictures of one "
-                "size: its inputs are " + ", ".join(f"{spec.name} {spec.shape}" for spec in specs) + "."
+                "size with 1 or 3 channels: its inputs are "
+                + ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
+                + "."
             )
         return Pictures(self.preprocessing, self.max_image_pixels)
 
@@ -114,7 +123,7 @@ class Classifier:
         Raises:
             ExportError: when that is not probabilities.
         """
-        dense = np.concatenate([self._answer(batch) for batch in samples.batches(_BATCH)])
+        dense = self.answers(samples)
         if len(broken := np.argwhere(np.isnan(dense))):
             raise ExportError(f"The model answers NaN for sample {broken[0][0]}: it is broken.")
         # Rounding may take a softmax a little past 1.
@@ -125,17 +134,44 @@ class Classifier:
             )
         return dense
 
-    def _answer(self, samples: Samples) -> npt.NDArray[np.float32]:
-        tensors = [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
-        answer: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(self.probabilities(*tensors))
-        return answer
+    def answers(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """What Keras answers for samples, [S, N], whatever it is.
+
+        Raises:
+            ExportError: when the model fails.
+        """
+        batches = (self._called(self.probabilities, batch) for batch in samples.batches(_BATCH))
+        return np.concatenate([keras.ops.convert_to_numpy(answer) for answer in batches])
+
+    def _called(self, function: Callable[..., Any], samples: Samples) -> Any:
+        try:
+            tensors = [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
+            return function(*tensors)
+        except Exception as error:  # Whatever the layers of a stranger's model may raise.
+            raise ExportError(f"The model fails on the samples: {reason(error)}.") from error
+
+    def _complete(self, samples: Samples) -> Samples:
+        """Check samples, and make up what is missing."""
+        if not len(samples):
+            return made_up_samples(self.inputs, self.pictures)
+        if missing := set(self.inputs.specs) - set(samples.inputs):
+            raise ExportError(
+                f"The samples lack the model's input {min(missing)!r}: they hold {sorted(samples.inputs)}."
+            )
+        for name, bound in self.inputs.id_bounds.items():
+            ids = samples.inputs[name]
+            if len(wrong := np.argwhere((ids < 0) | (ids >= bound))):
+                raise ExportError(
+                    f"The samples hold {name} = {ids[tuple(wrong[0])]} in sample {wrong[0][0]}; the model's embedding "
+                    f"has the ids 0 to {bound - 1}."
+                )
+        if self.pictures and not samples.pictures:
+            return replace(samples, stand_ins=made_up_samples(self.inputs, self.pictures))
+        return samples
 
     def _output_size(self) -> int:
         """N; a trial run tells it, as a subclassed model declares none."""
-        sample = self.samples.rows(0, 1)
-        output = self.inputs.call(
-            *(tf.constant(sample.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items())
-        )
+        output = self._called(self.inputs.call, self.samples.rows(0, 1))
         if isinstance(output, Mapping | list | tuple):
             raise ExportError(f"The model has {len(output)} outputs; a classifier has one, of shape [B, N].")
         if len(output.shape) != 2 or not output.shape[1]:

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, reason
 from exporter.model_inputs import ModelInputs
 from signatures import Pictures, names
 from signatures.batching import variable_dimensions
-from signatures.forms import decoder
+from signatures.forms import Decoder, decoder
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,24 @@ class Samples:
         inputs: the model's inputs by name, [S, ...] each.
         pictures: the same examples as JPEG or PNG files, where they come from such.
         truth: bool [S, N], the labels that are true, where these are known.
+        known: bool [S], whether they are known of each sample; of all by default, if there is a truth.
         made_up: whether they are noise: good to compare two ways of computing one answer, and for nothing else.
+        stand_ins: made-up pictures for the signatures that take picture files, where an image model got other samples.
     """
 
     inputs: Mapping[str, npt.NDArray[Any]]
     pictures: Sequence[bytes] = ()
     truth: npt.NDArray[np.bool_] | None = None
+    known: npt.NDArray[np.bool_] | None = None
     made_up: bool = False
+    stand_ins: "Samples | None" = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values()), ()))
 
     def repeated(self, count: int) -> "Samples":
         """Exactly `count` examples: the first ones, again and again if need be."""
-        chosen = np.arange(count) % len(self)
-        inputs = {name: array[chosen] for name, array in self.inputs.items()}
-        truth = None if self.truth is None else self.truth[chosen]
-        pictures = [self.pictures[int(row)] for row in chosen] if self.pictures else ()
-        return Samples(inputs, pictures, truth, self.made_up)
+        return self.chosen(np.arange(count) % len(self))
 
     def of_length(self, length: int, specs: Mapping[str, tf.TensorSpec]) -> "Samples":
         """The same examples with every dimension of no declared size cut to a length, or repeated up to it."""
@@ -61,9 +61,23 @@ class Samples:
 
     def rows(self, start: int, stop: int) -> "Samples":
         """The examples from `start` up to `stop`."""
-        truth = None if self.truth is None else self.truth[start:stop]
-        inputs = {name: array[start:stop] for name, array in self.inputs.items()}
-        return Samples(inputs, self.pictures[start:stop], truth, self.made_up)
+        return self.chosen(np.arange(len(self))[start:stop])
+
+    def chosen(self, places: npt.NDArray[np.intp]) -> "Samples":
+        """The examples at these places, in this order."""
+        return replace(
+            self,
+            inputs={name: array[places] for name, array in self.inputs.items()},
+            pictures=[self.pictures[place] for place in places] if self.pictures else (),
+            truth=None if self.truth is None else self.truth[places],
+            known=None if self.known is None else self.known[places],
+        )
+
+    def asked_of(self, key: str) -> "Samples":
+        """As many examples in the form that a signature takes: pictures, where it takes files."""
+        if self.stand_ins is None or key not in names.PICTURE_SIGNATURES:
+            return self
+        return self.stand_ins.repeated(len(self))
 
     def batches(self, size: int) -> Iterator["Samples"]:
         """All examples in order, `size` at a time; the last time what is left."""
@@ -72,20 +86,29 @@ class Samples:
 
 
 def samples_of_pictures(
-    files: Sequence[bytes], inputs: ModelInputs, preprocessing: Pictures, truth: npt.NDArray[np.bool_] | None = None
+    files: Sequence[bytes], inputs: ModelInputs, preprocessing: Pictures, sources: Sequence[str] = ()
 ) -> Samples:
     """Make samples of picture files, decoded as the exported model decodes them.
 
+    Args:
+        files: the files' bytes.
+        inputs: what the model takes.
+        preprocessing: how pixels become that.
+        sources: what a message calls each file.
+
     Raises:
-        ExportError: when the model takes no pictures, or a file is none.
+        ExportError: when the model takes no pictures, or not with this preprocessing, or a file is none.
     """
     if len(inputs.specs) != 1 or (spec := next(iter(inputs.specs.values()))).shape.rank != 4:
         raise ExportError("The samples are pictures, but the model's input is not: give samples as .npz.")
     try:
-        images = decoder(spec, preprocessing)(tf.constant(list(files)))
-    except tf.errors.InvalidArgumentError as error:
-        raise ExportError(f"A sample cannot be decoded: {error.message}") from error
-    return Samples({names.IMAGES: images.numpy()}, tuple(files), truth)
+        decode = decoder(spec, preprocessing)
+        # One by one, to know which one is broken.
+        named = zip(files, sources or ["A made-up picture"] * len(files), strict=True)
+        images = [_decoded(decode, file, source) for file, source in named]
+    except ValueError as error:
+        raise ExportError(f"The model cannot take picture files: {error}.") from error
+    return Samples({names.IMAGES: np.concatenate(images)}, tuple(files))
 
 
 def made_up_samples(inputs: ModelInputs, pictures: Pictures | None, count: int = 8) -> Samples:
@@ -118,6 +141,16 @@ def made_up_samples(inputs: ModelInputs, pictures: Pictures | None, count: int =
         else:
             raise ExportError(f"No samples can be made up for {name!r} of type {spec.dtype.name}: pass --samples.")
     return Samples(arrays, made_up=True)
+
+
+def _decoded(decode: Decoder, file: bytes, source: str) -> npt.NDArray[Any]:
+    try:
+        decoded: npt.NDArray[Any] = decode(tf.constant([file])).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        # The graph counts the pictures of a request, and this is the only one.
+        said = reason(error).replace("assertion failed: [picture 0", "it").partition("]")[0].partition(" [Op:")[0]
+        raise ExportError(f"{source} cannot be decoded: {said}.") from error
+    return decoded
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
