@@ -100,14 +100,27 @@ def merge_version(
     return MergedConfig(text_format.MessageToString(config), tuple(notes))
 
 
+def read_models_config(file: Path) -> str:
+    """Return the text of a models.config, "" where there is none.
+
+    Raises:
+        ValueError: when it is no text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{MODELS_CONFIG} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
 def named_versions(output: Path, model: str) -> frozenset[int]:
     """The versions of a model that a label or a specific policy in deploy/models.config names, and a server may need.
 
     Raises:
         ValueError: when the file is no ModelServerConfig with a list of models.
     """
-    file = output / "deploy" / MODELS_CONFIG
-    config = _parse(file.read_text(encoding="utf-8") if file.exists() else "")
+    config = _parse(read_models_config(output / "deploy" / MODELS_CONFIG))
     return frozenset(
         version
         for entry in config.model_config_list.config

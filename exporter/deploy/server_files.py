@@ -10,7 +10,7 @@ from google.protobuf import json_format, text_format
 
 from exporter.deploy import manifests, messages
 from exporter.deploy.files import WrittenFile, locked, write_atomically, write_unless_edited
-from exporter.deploy.models_config import MODELS_CONFIG, merge_version
+from exporter.deploy.models_config import MODELS_CONFIG, merge_version, read_models_config
 from exporter.errors import ExportError, StoreError
 from exporter.images import DEFAULT_IMAGE
 from exporter.versions import VersionStore
@@ -110,8 +110,8 @@ def _published_models(output: Path) -> dict[str, list[int]]:
 def _write_models_config(
     file: Path, model: str, version: int, published: Mapping[str, list[int]], serving_root: str
 ) -> tuple[WrittenFile, tuple[str, ...]]:
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
     try:
+        text = read_models_config(file)
         merged = merge_version(text, model, version, published, serving_root)
     except ValueError as error:
         # The version is published by now: an edit gone wrong is the user's to mend, and nothing to fail for.
