@@ -172,7 +172,7 @@ _OPTIONS = [
     click.option(
         "--max-changed-sets",
         type=click.FloatRange(0, 1),
-        help="Refuse where it changes the kept labels of more samples.  [default: 0.1 in float16, 0.2 in bfloat16]",
+        help="Refuse where it changes more of the kept sets, 0 to 1.  [default: 0.1 in float16, 0.2 in bfloat16]",
     ),
     click.option(
         "--jit-compile", is_flag=True, help="Let XLA compile the backbone; the server then needs a flag for it."

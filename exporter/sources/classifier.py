@@ -200,8 +200,8 @@ class Classifier:
                 "B" if size == len(samples) and not place else str(size) for place, size in enumerate(output.shape)
             ]
             raise ExportError(
-                f"The model's output for B = {len(samples)} examples has the shape [{', '.join(sizes)}]; a classifier's "
-                "is [B, N], N scores an example."
+                f"The model's output for {len(samples)} examples has the shape [{', '.join(sizes)}]; a classifier's is "
+                "[B, N], N scores an example."
             )
         if not (output.dtype.is_floating or output.dtype.is_integer or output.dtype.is_bool):
             raise ExportError(f"The model's output is of type {output.dtype.name}; a classifier's scores are numbers.")

@@ -62,9 +62,11 @@ class VersionStore:
                 directory.mkdir()
                 # Held as long as this process works on it, and no longer, however it ends.
                 owner = _lock(directory)
-        except OSError as error:
+        except BaseException as error:
             self._remove_if_empty(made)
-            raise StoreError(f"{self.base_path} cannot be written to: {error.strerror}.") from error
+            if isinstance(error, OSError):
+                raise StoreError(f"{self.base_path} cannot be written to: {error.strerror}.") from error
+            raise
         try:
             yield directory
         except Exception as error:

@@ -98,9 +98,10 @@ def computes_in(model: Any) -> str:
 
 
 def layers_to_cast(classifier: Classifier, samples: Samples, precision: str | None) -> list[Any]:
-    """Return the layers to let compute in a precision: all that can, but to float32 the one that computes the scores.
+    """Return the layers to let compute in a precision.
 
-    Left as they are: quantized layers, whose weights mean nothing without their scales; what computes in no float, such
+    These are all that the model calls but the last one, which computes the scores; for float32 that one too. Left as
+    they are: quantized layers, whose weights mean nothing without their scales; what computes in no float, such
     as a lookup; and what was loaded from a SavedModel.
 
     Raises:
