@@ -18,6 +18,9 @@ test: .venv/.test
 	@$(BIN)/mypy
 	@echo "== import-linter: which package may import which"
 	@$(BIN)/lint-imports --no-logo --no-cache
+	@echo "== codespell and proselint: spelling and prose"
+	@$(BIN)/codespell
+	@$(BIN)/proselint check *.md docs $$(find signatures exporter client server tests examples benchmarks -name '*.py')
 	@echo "== pytest: behavior"
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 600
 

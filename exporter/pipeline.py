@@ -42,7 +42,7 @@ class PublishedVersion:
         version: its number.
         export_id: what `export_info` answers.
         signatures: its signatures, with their declared inputs and outputs.
-        quality: what it gets right, where the samples are labelled.
+        quality: what it gets right, where the samples are labeled.
         deviation: what another precision changed, where one was asked for.
         gpu: where its ops would run on a server with a GPU.
         server_files: what was written to <output>/deploy; None in a dry run.
@@ -292,7 +292,7 @@ def _digests(directory: Path) -> dict[str, str]:
 
 @contextmanager
 def _golden_output(options: Options) -> Iterator[Path | None]:
-    """Give a name beside the golden records' file, which becomes that file once their version is published."""
+    """Yield a name beside the golden records' file, which becomes that file once their version is published."""
     if options.golden_output is None:
         yield None
         return

@@ -33,7 +33,7 @@ CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature: a traced function, and what a server's metadata shall say of it.
+    """One signature: a traced function, and what a server's metadata says of it.
 
     The function takes tensors of any shape (see `signatures.guards`), so the shapes are declared here.
 
@@ -57,7 +57,7 @@ class Identity:
     """What a served model says of itself when `export_info` is asked.
 
     Attributes:
-        export_id: gives a scalar string tensor, called while `export_info` is traced.
+        export_id: returns a scalar string tensor; called while `export_info` is traced.
         model: the name it was exported as.
         k: the default k.
         labels: the N labels, by index.
@@ -82,7 +82,7 @@ class Backbone:
         inputs: the model's inputs, [B, ...] each.
         id_bounds: for an input that indexes an embedding, how many ids that has.
         pictures: set for an image model whose preprocessing is known; it then takes picture files too.
-        batching: set where requests shall share a run of the backbone.
+        batching: set where requests share a run of the backbone.
         jit_compile: whether XLA compiles it; a server then needs a flag to run it at all.
     """
 

@@ -123,7 +123,7 @@ def example_features(inputs: Specs, *, encoded_images: bool) -> dict[str, tf.io.
 
 
 def decoder(images: tf.TensorSpec, pictures: Pictures) -> Decoder:
-    """Give a function from picture files, [B], to the model's input. It is traced once, whoever calls it."""
+    """Return a function that decodes picture files, [B], into the model's input; all signatures share it."""
     _, height, width, channels = images.shape
 
     def decode(encoded: tf.Tensor) -> tf.Tensor:

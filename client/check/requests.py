@@ -125,7 +125,7 @@ def ask(target: Target, form: Form, signature: Signature, batch: Batch, k: NDArr
 def outputs_of(answer: Any, labels: Sequence[str]) -> tuple[Outputs, int | None]:
     """Return the outputs of an answer, the Classify API's as those of top_k, and the version that gave it, if it says.
 
-    Raises DecodeError for classes that are none of the labels.
+    Raises DecodeError for classes that are not among the labels.
     """
     if isinstance(answer, Answer):
         return answer.outputs, answer.version
@@ -134,7 +134,7 @@ def outputs_of(answer: Any, labels: Sequence[str]) -> tuple[Outputs, int | None]
         raise DecodeError(f"the examples are classified into {sorted({len(classes) for classes in answer})} classes")
     place = {label: index for index, label in enumerate(labels)} | {names.NO_LABEL: names.NO_INDEX}
     if unknown := {label for classes in answer for label, _ in classes} - place.keys():
-        raise DecodeError(f"{sorted(unknown)[0]!r} is none of the labels")
+        raise DecodeError(f"{sorted(unknown)[0]!r} is not one of the labels")
     shape = (len(answer), width)
     listed = [item for classes in answer for item in classes]
     texts = np.empty(len(listed), object)

@@ -1,4 +1,4 @@
-"""What the command line prints for people: tables, on a terminal in colour."""
+"""What the command line prints for people: tables, on a terminal in color."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,8 +32,8 @@ def status(model: str, versions: Sequence[VersionStatus]) -> None:
     """Print the versions of a model."""
     table = Table("version", "state", "error", title=f"model {model}", title_justify="left")
     for version in versions:
-        colour = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
-        table.add_row(str(version.version), Text(version.state, colour), Text(version.error))
+        color = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
+        table.add_row(str(version.version), Text(version.state, color), Text(version.error))
     Console().print(table)
 
 

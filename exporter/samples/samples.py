@@ -78,7 +78,7 @@ def samples_of_pictures(
     """Make samples of picture files, decoded as the exported model decodes them.
 
     Raises:
-        ExportError: when the model takes no pictures, or a file is none.
+        ExportError: when the model takes no pictures, or a file is not one.
     """
     if len(inputs.specs) != 1 or (spec := next(iter(inputs.specs.values()))).shape.rank != 4:
         raise ExportError("The samples are pictures, but the model's input is not: give samples as .npz.")
