@@ -89,6 +89,10 @@ class TestSparse:
         verdict = judge_sparse(dense, row(0, 0.875, 0.5, 0), 4, EIGHTH)
         assert verdict == Verdict(problem, 3, difference=0.125)
 
+    def test_of_several_hidden_scores_the_first_is_named(self):
+        problem = "only 2 of 4 scores are kept, and the dense 0.125 is missing"
+        assert judge_sparse(DENSE, row(0, 0.75, 0.5, 0), 4, FINE) == Verdict(problem, 0)
+
     def test_fewer_than_k_hide_scores_within_the_tolerance_of_zero(self):
         served = row(0, 0.75, 0.5, 0.25)
         assert judge_sparse(DENSE, served + row(0, 0.125, 0, 0), 4, EIGHTH) == Verdict(difference=0.125)
@@ -210,3 +214,9 @@ class TestListed:
 
     def test_what_is_not_finite(self):
         assert judge_top([1, 2], [0.75, np.nan], [b"b", b"c"], 2) == Verdict("the served score is nan", 1)
+
+    def test_several_hundred_places(self):
+        dense = np.linspace(1, 0.5, 400, dtype=np.float32)
+        labels = np.full(400, b"same", object)
+        verdict = judge_listed(dense, np.arange(400), dense, labels, labels, 400, EXACT)
+        assert verdict == Verdict()
