@@ -100,6 +100,7 @@ class TestSparse:
     def test_a_swap_of_twice_the_tolerance_is_a_near_tie_and_of_more_is_not(self):
         kept_worse = row(0, 0, 0.5, 0)
         assert judge_sparse(DENSE, kept_worse, 1, EIGHTH) == Verdict(near_tie=True)
+        assert judge_sparse(DENSE, row(0, 0.75, 0, 0.25), 2, EIGHTH) == Verdict(near_tie=True)
         problem = "entry 2 (0.5) is kept instead of entry 1 (0.75)"
         assert judge_sparse(DENSE, kept_worse, 1, FINE) == Verdict(problem, 2)
 
@@ -191,9 +192,12 @@ class TestListed:
         verdict = judge_top([1, 2], [0.75, 0.5], [b"b", label], 2)
         assert verdict == Verdict(f"index 2 is labeled {shown!r}, expected 'c'", 1)
 
-    def test_lower_before_higher(self):
-        verdict = judge_top([1, 3, 2], [0.75, 0.25, 0.5], [b"b", b"d", b"c"], 3)
-        assert verdict == Verdict("places 1 and 2 are out of order", 2)
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_lower_before_higher(self, place):
+        order = [1, 2, 3, 0]
+        order[place], order[place + 1] = order[place + 1], order[place]
+        verdict = judge_top(order, DENSE[order], LABELS[order], 4)
+        assert verdict == Verdict(f"places {place} and {place + 1} are out of order", place + 1)
 
     def test_equal_scores_list_the_lower_index_first(self):
         dense = row(0.25, 0.75, 0.5, 0.5)
