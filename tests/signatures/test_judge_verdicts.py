@@ -3,6 +3,8 @@
 All numbers are sums of powers of two, so that differences are exact.
 """
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from signatures.contract.judge import (
     CPU,
     GPU,
     Tolerance,
+    Tolerances,
     Verdict,
     judge_dense,
     judge_listed,
@@ -51,6 +54,15 @@ def test_a_tolerance_of_zero_is_one():
     assert judge_dense(DENSE, DENSE + row(0, 0, 0, NOISE), EXACT, 2).entry == 3
     assert with_backbone(CPU, 0, 0).backbone == EXACT
     assert with_backbone(CPU, None, 0.5).backbone == Tolerance(rtol=CPU.backbone.rtol, atol=0.5)
+
+
+def test_rtol_and_atol_cannot_be_mixed_up_nor_changed_for_all():
+    for kind, values in ((Tolerance, (1e-3, 1e-4)), (Tolerances, (CPU.backbone, CPU.head))):
+        with pytest.raises(TypeError):
+            kind(*values)
+    for value, name in ((CPU, "head"), (CPU.head, "rtol"), (Verdict(), "problem")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, None)
 
 
 class TestDense:
