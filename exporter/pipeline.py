@@ -43,7 +43,7 @@ class PublishedVersion:
         version: its number.
         export_id: what `export_info` answers.
         signatures: its signatures, with their declared inputs and outputs.
-        quality: what it gets right, where the samples are labelled.
+        quality: what it gets right, where the samples are labeled.
         deviation: what another precision changed, where one was asked for.
         gpu: where its ops would run on a server with a GPU.
         server_files: what was written to <output>/deploy; None in a dry run, and where that failed.

@@ -115,7 +115,7 @@ def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> Cal
 
 
 def reload(config: str) -> CallSequence[None]:
-    """Have the server take a models.config, given as text; raises InputError where it is none."""
+    """Have the server take a models.config, given as text; raises InputError where it is not one."""
     message = messages.ModelServerConfig()
     try:
         text_format.Parse(config, message)

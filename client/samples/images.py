@@ -18,12 +18,12 @@ _TORCH_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 def read_picture(path: Path, height: int, width: int, channels: int) -> NDArray[np.uint8]:
     """Return a picture's pixels, uint8 [height, width, channels]; it is resized (bilinear) where its size differs.
 
-    height, width: -1 keeps the picture's own. channels: 1 for grey, 3 for RGB. Raises InputError for what is no
+    height, width: -1 keeps the picture's own. channels: 1 for gray, 3 for RGB. Raises InputError for what is no
     picture of 8 bits a channel.
     """
     if channels not in (1, 3):
         raise InputError(
-            f"the model takes pictures of {channels} channels: only 1 (grey) and 3 (RGB) can be made of files"
+            f"the model takes pictures of {channels} channels: only 1 (gray) and 3 (RGB) can be made of files"
         )
     try:
         with Image.open(path) as picture:

@@ -103,7 +103,7 @@ _OPTIONS = [
         show_default=True,
         help="Directory that holds the base path of each model.",
     ),
-    click.option("--name", help="What the server shall call the model.  [default: the preset's or file's name]"),
+    click.option("--name", help="The name that the server uses for the model.  [default: the preset's or file's name]"),
     click.option("--labels", type=_PATH, help="File of the labels, by index: text, one a line, or a JSON list."),
     click.option(
         "--activation", type=click.Choice(["sigmoid", "softmax"]), help="For a model whose outputs are logits."
@@ -183,9 +183,9 @@ _OPTIONS = [
     click.option(
         "--min-exact-match",
         type=click.FloatRange(0, 1),
-        help="Refuse below this share of labelled samples that are all right.",
+        help="Refuse below this share of labeled samples that are all right.",
     ),
-    click.option("--min-f1", type=click.FloatRange(0, 1), help="Refuse below this F1 (micro) on labelled samples."),
+    click.option("--min-f1", type=click.FloatRange(0, 1), help="Refuse below this F1 (micro) on labeled samples."),
     click.option("--golden-megabytes", default=8.0, show_default=True, help="How much the golden records may take."),
     click.option(
         "--golden-output", type=_PATH, help="Write the golden records here, and only their digest into the version."

@@ -34,7 +34,7 @@ def print_export(version: PublishedVersion, name: str, output: Path, seconds: fl
     if version.quality:
         quality = version.quality
         console.print(
-            f"On {quality.samples} labelled samples: exact match {quality.exact_match:.1%}, F1 {quality.f1:.3f}, "
+            f"On {quality.samples} labeled samples: exact match {quality.exact_match:.1%}, F1 {quality.f1:.3f}, "
             f"{quality.more_than_k:.1%} with more true labels than k.",
             highlight=False,
         )

@@ -3,7 +3,7 @@
 A running server reads the file again and again, and takes a new one whole or not at all. It checks the labels before it
 loads anything: a label in use may only move to a version that is loaded by then, and one that is new to the server may
 name any (`--allow_version_labels_for_unavailable_models`). So an edit that adds a version and at once moves a label to
-it is refused at every poll, for ever: the version never gets loaded. An export therefore adds its version and never
+it is refused at every poll, forever: the version never gets loaded. An export therefore adds its version and never
 moves a label; who moves one can see the server.
 """
 

@@ -56,7 +56,7 @@ def write_server_files(
         version: its number.
         serving_root: where the server will see `output`, an absolute path.
         image: the server's image.
-        batching: fields of the server's BatchingParameters, where the server shall merge requests. Once there is a
+        batching: fields of the server's BatchingParameters, where the server merges requests. Once there is a
             batching.config it stays in use; to end batching, delete it.
 
     Raises:
@@ -128,7 +128,7 @@ def _batching_config(batching: Mapping[str, Any]) -> str:
     try:
         parameters = json_format.ParseDict(dict(batching), messages.batching_parameters())
     except json_format.ParseError as error:
-        raise ExportError(f"The batching parameters {dict(batching)} are none that a server takes: {error}") from None
+        raise ExportError(f"The batching parameters {dict(batching)} are not what a server takes: {error}") from None
     sizes = list(parameters.allowed_batch_sizes)
     largest = (
         parameters.max_execution_batch_size

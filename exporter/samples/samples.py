@@ -111,7 +111,7 @@ def samples_of_pictures(
         sources: what a message calls each file.
 
     Raises:
-        ExportError: when the model takes no pictures, or not with this preprocessing, or a file is none.
+        ExportError: when the model takes no pictures, or not with this preprocessing, or a file is not an image.
     """
     if len(inputs.specs) != 1 or (spec := next(iter(inputs.specs.values()))).shape.rank != 4:
         raise ExportError("The samples are pictures, but the model's input is not: give samples as .npz.")

@@ -33,7 +33,7 @@ class Classifier:
 
     Attributes:
         model: the model; its output is [B, N].
-        name: what the server shall call it.
+        name: what the server calls it.
         labels: the N labels, by index; by default their numbers.
         preprocessing: how pixels become the model's input, one of `names.PREPROCESSINGS`, or None where that is not
             known. Without it no picture files can be taken.
@@ -43,7 +43,7 @@ class Classifier:
         untrained: whether its weights are random; every export then says so.
 
     Raises:
-        ExportError: when the model is none that can be served with a sparsified head.
+        ExportError: when the model is not one that can be served with a sparsified head.
 
     Example:
         >>> Classifier(model, "digits", preprocessing="unit").inputs.specs

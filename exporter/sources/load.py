@@ -22,7 +22,7 @@ class SourceOptions:
     """What a user says of a model beyond where it is. None leaves it to the preset, or to what is found.
 
     Attributes:
-        name: what the server shall call the model; by default the preset's name or the file's stem.
+        name: what the server calls the model; by default the preset's name or the file's stem.
         labels: the labels, by index.
         preprocessing: how pixels become the model's input, one of `names.PREPROCESSINGS`.
         samples: a folder of pictures, or a .npz or .tfrecord file: see `exporter.samples.files`.

@@ -43,7 +43,7 @@ class VersionStore:
 
     @contextmanager
     def staging(self, keep_on: type[Exception] | None = None) -> Iterator[Path]:
-        """Give an empty directory to write a version into; on exit it is removed, if it was not published.
+        """Yield an empty directory to write a version into; on exit it is removed, if it was not published.
 
         What killed exporters have left is removed first.
 
@@ -80,7 +80,7 @@ class VersionStore:
             self._remove_if_empty(made)
 
     def next_version(self, wanted: int | None = None) -> int:
-        """Give the number that the next version gets: the one wanted, or the lowest above all that were used.
+        """Return the number that the next version gets: the one wanted, or the lowest above all that were used.
 
         Raises:
             StoreError: when the one wanted is not above all that were used.
@@ -94,7 +94,7 @@ class VersionStore:
         return last + 1 if wanted is None else wanted
 
     def publish(self, directory: Path, wanted: int | None = None) -> int:
-        """Rename a staged directory to a version number, the next or the one wanted, and give that number.
+        """Rename a staged directory to a version number, the next or the one wanted, and return that number.
 
         Raises:
             StoreError: when the one wanted is not above all that were used.
@@ -111,7 +111,7 @@ class VersionStore:
         return version
 
     def prune(self, keep: int, spare: Collection[int] = ()) -> list[int]:
-        """Remove all but the newest `keep` versions and those to spare, and give the numbers removed."""
+        """Remove all but the newest `keep` versions and those to spare, and return the numbers removed."""
         with self._locked():
             removed = [version for version in self.versions()[:-keep] if version not in spare]
             for version in removed:

@@ -1,4 +1,4 @@
-"""How well an exported version classifies labelled samples: the gate before it is published.
+"""How well an exported version classifies labeled samples: the gate before it is published.
 
 Asked through the exported signatures, and where the samples are pictures through their files: a preprocessing other
 than the training's then shows, which no comparison of tensors can.
@@ -52,7 +52,7 @@ def require_quality(quality: Quality | None, min_exact_match: float | None, min_
     """Hold a version against what is demanded of it.
 
     Raises:
-        ProofFailedError: when it is not good enough, or there are no labelled samples to tell.
+        ProofFailedError: when it is not good enough, or there are no labeled samples to tell.
     """
     for name, least, option in (
         ("exact_match", min_exact_match, "--min-exact-match"),
@@ -61,10 +61,10 @@ def require_quality(quality: Quality | None, min_exact_match: float | None, min_
         if least is None:
             continue
         if quality is None:
-            raise ProofFailedError(f"{option} needs labelled samples, and there are none: pass --samples with labels.")
+            raise ProofFailedError(f"{option} needs labeled samples, and there are none: pass --samples with labels.")
         if (reached := getattr(quality, name)) < least:
             raise ProofFailedError(
-                f"{name.replace('_', ' ')} on {quality.samples} labelled samples is {reached:.4f}, below {option} "
+                f"{name.replace('_', ' ')} on {quality.samples} labeled samples is {reached:.4f}, below {option} "
                 f"{least:.4f}."
             )
 

@@ -37,7 +37,7 @@ def refuse(message: str) -> None:
 
 
 class FakeModel:
-    """A served export in numpy: a linear classifier of 4x4 grey pictures. Tests replace its methods with wrong ones."""
+    """A served export in numpy: a linear classifier of 4x4 gray pictures. Tests replace its methods with wrong ones."""
 
     def __init__(self, seed: int = 0) -> None:
         random = np.random.default_rng(seed)

@@ -62,7 +62,7 @@ def test_labels_that_are_mixed_up_are_not_published(tmp_path, monkeypatch):
         return Identity(read, model, k, labels[::-1], *rest)
 
     monkeypatch.setattr(exporter.pipeline, "Identity", mixed_up)
-    assert_refused(tmp_path, r"is labelled|is wrong for sample")
+    assert_refused(tmp_path, r"is labeled|is wrong for sample")
 
 
 def test_other_answers_than_the_keras_models_are_not_published(tmp_path, monkeypatch):
