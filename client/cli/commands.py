@@ -13,6 +13,7 @@ from client.cli.bench import bench
 from client.cli.check import check
 from client.cli.options import Connection, as_json_option, show_or_print, version_options
 from client.cli.promote import promote, rollback
+from client.cli.verify import verify
 from client.client import ServingClient
 from client.errors import ClientError, InputError, ServerError, UnreachableError
 from client.promotion.move import PromoteError
@@ -185,5 +186,5 @@ def _kept(indices: Any, labels: Any, scores: Any) -> list[dict[str, Any]]:
     ]
 
 
-for command in (check, bench, promote, rollback):
+for command in (check, bench, promote, rollback, verify):
     commands.add_command(command)
