@@ -55,7 +55,7 @@ def _next(version: PublishedVersion, name: str, output: Path, seconds: float) ->
         f"Server files: {output / 'deploy'}. With Docker, in {output.resolve()}:",
         f"  {files.docker_run}",
         "Or here, without:",
-        f"  serve-model --model_name={name} --model_base_path={output.resolve() / name} --port=8500",
+        f"  {files.serve_model}",
         "Then:",
         f"  serving-client --address localhost:8500 --model {name} check --golden {version.path}",
     ]
