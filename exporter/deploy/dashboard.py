@@ -154,7 +154,6 @@ def _model() -> Manifest:
         "label": "Model",
         "datasource": _DATASOURCE,
         "query": {"query": query, "refId": "model"},
-        "definition": query,
         "refresh": 2,
         "includeAll": True,
         "multi": True,
