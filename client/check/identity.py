@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from client.rpc.metadata import ExportInfo, Metadata, TensorInfo
+from client.rpc.metadata import ExportInfo, Metadata, Target, TensorInfo
 from client.samples.golden import Reference
 from signatures.contract import names
 
 
-def differences(reference: Reference, served: ExportInfo, metadata: Metadata) -> Iterator[str]:
+def differences(reference: Reference, target: Target, served: ExportInfo, metadata: Metadata) -> Iterator[str]:
     """Yield a sentence for each way in which what is served is not the export expected, or contradicts itself."""
     export = reference.export
     if export is not None:
@@ -21,12 +21,26 @@ def differences(reference: Reference, served: ExportInfo, metadata: Metadata) ->
             have, want = getattr(served, field), getattr(export, field)
             # Only preprocessing has a None that means something: unknown.
             if have != want and (want is not None or field == "preprocessing"):
-                yield f"{field} is {_shown(have)}, expected {_shown(want)}"
+                hint = _other_version(reference, target, metadata.version) if field == "export_id" else ""
+                yield f"{field} is {_shown(have)}, expected {_shown(want)}{hint}"
         yield from _signature_differences(export.signatures or {}, metadata)
     k = served.k if export is None or export.k is None else export.k
     for key, signature in metadata.signatures.items():
-        if names.K in signature.inputs and signature.default_k != k:
+        # Newer servers do not say it: that it is k shows in the answers to k left out.
+        if names.K in signature.inputs and signature.default_k not in (None, k):
             yield f"the default k of signature {key} is {signature.default_k}, expected {k}"
+
+
+def _other_version(reference: Reference, target: Target, answered: int) -> str:
+    """Say that the records are those of another version than the one that answered, or nothing."""
+    if reference.version in (None, answered):
+        return ""
+    advice = f"pass --version {reference.version}"
+    if target.label is not None:
+        advice += f" instead of --label {target.label}"
+    elif target.version is not None:
+        advice = f"give --golden the records of version {answered}"
+    return f": these are the records of version {reference.version}, and version {answered} answered; {advice}"
 
 
 def _signature_differences(stated: Mapping[str, Any], metadata: Metadata) -> Iterator[str]:

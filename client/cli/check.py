@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from client.check.references import reference_of
 from client.check.report import report
 from client.check.results import CheckResult
 from client.check.three_questions import check as run_check
-from client.check.three_questions import reference_of
 from client.cli import show
+from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import (
-    Connection,
     as_json_option,
     show_or_print,
     tolerance_options,
@@ -25,7 +25,7 @@ from client.samples.golden import Reference, read_golden
 from client.samples.image_samples import picture_samples
 
 
-@click.command()
+@click.command(cls=ConnectedCommand)
 @click.argument("pictures", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--golden", type=click.Path(path_type=Path), metavar="PATH", help="A version directory or its golden file."

@@ -17,10 +17,9 @@ from client.rpc.messages import ModelServerConfig
 _TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}<>\[\]:;,]|[^\s{}<>\[\]:;,#"']+""")
 
 
-def label_version(text: str, model: str, label: str) -> int | None:
-    """Return the version that has a label, None where no version has it; raises InputError without such a model."""
-    version: int | None = _model_config(_parsed(text), model).version_labels.get(label)
-    return version
+def labelled_versions(text: str, model: str) -> dict[str, int]:
+    """Return the versions that have labels, by label; raises InputError without such a model."""
+    return dict(sorted(_model_config(_parsed(text), model).version_labels.items()))
 
 
 def base_path(text: str, model: str) -> str:

@@ -47,12 +47,16 @@ class Export:
 
 @dataclass(frozen=True)
 class Reference:
-    """What is expected of a server; `source` says where that was read, `digest` is the golden file's SHA-256."""
+    """What is expected of a server.
+
+    source: where that was read. digest: the golden file's SHA-256. version: the version that the records lie in.
+    """
 
     source: str
     samples: tuple[Sample, ...]
     export: Export | None = None
     digest: str | None = None
+    version: int | None = None
 
 
 def read_golden(path: Path) -> Reference:
@@ -71,7 +75,8 @@ def read_golden(path: Path) -> Reference:
     if not samples:
         raise InputError(f"{file} holds no records")
     digest = hashlib.sha256(content).hexdigest()
-    return Reference(str(file), samples, _export(file.with_name(names.EXPORT_FILE)), digest)
+    export, directory = _export(file.with_name(names.EXPORT_FILE)), file.resolve().parent.parent.name
+    return Reference(str(file), samples, export, digest, int(directory) if directory.isdecimal() else None)
 
 
 def tfrecords(content: bytes) -> Iterator[bytes]:

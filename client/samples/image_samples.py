@@ -56,7 +56,10 @@ def pixels_of(sample: Sample, preprocessing: str | None) -> NDArray[np.uint8] | 
 
 def with_file(sample: Sample, preprocessing: str) -> Sample:
     """Return the sample with a PNG file of its pixels, where it has none and was made of pixels."""
-    pixels = pixels_of(sample, preprocessing) if sample.file is None else None
+    try:
+        pixels = pixels_of(sample, preprocessing) if sample.file is None else None
+    except InputError:  # a preprocessing that cannot be undone here
+        return sample
     return sample if pixels is None else replace(sample, file=png(pixels), exact=True)
 
 

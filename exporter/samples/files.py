@@ -14,7 +14,7 @@ from exporter.errors import ExportError
 from exporter.samples.samples import Samples, samples_of_pictures
 from exporter.sources.classifier import Classifier
 from signatures.contract import names
-from signatures.forms import example_features
+from signatures.input_forms import example_features
 
 _PICTURES = {".png", ".jpg", ".jpeg"}
 _LABELS = "labels"

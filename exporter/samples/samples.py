@@ -12,10 +12,10 @@ from PIL import Image
 
 from exporter.errors import ExportError
 from exporter.sources.model_inputs import ModelInputs
-from signatures import Pictures
+from signatures import ImageDecoding
 from signatures.batching import variable_dimensions
 from signatures.contract import names
-from signatures.forms import decoder
+from signatures.input_forms import decoder
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,10 @@ class Samples:
 
 
 def samples_of_pictures(
-    files: Sequence[bytes], inputs: ModelInputs, preprocessing: Pictures, truth: npt.NDArray[np.bool_] | None = None
+    files: Sequence[bytes],
+    inputs: ModelInputs,
+    decoding: ImageDecoding,
+    truth: npt.NDArray[np.bool_] | None = None,
 ) -> Samples:
     """Make samples of picture files, decoded as the exported model decodes them.
 
@@ -83,13 +86,13 @@ def samples_of_pictures(
     if len(inputs.specs) != 1 or (spec := next(iter(inputs.specs.values()))).shape.rank != 4:
         raise ExportError("The samples are pictures, but the model's input is not: give samples as .npz.")
     try:
-        images = decoder(spec, preprocessing)(tf.constant(list(files)))
+        images = decoder(spec, decoding)(tf.constant(list(files)))
     except tf.errors.InvalidArgumentError as error:
         raise ExportError(f"A sample cannot be decoded: {error.message}") from error
     return Samples({names.IMAGES: images.numpy()}, tuple(files), truth)
 
 
-def made_up_samples(inputs: ModelInputs, pictures: Pictures | None, count: int = 8) -> Samples:
+def made_up_samples(inputs: ModelInputs, pictures: ImageDecoding | None, count: int = 8) -> Samples:
     """Make up samples where there are none: seeded noise, the same every time.
 
     A dimension of no declared size gets 32.

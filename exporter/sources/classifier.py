@@ -15,7 +15,7 @@ from exporter.errors import ExportError
 from exporter.samples.samples import Samples, made_up_samples
 from exporter.sources.model_inputs import ModelInputs, model_inputs
 from exporter.writing.saved_model import exported_variables
-from signatures import Backbone, Batching, Pictures
+from signatures import Backbone, Batching, ImageDecoding
 from signatures.contract import names
 
 ACTIVATIONS: Mapping[str, Any] = {"sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
@@ -82,7 +82,7 @@ class Classifier:
         return model_inputs(self.model)
 
     @cached_property
-    def pictures(self) -> Pictures | None:
+    def pictures(self) -> ImageDecoding | None:
         """How picture files become the model's input, for an image model whose preprocessing is known."""
         if self.preprocessing is None:
             return None
@@ -92,7 +92,7 @@ class Classifier:
                 f"The preprocessing {self.preprocessing!r} was given, but the model does not take pictures of one "
                 "size: its inputs are " + ", ".join(f"{spec.name} {spec.shape}" for spec in specs) + "."
             )
-        return Pictures(self.preprocessing, self.max_image_pixels)
+        return ImageDecoding(self.preprocessing, self.max_image_pixels)
 
     def probabilities(self, *tensors: tf.Tensor) -> tf.Tensor:
         """The dense probabilities, float32 [B, N], of inputs in the order of `inputs.specs`."""

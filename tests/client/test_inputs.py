@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from client import InputError
-from client.rpc.inputs import arranged, trimmed
-from client.rpc.metadata import Signature, TensorInfo
+from client.bench.load import random_inputs, requests_for
+from client.rpc.examples import example_message
+from client.rpc.inputs import arranged, length, trimmed
+from client.rpc.messages import DATA_TYPES, PredictRequest
+from client.rpc.metadata import Signature, Target, TensorInfo
 
 
 def signature(**inputs):
@@ -72,3 +75,33 @@ def test_only_listed_answers_are_trimmed():
     assert shapes == {"indices": (2, 3), "scores": (2, 3), "other": (2, 5), "labels": (2,)}
     assert trimmed(wide, None) is wide
     assert trimmed({"other": wide["other"]}, 1)["other"].shape == (2, 5)
+
+
+@pytest.mark.parametrize("dtype", ["resource", "variant", "float_ref", "data type 99"])
+def test_a_tensor_that_no_request_can_hold_is_refused(dtype):
+    handle = signature(x=TensorInfo(dtype, (-1,)))
+    for value in (np.zeros(1, np.float32), [1], ["a"]):
+        with pytest.raises(InputError, match=f"input x of signature serve is {dtype}, which no request can hold"):
+            arranged(handle, value, None)
+    with pytest.raises(InputError, match="cannot be made up"):
+        random_inputs(handle, 1)
+
+
+def test_made_up_inputs_are_of_the_declared_type():
+    for dtype in ("bool", "int32", "uint8", "float16", "float64"):
+        assert random_inputs(signature(x=TensorInfo(dtype, (-1,))), 3)["x"].dtype == dtype
+    half = signature(x=TensorInfo("bfloat16", (-1,)))
+    (request,) = requests_for(Target("m"), half, random_inputs(half, 3), [], 3)
+    assert PredictRequest.FromString(request).inputs["x"].dtype == DATA_TYPES["DT_BFLOAT16"]
+
+
+def test_an_input_without_a_dimension_counts_no_examples():
+    scalars = signature(x=TensorInfo("float32", ()), k=TensorInfo("int32", None, np.array(2)))
+    assert arranged(scalars, 0.5, 1)["k"].tolist() == [1]
+    assert length({"x": np.float32(0.5).reshape(())}) == length({}) == 1
+
+
+def test_bytes_that_end_in_zeros_reach_an_example_whole():
+    features = example_message({"pictures": [b"a\0\0", b"b"], "one": b"c\0"}).features.feature
+    assert list(features["pictures"].bytes_list.value) == [b"a\0\0", b"b"]
+    assert list(features["one"].bytes_list.value) == [b"c\0"]

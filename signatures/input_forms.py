@@ -1,6 +1,6 @@
-"""The two halves that signatures are made of: how a request becomes the model's inputs, and what it is answered."""
+"""The first half of a signature: how a request becomes the model's inputs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -8,16 +8,16 @@ import tensorflow as tf
 
 from signatures.contract import names
 from signatures.guards import guard_inputs, k_of_each_example
-from signatures.head import rank_top_k, sparsify_top_k
 from signatures.image_decoding import decode_images
+from signatures.output_forms import Specs, Tensors
 from signatures.preprocessing import preprocess
 
-Tensors: TypeAlias = dict[str, tf.Tensor]
-Specs: TypeAlias = Mapping[str, tf.TensorSpec]
 Decoder: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 # How many pictures of one request are in memory, decoded, before they are resized.
 _DECODED_AT_ONCE = 4
+
+_WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -25,36 +25,27 @@ class InputForm:
     """One way to send examples.
 
     Attributes:
-        inputs: what a request holds, by name.
-        read: from a request's tensors, each of any shape, to the model's inputs and k, int32 [B].
+        inputs: the declared dtype and shape of each input of a request, by name.
+        read: turns a request's tensors, each of any shape, into the model's inputs and k, int32 [B]. It must refuse
+            what does not fit the declared shapes: see `signatures.guards`.
         defaults: what the server fills in where a request leaves an input out.
+        combine: where `read` makes several examples of each one, turns the model's scores of these into one row of
+            scores per example, float32 [B, N].
     """
 
     inputs: Specs
     read: Callable[[Tensors], tuple[list[tf.Tensor], tf.Tensor]]
     defaults: Mapping[str, tf.Tensor]
+    combine: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 
 
 @dataclass(frozen=True)
-class OutputForm:
-    """One way to answer.
-
-    Attributes:
-        outputs: what an answer holds, by name.
-        write: from dense probabilities [B, N] and k [B] to an answer.
-    """
-
-    outputs: Specs
-    write: Callable[[tf.Tensor, tf.Tensor], Tensors]
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What must be known of an image model's pictures to take them as files.
+class ImageDecoding:
+    """How image files become an image model's input.
 
     Attributes:
         preprocessing: how pixels from 0 to 255 become the model's input: one of `names.PREPROCESSINGS`.
-        max_pixels: width times height of the largest picture that is decoded.
+        max_pixels: width times height of the largest image that is decoded.
     """
 
     preprocessing: str
@@ -62,7 +53,7 @@ class Pictures:
 
 
 def tensors_form(inputs: Specs, id_bounds: Mapping[str, int], default_k: int) -> InputForm:
-    """The model's own inputs, and k."""
+    """Take the model's own inputs, and k."""
 
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
         tensors = guard_inputs(received, inputs, id_bounds)
@@ -72,7 +63,7 @@ def tensors_form(inputs: Specs, id_bounds: Mapping[str, int], default_k: int) ->
 
 
 def tensors_without_k_form(inputs: Specs, id_bounds: Mapping[str, int], fixed_k: int) -> InputForm:
-    """The model's own inputs alone, for callers that cannot leave k out: REST, and the server's own batching."""
+    """Take the model's own inputs alone, for callers that cannot leave k out: REST, and the server's own batching."""
 
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
         tensors = guard_inputs(received, inputs, id_bounds)
@@ -82,7 +73,7 @@ def tensors_without_k_form(inputs: Specs, id_bounds: Mapping[str, int], fixed_k:
 
 
 def encoded_images_form(decode: Decoder, default_k: int) -> InputForm:
-    """JPEG or PNG files, and k."""
+    """Take JPEG or PNG files, and k."""
 
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
         tensors = [decode(received[names.ENCODED_IMAGES])]
@@ -93,7 +84,7 @@ def encoded_images_form(decode: Decoder, default_k: int) -> InputForm:
 
 
 def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder | None, default_k: int) -> InputForm:
-    """Serialized `tf.Example`s, as the Classify API sends: a picture's file or the model's inputs, and perhaps k."""
+    """Take serialized `tf.Example`s, as the Classify API sends: an image file or the model's inputs, and perhaps k."""
     features = {
         names.K: tf.io.FixedLenFeature([], tf.int64, default_k),
         **example_features(inputs, encoded_images=decode is not None),
@@ -116,70 +107,46 @@ def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder |
 
 
 def example_features(inputs: Specs, *, encoded_images: bool) -> dict[str, tf.io.FixedLenFeature]:
-    """What a tf.Example holds beside k: a picture's file, or the model's inputs."""
+    """Return what a tf.Example holds beside k: an image file, or the model's inputs."""
     if encoded_images:
         return {names.IMAGE_FEATURE: tf.io.FixedLenFeature([], tf.string)}
     return {name: tf.io.FixedLenFeature(spec.shape[1:], _in_example(spec.dtype)) for name, spec in inputs.items()}
 
 
-def decoder(images: tf.TensorSpec, pictures: Pictures) -> Decoder:
-    """Give a function from picture files, [B], to the model's input. It is traced once, whoever calls it."""
+def decoder(images: tf.TensorSpec, decoding: ImageDecoding) -> Decoder:
+    """Return a function that decodes image files, [B], into the model's input. It is traced once for all signatures.
+
+    Raises:
+        ValueError: when the input's type cannot hold pixels as the preprocessing makes them.
+    """
     _, height, width, channels = images.shape
+    _check_pixels(images.dtype, decoding.preprocessing)
 
     def decode(encoded: tf.Tensor) -> tf.Tensor:
         pixels = decode_images(
-            encoded, height, width, channels, pictures.max_pixels, parallel_iterations=_DECODED_AT_ONCE
+            encoded, height, width, channels, decoding.max_pixels, parallel_iterations=_DECODED_AT_ONCE
         )
-        return tf.cast(preprocess(pixels, pictures.preprocessing), images.dtype)
+        values = preprocess(pixels, decoding.preprocessing)
+        return tf.cast(tf.round(values) if images.dtype.is_integer else values, images.dtype)
 
     function: Decoder = tf.function(decode, input_signature=[tf.TensorSpec(None, tf.string)], autograph=False)
     return function
 
 
-def probabilities_form(labels: Sequence[str]) -> OutputForm:
-    """The sparsified vector."""
-    return OutputForm(
-        {names.PROBABILITIES: tf.TensorSpec([None, len(labels)], tf.float32)},
-        lambda dense, k: {names.PROBABILITIES: sparsify_top_k(dense, k)},
-    )
-
-
-def places_form(labels: Sequence[str]) -> OutputForm:
-    """Only what was kept: index, score and label of each place."""
-
-    def write(dense: tf.Tensor, k: tf.Tensor) -> Tensors:
-        top = rank_top_k(dense, k)
-        return {
-            names.INDICES: tf.where(top.kept, top.indices, names.NO_INDEX),
-            names.SCORES: tf.where(top.kept, top.scores, names.NO_SCORE),
-            names.LABELS: tf.where(top.kept, tf.gather(tf.constant(labels), top.indices), names.NO_LABEL),
-        }
-
-    places = tf.TensorShape([None, None])
-    return OutputForm(
-        {
-            names.INDICES: tf.TensorSpec(places, tf.int32),
-            names.SCORES: tf.TensorSpec(places, tf.float32),
-            names.LABELS: tf.TensorSpec(places, tf.string),
-        },
-        write,
-    )
-
-
-def classes_form(labels: Sequence[str]) -> OutputForm:
-    """The same as the Classify API names it."""
-    places = places_form(labels)
-
-    def write(dense: tf.Tensor, k: tf.Tensor) -> Tensors:
-        answer = places.write(dense, k)
-        return {names.CLASSES: answer[names.LABELS], names.SCORES: answer[names.SCORES]}
-
-    outputs = {names.CLASSES: places.outputs[names.LABELS], names.SCORES: places.outputs[names.SCORES]}
-    return OutputForm(outputs, write)
+def _check_pixels(dtype: tf.DType, preprocessing: str) -> None:
+    if dtype.is_integer and preprocessing != "none":
+        raise ValueError(
+            f"preprocessing {preprocessing!r} scales pixels to fractions, which the model's {dtype.name} input cannot "
+            "hold; use none, and let the model scale them"
+        )
+    if not dtype.is_floating and (not dtype.is_integer or dtype.max < _WHITE):
+        raise ValueError(
+            f"the model's {dtype.name} input cannot hold pixels from 0 to {_WHITE}; leave out the preprocessing"
+        )
 
 
 def _default(k: int) -> Mapping[str, tf.Tensor]:
-    """A default that reaches the SignatureDef: a tensor. An int would be dropped without a word."""
+    """Return a default that reaches the SignatureDef: a tensor. An int would be dropped without a word."""
     return {names.K: tf.constant(k, tf.int32)}
 
 
