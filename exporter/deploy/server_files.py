@@ -1,10 +1,10 @@
 """Writing `<output>/deploy/` after a version was published."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf import json_format, text_format
 
@@ -32,6 +32,9 @@ DIRECTORY = "deploy"
 LOCAL, ROLLOUT = "local", "rollout"
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
+
+# What each version on disk says of itself, by model.
+Records: TypeAlias = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 _LOCAL_HEADER = """\
 # ../models.config with the paths of this machine, to rehearse a promotion on; every export writes it anew:
@@ -78,7 +81,7 @@ def write_server_files(
         version: its number.
         serving_root: where the server will see `output`, an absolute path.
         image: the server's image.
-        batching: fields of the server's BatchingParameters, where the server shall merge requests. Once there is a
+        batching: fields of the server's BatchingParameters, where the server merges requests. Once there is a
             batching.config it stays in use; to end batching, delete it.
         warmup_seconds: how long a version took to load and warm up, for the patience of Kubernetes; None for not known.
         memory_bytes: the memory that a server needs on its host, for Kubernetes' requests; None for not known.
@@ -101,37 +104,43 @@ def write_server_files(
             files = [config, write_unless_edited(directory / MONITORING_CONFIG, _monitoring_config())]
             if parameters is not None:
                 files.append(write_unless_edited(directory / BATCHING_CONFIG, parameters))
-            records = {name: [_record(output / name / str(number)) for number in published[name]] for name in published}
+            records = {name: _records(output / name, numbers) for name, numbers in published.items()}
             start = ServerStart(
                 image=image,
                 root=serving_root,
                 batching=(directory / BATCHING_CONFIG).exists(),
-                jit_compile=any(record.get("jit_compile") is True for each in records.values() for record in each),
+                jit_compile=_needs_xla(records),
                 startup_seconds=startup_seconds(warmup_seconds),
                 memory_bytes=memory_bytes,
             )
             command = serve_model(start, local)
             _write_local_config(local, config.path, command, {name: output.resolve() / name for name in published})
-            texts = {
-                "compose.yaml": compose_file(start),
-                "kubernetes.yaml": kubernetes.kubernetes_file(start),
-                "autoscaling.yaml": kubernetes.autoscaling_file(),
-                "kserve.yaml": kserve.kserve_file(start, sorted(published)),
-                "alerts.yaml": alerts_file(
-                    _warmed_up(output, published), _batch_timeouts(records), start.startup_seconds
-                ),
-                "dashboard.json": dashboard_file(),
-                **_rollout(gate.Candidate(start=start, model=model, version=version), config.path),
-            }
+            texts = _server(output, start, records)
+            texts |= _rollout(gate.Candidate(start=start, model=model, version=version), config.path)
             files += [write_unless_edited(directory / name, text) for name, text in texts.items()]
     except OSError as error:
         raise StoreError(f"{directory} cannot be written to: {error.strerror}.") from error
-    kept = [
+    return ServerFiles(tuple(files), (*notes, *_kept(files)), docker_run(start), command)
+
+
+def _kept(files: Sequence[WrittenFile]) -> list[str]:
+    return [
         f"{file.path} was changed by hand and stays as it is; see {file.new.name} beside it."
         for file in files
         if file.state == "kept"
     ]
-    return ServerFiles(tuple(files), (*notes, *kept), docker_run(start), command)
+
+
+def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str]:
+    """Return what starts and watches a server of all models, by path."""
+    return {
+        "compose.yaml": compose_file(start),
+        "kubernetes.yaml": kubernetes.kubernetes_file(start),
+        "autoscaling.yaml": kubernetes.autoscaling_file(),
+        "kserve.yaml": kserve.kserve_file(start, sorted(records)),
+        "alerts.yaml": alerts_file(_warmed_up(output, records), _batch_timeouts(records), start.startup_seconds),
+        "dashboard.json": dashboard_file(),
+    }
 
 
 def _rollout(candidate: gate.Candidate, models_config: Path) -> dict[str, str]:
@@ -161,15 +170,20 @@ def _write_local_config(local: Path, models_config: Path, command: str, base_pat
         write_atomically(local, text)
 
 
-def _warmed_up(output: Path, published: Mapping[str, list[int]]) -> list[str]:
+def _needs_xla(records: Records) -> bool:
+    """Whether any version says that it must be compiled."""
+    return any(record.get("jit_compile") is True for each in records.values() for record in each.values())
+
+
+def _warmed_up(output: Path, records: Records) -> list[str]:
     """Return the models whose newest version has warm-up requests."""
     warmup = Path(names.ASSETS_EXTRA) / names.WARMUP_FILE
-    return [name for name, numbers in published.items() if (output / name / str(numbers[-1]) / warmup).exists()]
+    return [name for name, found in records.items() if (output / name / str(max(found)) / warmup).exists()]
 
 
-def _batch_timeouts(records: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, int]:
+def _batch_timeouts(records: Records) -> dict[str, int]:
     """Return how long a request waits for others in the newest version of each model that batches in the graph."""
-    batching = {name: found[-1].get("batching") for name, found in records.items()}
+    batching = {name: found[max(found)].get("batching") for name, found in records.items()}
     micros = {name: each.get("batch_timeout_micros") for name, each in batching.items() if isinstance(each, dict)}
     return {name: value for name, value in micros.items() if isinstance(value, int)}
 
@@ -202,7 +216,7 @@ def _batching_config(batching: Mapping[str, Any]) -> str:
     try:
         parameters = json_format.ParseDict(dict(batching), messages.batching_parameters())
     except json_format.ParseError as error:
-        raise ExportError(f"The batching parameters {dict(batching)} are none that a server takes: {error}") from None
+        raise ExportError(f"The batching parameters {dict(batching)} are not what a server takes: {error}") from None
     sizes = list(parameters.allowed_batch_sizes)
     largest = (
         parameters.max_execution_batch_size
@@ -219,6 +233,10 @@ def _monitoring_config() -> str:
     config.prometheus_config.enable = True
     config.prometheus_config.path = METRICS_PATH
     return text_format.MessageToString(config)
+
+
+def _records(base_path: Path, versions: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    return {version: _record(base_path / str(version)) for version in versions}
 
 
 def _record(version: Path) -> Mapping[str, Any]:
