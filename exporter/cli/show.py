@@ -57,12 +57,10 @@ def _next(version: PublishedVersion, name: str, output: Path, seconds: float) ->
     if version.server_files:
         lines += [f"Note: {note}" for note in version.server_files.notes]
         lines += [f"Server files: {output / 'deploy'}. With Docker, in {output.resolve()}:"]
-        lines += [f"  {version.server_files.docker_run}", "Or here, without:"]
-    base_path = f"--model_base_path={output.resolve() / name}"
+        lines += [f"  {version.server_files.docker_run}", "Or here, without:", f"  {version.server_files.serve_model}"]
     golden = ["check", "--golden", str(version.path)]
     return [
         *lines,
-        "  " + shlex.join(["serve-model", f"--model_name={name}", base_path, "--port=8500"]),
         "Then:",
         "  " + shlex.join(["serving-client", "--address", "localhost:8500", "--model", name, *golden]),
     ]
