@@ -28,7 +28,7 @@ from tensorflow_serving.apis import (
 )
 
 from server import ModelServer, Settings
-from server.lifecycle import State
+from server.models.lifecycle import State
 from server.tensors import decode, encode
 
 MODEL = "scaler"
@@ -81,6 +81,11 @@ class Scaler(tf.Module):
         classes = tf.tile([["same", "scaled"]], [tf.shape(x)[0], 1])
         return {"classes": classes, "scores": tf.concat([x, x * self.factor], 1)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+    def regress(self, inputs):
+        x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
+        return {"outputs": x * self.factor}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     def compiled(self, x):
         return {"y": self._fused(x)}
@@ -104,6 +109,7 @@ def template(tmp_path_factory):
         "count": module.count,
         "look_up": module.look_up,
         "classify": module.classify,
+        "regress": module.regress,
         "compiled": module.compiled,
     }
     tf.saved_model.save(module, str(folder / "saved"), signatures=signatures)
