@@ -17,7 +17,6 @@ from server.rest.numbers import read_double
 from server.rest.writing import show
 
 T = TypeVar("T")
-N = TypeVar("N", int, float)
 Document = dict[str, Any]
 
 # What rapidjson says where Python's parser says something else.
@@ -25,7 +24,7 @@ _WORDS = {
     "Expecting property name enclosed in double quotes": "Missing a name for object member.",
     "Illegal trailing comma before end of object": "Missing a name for object member.",
     "Expecting ':' delimiter": "Missing a colon after a name of object member.",
-    "Expecting ',' delimiter": "Missing a comma or ] after an array element.",
+    "Expecting ',' delimiter": "Missing a comma, ] or } after a value.",
     "Expecting value": "Invalid value.",
     "Illegal trailing comma before end of array": "Invalid value.",
     "Unterminated string starting at": "Missing a closing quotation mark in string.",
@@ -34,7 +33,7 @@ _WORDS = {
     "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
     "Extra data": "The document root must not be followed by other values.",
 }
-_MAY_BE_TOO_BIG = re.compile(rb"[0-9]{300}|[eE]\+?[0-9]{3}")
+_MAY_BE_BIG = re.compile(rb"[0-9]{19}|[eE]\+?[0-9]{3}")
 _MAY_BE_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _SHORT_INFINITY = re.compile(r'"(?:[^"\\]|\\.)*"|\bInf\b', re.DOTALL)
 
@@ -61,9 +60,9 @@ def _parse(body: bytes, parse_float: Callable[[str], float]) -> Document:
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
     text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    parse_int: Callable[[str], int] = int
-    if _MAY_BE_TOO_BIG.search(body):
-        parse_float, parse_int = _finite(parse_float), _finite(int)
+    parse_int: Callable[[str], float] = int
+    if _MAY_BE_BIG.search(body):
+        parse_float, parse_int = _finite(parse_float), _integer
     load = partial(json.loads, parse_float=parse_float, parse_int=parse_int, object_pairs_hook=_first_of_each)
     try:
         try:
@@ -95,11 +94,17 @@ def _long_infinity(match: re.Match[str]) -> str:
     return "Infinity" if match[0] == "Inf" else match[0]
 
 
-def _finite(parse: Callable[[str], N]) -> Callable[[str], N]:
-    def parse_finite(text: str) -> N:
+def _finite(parse: Callable[[str], float]) -> Callable[[str], float]:
+    def parse_finite(text: str) -> float:
         number = parse(text)
-        if math.isinf(float(number)):
+        if math.isinf(number):
             raise OverflowError(text)
         return number
 
     return parse_finite
+
+
+def _integer(text: str) -> float:
+    """Read a whole number; one that fits in no integer type is a double to rapidjson."""
+    number = int(text)
+    return number if -(1 << 63) <= number < 1 << 64 else float(number)

@@ -50,12 +50,12 @@ def _add_value(value: Any, name: str, feature: Any) -> None:
         _list(feature, "bytes_list", name).append(encode_text(value))
     elif is_base64(value):
         _list(feature, "bytes_list", name).append(decode_base64(value))
-    elif isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
+    elif isinstance(value, int):
         integers = _list(feature, "int64_list", name)
         if value >= 1 << 63:
             raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
         integers.append(value)
-    elif isinstance(value, int | float):
+    elif isinstance(value, float):
         floats = _list(feature, "float_list", name)
         check_lossless(value, types_pb2.DT_FLOAT)
         floats.append(value)

@@ -32,34 +32,41 @@ class HttpListener:
     def __init__(self, port: int) -> None:
         self._socket = _bind(port)
         self._server: Any = None
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._work, name="http", daemon=True)
+        self._has_ended = threading.Event()
 
     def serve(self, app: Callable[..., Any], *, threads: int) -> None:
         """Answer requests with a WSGI application in so many threads; further requests wait."""
-        # It warns of every request that has to wait.
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        # It warns of each request that has to wait, and of those that come while it closes.
+        logging.getLogger("waitress").setLevel(logging.ERROR)
         self._server = waitress.create_server(
             app, sockets=[self._socket], threads=threads, connection_limit=_CONNECTIONS, ident=None
         )
-        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Close the port, let requests in flight finish for up to ten seconds, and close all connections."""
-        if self._thread is None:
+        if self._server is None:
             self._socket.close()
             return
-        server = self._server
         # Sockets belong to the thread that waits on them; a trigger makes it call a function.
-        server.trigger.pull_trigger(lambda: wasyncore.dispatcher.close(server))
+        trigger, threads = self._server.trigger, self._server.task_dispatcher
+        trigger.pull_trigger(lambda: wasyncore.dispatcher.close(self._server))
         until = time.monotonic() + _GRACE_SECONDS
-        while time.monotonic() < until and any(
-            channel.requests or channel.total_outbufs_len for channel in list(server.active_channels.values())
-        ):
+        while time.monotonic() < until and self._is_busy():
             time.sleep(_TICK_SECONDS)
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map, ignore_all=True))
+        threads.shutdown(timeout=max(_TICK_SECONDS, until - time.monotonic()))
+        trigger.pull_trigger(self._has_ended.set)
         self._thread.join()
-        server.task_dispatcher.shutdown(timeout=0.1)
+        wasyncore.close_all(self._server._map, ignore_all=True)
+
+    def _work(self) -> None:
+        while not self._has_ended.is_set():
+            wasyncore.loop(timeout=1.0, use_poll=True, map=self._server._map, count=1)
+
+    def _is_busy(self) -> bool:
+        connections = self._server.active_channels.copy().values()
+        return any(connection.requests or connection.total_outbufs_len for connection in connections)
 
 
 def _bind(port: int) -> socket.socket:

@@ -59,7 +59,7 @@ def write_doubles(values: np.ndarray[Any, Any]) -> list[str]:
 
 def write_double(value: float) -> str:
     """Write a number that came with a request, as a float where it fits one and as a double where not."""
-    fits = not math.isfinite(value) or abs(value) <= np.finfo(np.float32).max
+    fits = not math.isfinite(value) or abs(value) <= float(np.finfo(np.float32).max)
     return write_doubles(np.array([value], np.float32 if fits else np.float64))[0]
 
 

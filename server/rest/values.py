@@ -57,9 +57,7 @@ class Kind:
     def holds(self, value: float) -> bool:
         """Tell whether a number keeps its value: whole ones by their bits, others by their size."""
         limits = np.finfo(self.dtype)
-        # Whole numbers that fit in no integer type are doubles to rapidjson.
-        is_whole = type(value) is int and (value in _INT64 or value in _UINT64)
-        bound = (1 << (int(limits.nmant) + 1)) - 1 if is_whole else float(limits.max)
+        bound = (1 << (int(limits.nmant) + 1)) - 1 if type(value) is int else float(limits.max)
         return not math.isfinite(value) or abs(value) <= bound
 
 

@@ -216,12 +216,19 @@ def serve():
 
 
 @pytest.fixture(scope="session")
-def running(template, tmp_path_factory):
-    """The address of one server for all tests that only ask; its version 1 multiplies by 3."""
+def running_both(template, tmp_path_factory):
+    """The address and the REST port of one server for all tests that only ask; its version 1 multiplies by 3."""
     base = tmp_path_factory.mktemp("running")
     write_version(template, base / "1", 3.0)
-    with serving(model_base_path=base) as address:
-        yield address
+    rest_port = free_port()
+    with serving(model_base_path=base, rest_api_port=rest_port) as address:
+        yield address, rest_port
+
+
+@pytest.fixture(scope="session")
+def running(running_both):
+    """The address of that server."""
+    return running_both[0]
 
 
 def _tensor(value):

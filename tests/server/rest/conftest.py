@@ -72,12 +72,6 @@ def serve_rest(serve):
 
 
 @pytest.fixture
-def both(serve_rest, make_version, base):
-    """The gRPC address of a server, and a Rest for it; its version 1 multiplies by 3."""
-    make_version(base / "1", 3.0)
-    return serve_rest(model_base_path=base)
-
-
-@pytest.fixture
-def rest(both):
-    return both[1]
+def rest(running_both):
+    """A Rest for the server that all tests only ask; its version 1 multiplies by 3."""
+    return Rest(running_both[1])
