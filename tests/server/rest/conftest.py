@@ -54,18 +54,25 @@ class Rest:
         return self("POST", path, {**named, **body} if isinstance(body, dict) else body)
 
 
-def free_port() -> int:
+@pytest.fixture
+def port():
+    """A port that is free."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return probe.getsockname()[1]
 
 
 @pytest.fixture
-def serve_rest(serve):
+def connect_to():
+    """The class Rest."""
+    return Rest
+
+
+@pytest.fixture
+def serve_rest(serve, port):
     """A function that gives the gRPC address of a ready server with these flags, and a Rest."""
 
     def start(**flags):
-        port = free_port()
         return serve(rest_api_port=port, **flags), Rest(port)
 
     return start
