@@ -5,20 +5,24 @@ Follows server_core.cc. A new configuration replaces the whole old one.
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import grpc
 
 from server import config as configuration
-from server.batching import BatchScheduler
-from server.config import PLATFORM, Settings
 from server.errors import ServingError, invalid_argument
-from server.lifecycle import State, VersionManager
+from server.inference.scheduler import BatchScheduler
+from server.inference.servable import Servable
 from server.loader import load
-from server.servable import Servable
-from server.storage import find_versions
-from server.warmup import warm_up
+from server.metrics import Metrics
+from server.mixed_precision import is_bfloat16
+from server.models import model_config
+from server.models.lifecycle import State, VersionManager, VersionStatus
+from server.models.storage import find_versions
+from server.models.warmup import warm_up
+from server.settings import Settings
 
 
 def _always() -> bool:
@@ -30,24 +34,27 @@ class ServerCore:
 
     Args:
         settings: the flags.
+        metrics: counts loads and runs.
         log: takes one sentence for each thing that an operator wants to know.
 
     """
 
-    def __init__(self, settings: Settings, log: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, log: Callable[[str], None]) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._log = log
         configuration.check(settings)
         parameters = configuration.read_batching_parameters(settings)
         self._first_config = configuration.read_model_server_config(settings)
+        self._use_bfloat16 = is_bfloat16(settings.mixed_precision, log)
         self._config: Any = None
         self._labels: dict[str, dict[str, int]] = {}
         self._config_lock = threading.Lock()
         self._poll_lock = threading.Lock()
         self._last_problem = ""
         self._stopping = threading.Event()
-        self._scheduler = BatchScheduler(parameters) if parameters is not None else None
-        self.versions = VersionManager(
+        self._scheduler = BatchScheduler(parameters, metrics) if parameters is not None else None
+        self._versions = VersionManager(
             self._load,
             max_num_load_retries=settings.max_num_load_retries,
             load_retry_interval=settings.load_retry_interval_micros / 1e6,
@@ -72,9 +79,35 @@ class ServerCore:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
-        self.versions.stop()
+        self._versions.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
+
+    def use(self, model_spec: Any) -> AbstractContextManager[tuple[int, Servable]]:
+        """Hold the version that a ModelSpec names, the newest where it names none, and its number.
+
+        Raises:
+            ServingError: no name, a label that the model does not have, or a version that is not AVAILABLE.
+
+        """
+        name = model_spec.name
+        if not name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        choice = model_spec.WhichOneof("version_choice")
+        number = None
+        if choice == "version":
+            number = model_spec.version.value
+        elif choice == "version_label":
+            label = model_spec.version_label
+            labels = self._labels.get(name, {})
+            if label not in labels:
+                raise invalid_argument(f"Unrecognized servable version label: {label}")
+            number = labels[label]
+        return self._versions.use(name, number)
+
+    def statuses(self, name: str) -> dict[int, VersionStatus]:
+        """Show every version of a model that there was since the start, the newest first."""
+        return self._versions.statuses(name)
 
     def reload(self, new: Any, is_wanted: Callable[[], bool] = _always) -> None:
         """Serve what a ModelServerConfig asks for, and come back when each new model has an AVAILABLE version.
@@ -98,56 +131,36 @@ class ServerCore:
                 )
             models = list(new.model_config_list.config)
             old = {model.name: model for model in self._config.model_config_list.config} if self._config else {}
-            _validate(models, old)
+            model_config.check(models, old)
             self._labels = self._checked_labels(models)
             for model in models:
-                if _platform(model) != PLATFORM:
-                    raise invalid_argument(f"Model {model.name} requests unsupported platform {_platform(model)}")
+                model_config.check_platform(model)
             with self._poll_lock:
                 is_first, self._config = self._config is None, new
             for name in old.keys() - {model.name for model in models}:
-                self.versions.aspire(name, {})
+                self._versions.aspire(name, {})
             if is_first:
                 self._every(self._settings.file_system_poll_wait_seconds, self._poll, at_once=True)
-            failures = self.versions.wait_until_available(
-                [model.name for model in models if model.name not in old],
-                lambda: is_wanted() and not self._stopping.is_set(),
-            )
-            if failures:
-                # The real server words this differently at its start and later.
-                kind = "servable" if is_first else "model"
-                listed = "".join(f"{{{failure}}}, " for failure in failures.values())
-                raise ServingError(
-                    grpc.StatusCode.UNKNOWN, f"{len(failures)} {kind}(s) did not become available: {{{listed}}}"
-                )
+            self._wait_for([model.name for model in models if model.name not in old], is_wanted, is_first=is_first)
             if any(model.HasField("logging_config") for model in models):
                 raise invalid_argument("No request-logger-creator provided.")
 
-    def resolve(self, model_spec: Any) -> tuple[str, int | None]:
-        """Give the name and the version number that a ModelSpec names, None for the newest version.
-
-        Raises:
-            ServingError: no name, or a label that the model does not have.
-
-        """
-        name = model_spec.name
-        if not name:
-            raise invalid_argument("ModelSpec has no name specified.")
-        choice = model_spec.WhichOneof("version_choice")
-        if choice == "version":
-            return name, model_spec.version.value
-        if choice == "version_label":
-            label = model_spec.version_label
-            labels = self._labels.get(name, {})
-            if label not in labels:
-                raise invalid_argument(f"Unrecognized servable version label: {label}")
-            return name, labels[label]
-        return name, None
+    def _wait_for(self, names: list[str], is_wanted: Callable[[], bool], *, is_first: bool) -> None:
+        failures = self._versions.wait_until_available(names, lambda: is_wanted() and not self._stopping.is_set())
+        if failures:
+            # The real server words this differently at its start and later.
+            kind = "servable" if is_first else "model"
+            listed = "".join(f"{{{failure}}}, " for failure in failures.values())
+            raise ServingError(
+                grpc.StatusCode.UNKNOWN, f"{len(failures)} {kind}(s) did not become available: {{{listed}}}"
+            )
 
     def _load(self, path: Path) -> Servable:
         settings = self._settings
-        session = load(path, xla_enabled=settings.xla_cpu_compilation_enabled)
-        servable = Servable(session, self._scheduler, as_content=settings.enable_serialization_as_tensor_content)
+        with self._metrics.count_load(path):
+            session = load(path, xla_enabled=settings.xla_cpu_compilation_enabled, use_bfloat16=self._use_bfloat16)
+        as_content = settings.enable_serialization_as_tensor_content
+        servable = Servable(session, self._scheduler, self._metrics, as_content=as_content)
         if settings.enable_model_warmup:
             try:
                 warm_up(servable, path, lambda: not self._stopping.is_set())
@@ -159,7 +172,7 @@ class ServerCore:
     def _checked_labels(self, models: list[Any]) -> dict[str, dict[str, int]]:
         labels: dict[str, dict[str, int]] = {}
         for model in models:
-            statuses = self.versions.statuses(model.name)
+            statuses = self._versions.statuses(model.name)
             for label, number in model.version_labels.items():
                 is_new = self._labels.get(model.name, {}).get(label, number) == number
                 is_exempt = self._settings.allow_version_labels_for_unavailable_models and is_new
@@ -184,18 +197,12 @@ class ServerCore:
             except ServingError as error:
                 self._say_once(error.message)
                 return
+            empty = next((model for model in models if not found[model.name]), None)
             self._say_once(
-                next(
-                    (
-                        f"No versions of servable {model.name} found under base path {model.base_path}"
-                        for model in models
-                        if not found[model.name]
-                    ),
-                    "",
-                )
+                f"No versions of servable {empty.name} found under base path {empty.base_path}" if empty else ""
             )
             for name, paths in found.items():
-                self.versions.aspire(name, paths)
+                self._versions.aspire(name, paths)
 
     def _say_once(self, problem: str) -> None:
         """Log what a poll found missing, unless the poll before it said the same."""
@@ -223,36 +230,3 @@ class ServerCore:
         thread = threading.Thread(target=repeat, name="poll", daemon=True)
         self._threads.append(thread)
         thread.start()
-
-
-def _validate(models: list[Any], old: dict[str, Any]) -> None:
-    seen = set()
-    for model in models:
-        if model.name in seen:
-            raise invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
-        seen.add(model.name)
-    for model in models:
-        configuration.check_base_path(model.name, model.base_path)
-    for model in models:
-        if model.name in old and _platform(model) != _platform(old[model.name]):
-            raise invalid_argument(
-                f"Illegal to change a model's platform. For model {model.name} platform was "
-                f"{_platform(old[model.name])} and new platform requested is {_platform(model)}"
-            )
-
-
-def _platform(model: Any) -> str:
-    if model.model_type:
-        if model.model_platform:
-            raise invalid_argument(
-                "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
-            )
-        if model.model_type != 1:
-            raise invalid_argument(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
-        return PLATFORM
-    platform: str = model.model_platform
-    if not platform:
-        raise invalid_argument(
-            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform."
-        )
-    return platform

@@ -11,23 +11,35 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
+from server import metrics
 from server.errors import ServingError, from_tensorflow, invalid_argument
-from server.servable import Servable
+from server.inference.classify import classify
+from server.inference.multi_inference import multi_infer
+from server.inference.predict import predict
+from server.inference.regress import regress
+from server.inference.servable import Servable
 
 _FILE = Path("assets.extra", "tf_serving_warmup_requests")
 _MAX_RECORDS = 1000
+_ANSWERS = {
+    "predict_log": predict,
+    "classify_log": classify,
+    "regress_log": regress,
+    "multi_inference_log": multi_infer,
+}
 
 
 def warm_up(servable: Servable, path: Path, is_wanted: Callable[[], bool]) -> None:
     """Send the records of a version directory, if it has any, through the servable, while that is still wanted.
 
     Raises:
-        ServingError: a record fails, is none, or of a kind that the stand-in does not answer; or there are too many.
+        ServingError: a record fails, cannot be read, or is of a kind that cannot warm up; or there are too many.
 
     """
     file = path / _FILE
     if not file.exists():
         return
+    began = metrics.now()
     try:
         for count, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator(), start=1):
             _replay(servable, record, file, is_wanted)
@@ -39,6 +51,7 @@ def warm_up(servable: Servable, path: Path, is_wanted: Callable[[], bool]) -> No
         ) from None
     except tf.errors.OpError as error:
         raise from_tensorflow(error.error_code, error.message) from None
+    servable.metrics.model_warmup_latency.add(metrics.now() - began, str(path), "OK")
 
 
 def _replay(servable: Servable, record: bytes, file: Path, is_wanted: Callable[[], bool]) -> None:
@@ -47,13 +60,9 @@ def _replay(servable: Servable, record: bytes, file: Path, is_wanted: Callable[[
     except DecodeError:
         raise invalid_argument(f"Failed to parse warmup record: {record!r} from {file}") from None
     kind = log.WhichOneof("log_type")
-    if kind == "predict_log":
-        servable.predict(log.predict_log.request, is_wanted)
-    elif kind == "classify_log":
-        servable.classify(log.classify_log.request, is_wanted)
-    elif kind == "session_run_log":
-        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, "Unsupported log_type for warmup: 6")
-    elif kind is not None:
-        raise ServingError(
-            grpc.StatusCode.UNIMPLEMENTED, f"This stand-in has no {kind} and cannot warm up with it; leave it out."
-        )
+    if kind is None:
+        return
+    if kind not in _ANSWERS:
+        number = log.DESCRIPTOR.fields_by_name[kind].number
+        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
+    _ANSWERS[kind](servable, getattr(log, kind).request, is_wanted)

@@ -1,8 +1,11 @@
 """The life of versions: START, LOADING, AVAILABLE, UNLOADING, END, and who may use one meanwhile.
 
-Follows AspiredVersionsManager with the AvailabilityPreservingPolicy: one thread takes one action at a time, a version
-that is no longer asked for goes only once one that is asked for is AVAILABLE (or none is asked for), and a version that
-failed to load is not tried again until it was gone from disk.
+Follows AspiredVersionsManager with the AvailabilityPreservingPolicy: one thread takes one action at a time, and a
+version that is no longer asked for goes only once one that is asked for is AVAILABLE (or none is asked for).
+
+A request for versions waits while it names one that is still there though no longer asked for. Hence a failed version
+stays failed while an older one serves in its place, even when it is removed from disk and put there again: only a newer
+version, or the absence of all versions, moves the model on.
 """
 
 import threading
@@ -16,7 +19,7 @@ from pathlib import Path
 import grpc
 
 from server.errors import ServingError, fault, status_code
-from server.servable import Servable
+from server.inference.servable import Servable
 
 Load = Callable[[Path], Servable]
 _TICK_SECONDS = 0.1
@@ -57,9 +60,13 @@ class _Version:
 class _Model:
     versions: dict[int, _Version] = field(default_factory=dict)
     history: dict[int, VersionStatus] = field(default_factory=dict)
+    requested: Mapping[int, Path] | None = None
 
     def latest(self) -> int | None:
         return max((number for number, version in self.versions.items() if version.servable is not None), default=None)
+
+
+_Action = tuple[Callable[[str, int, _Version], None], str, int, _Version]
 
 
 class VersionManager:
@@ -100,13 +107,7 @@ class VersionManager:
     def aspire(self, name: str, paths: Mapping[int, Path]) -> None:
         """Say which versions of a model are wanted from now on, and where they are."""
         with self._changed:
-            model = self._models.setdefault(name, _Model())
-            for number, version in model.versions.items():
-                version.is_aspired = number in paths
-            for number, path in paths.items():
-                if number not in model.versions:
-                    model.versions[number] = _Version(path)
-                    self._show(name, number, VersionStatus(State.START))
+            self._models.setdefault(name, _Model()).requested = paths
 
     def statuses(self, name: str) -> dict[int, VersionStatus]:
         """Show every version of a model that there was since the start, the newest first."""
@@ -135,18 +136,6 @@ class VersionManager:
                     failures[name] = settled
         return failures
 
-    def _outcome(self, name: str) -> str | State | None:
-        """Tell AVAILABLE, what went wrong with the newest version, or None while that is open."""
-        model = self._models.get(name, _Model())
-        wanted = {number: version for number, version in model.versions.items() if version.is_aspired}
-        if any(version.servable is not None for version in wanted.values()):
-            return State.AVAILABLE
-        if not wanted or not all(version.has_failed for version in wanted.values()):
-            return None
-        status = model.history[max(wanted)]
-        code = status_code(status.code).name
-        return f"{{name: {name} version: {max(wanted)}}} due to error: {code}: {status.message}"
-
     @contextmanager
     def use(self, name: str, number: int | None) -> Iterator[tuple[int, Servable]]:
         """Hold one version, the newest where none is named, against unloading inside the with statement.
@@ -172,31 +161,56 @@ class VersionManager:
                 if version.servable is None:
                     self._changed.notify_all()
 
+    def _outcome(self, name: str) -> str | State | None:
+        """Tell AVAILABLE, what went wrong with the newest version, or None while that is open."""
+        model = self._models.get(name, _Model())
+        wanted = {number: version for number, version in model.versions.items() if version.is_aspired}
+        if any(version.servable is not None for version in wanted.values()):
+            return State.AVAILABLE
+        if not wanted or not all(version.has_failed for version in wanted.values()):
+            return None
+        status = model.history[max(wanted)]
+        code = status_code(status.code).name
+        return f"{{name: {name} version: {max(wanted)}}} due to error: {code}: {status.message}"
+
     def _work(self) -> None:
         while not self._stopping.wait(_TICK_SECONDS):
-            while not self._stopping.is_set() and self._act():
-                pass
+            self._take_requests()
+            while not self._stopping.is_set() and (action := self._next_action()) is not None:
+                act, name, number, version = action
+                act(name, number, version)
             with self._changed:
                 # What came during this round is acted on in the next, so that START can be seen.
                 for model in self._models.values():
                     for version in model.versions.values():
                         version.is_managed = True
 
-    def _act(self) -> bool:
-        """Unload or load one version; False when there is nothing to do."""
+    def _take_requests(self) -> None:
+        """Forget versions that failed and are not wanted, and let every request in that need not wait."""
         with self._changed:
-            for model in self._models.values():
-                for number, version in list(model.versions.items()):
-                    if version.has_failed and not version.is_aspired:
-                        del model.versions[number]
-            action = self._next_unload() or self._next_load()
-        if action is None:
-            return False
-        act, name, number, version = action
-        act(name, number, version)
-        return True
+            for name, model in self._models.items():
+                model.versions = {
+                    number: version
+                    for number, version in model.versions.items()
+                    if version.is_aspired or not version.has_failed
+                }
+                wanted = model.requested
+                if wanted is None or any(
+                    number in wanted and not version.is_aspired for number, version in model.versions.items()
+                ):
+                    continue
+                model.requested = None
+                for number, version in model.versions.items():
+                    version.is_aspired = number in wanted
+                for number in wanted.keys() - model.versions.keys():
+                    model.versions[number] = _Version(wanted[number])
+                    self._show(name, number, VersionStatus(State.START))
 
-    def _next_unload(self) -> tuple[Callable[[str, int, _Version], None], str, int, _Version] | None:
+    def _next_action(self) -> _Action | None:
+        with self._changed:
+            return self._next_unload() or self._next_load()
+
+    def _next_unload(self) -> _Action | None:
         for name, model in self._models.items():
             wanted = [version for version in model.versions.values() if version.is_aspired]
             leftover = [
@@ -209,7 +223,7 @@ class VersionManager:
                 return self._unload, name, leftover[0], model.versions[leftover[0]]
         return None
 
-    def _next_load(self) -> tuple[Callable[[str, int, _Version], None], str, int, _Version] | None:
+    def _next_load(self) -> _Action | None:
         for name, model in self._models.items():
             for number, version in sorted(model.versions.items(), reverse=True):
                 if version.servable is not None or version.has_failed or not version.is_managed:
@@ -249,6 +263,7 @@ class VersionManager:
         while version.is_aspired and time.monotonic() < until:
             if self._stopping.wait(min(_TICK_SECONDS, max(0.0, until - time.monotonic()))):
                 return False
+            self._take_requests()
         return version.is_aspired and not self._stopping.is_set()
 
     def _unload(self, name: str, number: int, version: _Version) -> None:
