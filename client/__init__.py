@@ -3,6 +3,7 @@
 from client.aio import AsyncServingClient
 from client.client import ServingClient
 from client.errors import ClientError, DecodeError, InputError, ServerError, UnreachableError
+from client.recording.recorder import Recorder
 from client.rpc.channel import ChannelOptions, Keepalive, Retry, Tls
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "DecodeError",
     "InputError",
     "Keepalive",
+    "Recorder",
     "Retry",
     "ServerError",
     "ServingClient",
