@@ -17,6 +17,7 @@ ENCODED_IMAGES = "encoded_images"
 # Inputs. The model's own inputs keep the names that the model gives them; a lone image input is called IMAGES.
 IMAGES = "images"
 K = "k"
+MIN_SCORE = "min_score"
 PROBE = "probe"
 # The Classify API's one input, and the feature of a tf.Example that holds a picture's file.
 EXAMPLES = "inputs"
