@@ -1,6 +1,5 @@
 """The files that records are appended to: PATH, and PATH.1, PATH.2, ... with what is older."""
 
-import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,7 +42,8 @@ class RecordFiles:
         try:
             while written < len(records):
                 with self._locked() as file:
-                    written += self._fill(file, records[written:])
+                    for _ in self._filled(file, records[written:]):
+                        written += 1
         except OSError as error:
             return written, error
         return written, None
@@ -68,18 +68,18 @@ class RecordFiles:
             finally:
                 os.close(file)
 
-    def _fill(self, file: int, records: Sequence[Sequence[bytes]]) -> int:
-        """Append as many records as the file has room for, and move it aside when it has none for the next."""
+    def _filled(self, file: int, records: Sequence[Sequence[bytes]]) -> Iterator[None]:
+        """Append records, yielding after each; move the file aside when it has no room for the next."""
         end = self._end_of_records(file)
-        for written, record in enumerate(records):
+        for record in records:
             length = sum(map(len, record))
             if end and (end < 0 or end + length > self.largest):
                 self._rotate()
-                return written
+                return
             _write_whole(file, end, record)
             end += length
             self._known = (os.fstat(file).st_ino, end)
-        return len(records)
+            yield
 
     def _end_of_records(self, file: int) -> int:
         """Return where the next record goes, after cutting off one that a killed process left unfinished.
@@ -134,11 +134,14 @@ def _is_still(path: Path, file: int) -> bool:
 
 def _write_whole(file: int, end: int, parts: Sequence[bytes]) -> None:
     """Write all parts at a place, or raise OSError and leave the file as it was."""
-    length = sum(map(len, parts))
     try:
         os.lseek(file, end, os.SEEK_SET)
-        if os.writev(file, parts) < length:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = os.writev(file, parts)
+        if written < sum(map(len, parts)):
+            # The disk has become full: writing on tells why, or succeeds after all.
+            rest = memoryview(b"".join(parts))[written:]
+            while rest:
+                rest = rest[os.write(file, rest) :]
     except OSError:
         os.ftruncate(file, end)
         raise
