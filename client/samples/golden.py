@@ -1,9 +1,9 @@
 """What a served model is held against: samples, the dense answers expected of them, what the export says of itself."""
 
 import hashlib
+import io
 import json
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from numpy.typing import NDArray
 
 from client.errors import DecodeError, InputError
+from client.recording.tfrecord import read_records
 from client.rpc.codec import decode_tensor
 from client.rpc.messages import PredictionLog
 from signatures.contract import names
@@ -20,16 +21,29 @@ from signatures.contract import names
 
 @dataclass(frozen=True)
 class Sample:
-    """One example: the model's inputs, each with a leading dimension of 1.
+    """One example.
 
-    dense: the probabilities expected, float32 [N], None where they are not known. file: a JPEG or PNG file of the same
-    picture. exact: whether the file holds the very pixels of the inputs, so that the same scores are expected of it.
+    Attributes:
+        inputs: the model's inputs by name, each with a leading dimension of 1.
+        dense: the probabilities expected, float32 [N], or None where they are not known.
+        file: a JPEG or PNG file of the same picture.
+        exact: whether the file holds the very pixels of the inputs, so that the same scores are expected of it.
+        title: what to show for it: a file's name, the text, or the values, shortened.
+        source: where it was read, as an error names it: "data.jsonl, line 3".
+        truth: the labels that are true, by name or by index; None where that is not known.
+        k: the k that it asks for, if it asks for one.
+        min_score: the same of `min_score`.
     """
 
     inputs: Mapping[str, NDArray[Any]]
     dense: NDArray[np.float32] | None = None
     file: bytes | None = None
     exact: bool = False
+    title: str = ""
+    source: str = ""
+    truth: tuple[str | int, ...] | None = None
+    k: int | None = None
+    min_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,8 @@ def read_golden(path: Path) -> Reference:
     file = path / names.ASSETS_EXTRA / names.GOLDEN_FILE if path.is_dir() else path
     content = _content(file)
     try:
-        samples = tuple(_sample(payload) for payload in tfrecords(content))
+        # The SHA-256 that export.json and the served model name sees more than the records' checksums do.
+        samples = tuple(_sample(payload) for payload in read_records(io.BytesIO(content), verify=False))
     except (DecodeError, ProtobufDecodeError, KeyError, ValueError) as error:
         raise InputError(f"{file} does not hold golden records: {error}") from error
     if not samples:
@@ -79,27 +94,10 @@ def read_golden(path: Path) -> Reference:
     return Reference(str(file), samples, export, digest, int(directory) if directory.isdecimal() else None)
 
 
-def tfrecords(content: bytes) -> Iterator[bytes]:
-    """Yield the payloads of a TFRecord file: for each an 8-byte length, 4 bytes, the payload, 4 bytes.
-
-    The 4 bytes are CRC32C sums, which Python has no function for. They are skipped: the file as a whole is held
-    against the SHA-256 that both export.json and the served model name, which sees more. Raises DecodeError for a
-    file that ends within a record.
-    """
-    position = 0
-    while position < len(content):
-        if position + 12 > len(content):
-            raise DecodeError("it ends within a record")
-        (length,) = struct.unpack_from("<Q", content, position)
-        start, position = position + 12, position + 12 + length + 4
-        if position > len(content):
-            raise DecodeError("it ends within a record")
-        yield content[start : start + length]
-
-
 def _sample(payload: bytes) -> Sample:
     log = PredictionLog.FromString(payload).predict_log
-    inputs = {name: decode_tensor(tensor) for name, tensor in sorted(log.request.inputs.items()) if name != names.K}
+    asked = (names.K, names.MIN_SCORE)
+    inputs = {name: decode_tensor(tensor) for name, tensor in sorted(log.request.inputs.items()) if name not in asked}
     dense = decode_tensor(log.response.outputs[names.PROBABILITIES])
     if not inputs or dense.ndim != 2 or len(dense) != 1 or any(array.shape[:1] != (1,) for array in inputs.values()):
         raise DecodeError("a record is not one example with its dense probabilities")

@@ -20,6 +20,7 @@ PICTURE_SIGNATURES = (ENCODED_IMAGES, ENCODED_IMAGES_TOP_K, CLASSIFY)
 # Inputs. The model's own inputs keep the names that the model gives them; a lone image input is called IMAGES.
 IMAGES = "images"
 K = "k"
+MIN_SCORE = "min_score"
 PROBE = "probe"
 # The Classify API's one input, and the feature of a tf.Example that holds a picture's file.
 EXAMPLES = "inputs"
