@@ -15,7 +15,7 @@ from signatures.contract import names
 _LEAST, _MOST = -(2**31), 2**31 - 1
 
 
-def arranged(
+def arrange_inputs(
     signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays to send, by input name.
@@ -66,7 +66,7 @@ def length(arrays: Mapping[str, NDArray[Any]]) -> int:
     return next((len(array) for array in arrays.values() if array.ndim), 1)
 
 
-def trimmed(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[str, NDArray[Any]]:
+def trim_top_k(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[str, NDArray[Any]]:
     """Return top_k answers no wider than was asked: a batching server pads them to the widest request it merged."""
     if k is None or names.INDICES not in outputs:
         return outputs

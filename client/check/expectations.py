@@ -9,11 +9,13 @@ from client.errors import DecodeError
 from client.rpc.calls import Answer, metadata_call, predict_call
 from client.rpc.metadata import ExportInfo, Metadata, Target
 from client.rpc.sequences import CallSequence, info
-from client.samples.golden import Export, Reference, Sample
+from client.samples.golden import Expectation, ExpectedIdentity, Sample
 from signatures.contract import names
 
 
-def reference_of(source: str, target: Target, samples: Sequence[Sample], same_export: bool) -> CallSequence[Reference]:
+def expectation_of(
+    source: str, target: Target, samples: Sequence[Sample], same_export: bool
+) -> CallSequence[Expectation]:
     """Ask another server, or another version, for what is to be expected.
 
     same_export: whether it should be the very same export, or only one for the same labels and preprocessing.
@@ -30,7 +32,7 @@ def reference_of(source: str, target: Target, samples: Sequence[Sample], same_ex
         if dense is None or dense.shape != (1, len(served.labels)):
             raise DecodeError(f"{source} gives no dense scores")
         expected.append(replace(sample, dense=dense[0]))
-    export = Export(served.labels, preprocessing=served.preprocessing)
+    export = ExpectedIdentity(served.labels, preprocessing=served.preprocessing)
     if same_export:
         export = replace(
             export,
@@ -39,4 +41,4 @@ def reference_of(source: str, target: Target, samples: Sequence[Sample], same_ex
             k=served.k,
             golden_digest=served.golden_digest,
         )
-    return Reference(source, tuple(expected), export)
+    return Expectation(source, tuple(expected), export)
