@@ -175,7 +175,7 @@ def test_a_picture_model_with_arrays_for_samples_was_a_traceback(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "it is neither a JPEG nor a PNG; its first bytes: "),
+        (b"", "it is neither a JPEG nor a PNG; its first bytes:"),
         (b"GIF89a", "is neither a JPEG nor a PNG; its first bytes: 47 49 46 38 39 61"),
         (picture()[:-40], "cannot be decoded: "),
         (picture(kind="JPEG")[:200], "cannot be decoded: "),
