@@ -17,6 +17,7 @@ from server.settings import Settings
 
 # The version of tensorflow_model_server whose answers were recorded.
 _IMITATED = "2.20.0"
+_NEEDED = ("tensorflow", "tensorflow_serving", "waitress")
 
 # Flags of tensorflow_model_server 2.20 that the stand-in does not have.
 _FOREIGN_FLAGS = frozenset(
@@ -133,8 +134,8 @@ def main(**flags: Any) -> None:
     try:
         settings = Settings(**flags)
         check(settings)
-        if not importlib.util.find_spec("tensorflow"):
-            print("serve-model needs TensorFlow: pip install 'sparsehead[export]'.", file=sys.stderr)
+        if not all(map(importlib.util.find_spec, _NEEDED)):
+            print("serve-model needs TensorFlow and more: pip install 'sparsehead[export]'.", file=sys.stderr)
             sys.exit(2)
         from server.model_server import ModelServer
 

@@ -195,9 +195,9 @@ def _parse_text_file(path: str | os.PathLike[str], message: Any) -> Any:
         return text_format.Parse(_read_text(path), message)
     except text_format.ParseError as error:
         # The first sentence is the log line of the real server's parser, which scripts look for.
-        name = message.DESCRIPTOR.full_name
+        name, problem = message.DESCRIPTOR.full_name, str(error).rstrip(".")
         raise invalid_argument(
-            f"Error parsing text-format {name}: {error}. Invalid protobuf file: '{os.fspath(path)}'"
+            f"Error parsing text-format {name}: {problem}. Invalid protobuf file: '{os.fspath(path)}'"
         ) from None
 
 

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,13 @@ def predict_json(response: Any, *, in_rows: bool) -> str:
     writer.begin("{")
     writer.string("outputs")
     if len(outputs) == 1:
-        _write(writer, *next(iter(outputs.items())))
+        name, values = next(iter(outputs.items()))
+        _write(writer, _leaves(name, values), values.shape)
     else:
         writer.begin("{")
         for name, values in outputs.items():
             writer.string(name)
-            _write(writer, name, values)
+            _write(writer, _leaves(name, values), values.shape)
         writer.end()
     writer.end()
     return writer.text()
@@ -119,16 +121,17 @@ def _rows_json(outputs: Mapping[str, Array]) -> str:
     writer.begin("{")
     writer.string("predictions")
     writer.begin("[")
-    for row in range(rows):
-        if len(outputs) > 1:
+    columns = [(name, _leaves(name, values), values.shape[1:]) for name, values in outputs.items()]
+    for _ in range(rows):
+        if len(columns) > 1:
             writer.begin("{")
         writer.single_line = True
-        for name, values in outputs.items():
-            if len(outputs) > 1:
+        for name, leaves, shape in columns:
+            if len(columns) > 1:
                 writer.string(name)
-            _write(writer, name, values[row : row + 1].reshape(values.shape[1:]))
+            _write(writer, leaves, shape)
         writer.single_line = False
-        if len(outputs) > 1:
+        if len(columns) > 1:
             writer.end()
     return _ended(writer)
 
@@ -147,38 +150,30 @@ def _ended(writer: PrettyWriter) -> str:
     return writer.text()
 
 
-def _write(writer: PrettyWriter, name: str, values: Array) -> None:
-    """Write an array as nested lists; strings of outputs whose name ends in `_bytes` are objects with base64."""
-    tokens = None if values.dtype == np.object_ and name.endswith("_bytes") else _tokens(values)
-    _write_level(writer, values, tokens, iter(tokens or ()))
-
-
-def _write_level(writer: PrettyWriter, values: Array, tokens: list[str] | None, rest: Any) -> None:
-    if values.ndim == 0:
-        if tokens is None:
-            writer.begin("{")
-            writer.string("b64")
-            writer.string(base64.b64encode(values.item()).decode())
-            writer.end()
-        else:
-            writer.token(next(rest))
-    elif values.ndim == 1 and tokens is not None:
-        writer.row([next(rest) for _ in values])
-    else:
+def _write(writer: PrettyWriter, leaves: Iterator[str], shape: Sequence[int]) -> None:
+    """Write the next leaves as nested lists of a shape."""
+    if len(shape) > 1:
         writer.begin("[")
-        for item in range(len(values)):
-            _write_level(writer, values[item : item + 1].reshape(values.shape[1:]), tokens, rest)
+        for _ in range(shape[0]):
+            _write(writer, leaves, shape[1:])
         writer.end()
+    elif shape:
+        writer.row(list(islice(leaves, shape[0])))
+    else:
+        writer.token(next(leaves))
 
 
-def _tokens(values: Array) -> list[str]:
+def _leaves(name: str, values: Array) -> Iterator[str]:
+    """Return the items as JSON; strings of an output whose name ends in `_bytes` as objects with base64."""
     if values.dtype in (np.float32, np.float64):
-        return write_doubles(values)
+        return iter(write_doubles(values))
     flat = values.ravel().tolist()
+    if values.dtype == np.object_ and name.endswith("_bytes"):
+        return (f'{{"b64": "{base64.b64encode(item).decode()}"}}' for item in flat)
     if values.dtype == np.object_:
-        return [json.dumps(text.decode("utf-8", "surrogateescape"), ensure_ascii=False) for text in flat]
+        return (json.dumps(item.decode("utf-8", "surrogateescape"), ensure_ascii=False) for item in flat)
     if values.dtype == np.bool_:
-        return ["true" if value else "false" for value in flat]
+        return ("true" if item else "false" for item in flat)
     if values.dtype in _WRITABLE:
-        return [str(value) for value in flat]
+        return map(str, flat)
     raise invalid_argument(f"Failed to write JSON value for tensor type: {type_name(values.dtype)}")

@@ -207,8 +207,10 @@ def _tensor_at_once(value: Any, data_type: int) -> Any:
 
 def _pack(shape: Sequence[int], values: Sequence[Any], data_type: int) -> Any:
     tensor = tensor_pb2.TensorProto()
-    encode_into(tensor, to_array(values, data_type), as_content=data_type != types_pb2.DT_STRING)
-    tensor.ClearField("tensor_shape")
+    if data_type in KINDS:
+        encode_into(tensor, to_array(values, data_type), as_content=data_type != types_pb2.DT_STRING)
+        tensor.ClearField("tensor_shape")
+    tensor.dtype = data_type
     for size in shape:
         tensor.tensor_shape.dim.add(size=size)
     return tensor
