@@ -4,18 +4,28 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from client.recording.tfrecord import HEADER_BYTES, record_length
 
+# A record, in parts that are written one after the other.
+Record: TypeAlias = Sequence[bytes]
+
 # A file is full at this part of all bytes allowed.
 _FULL = 4
+# As many bytes and as many records are written at once. The system takes 1,024 parts, and a record has up to 7.
+_GROUP_BYTES = 2**18
+_GROUP = 128
+
+_CUT_SHORT = "a record that is cut short"
+_DAMAGED = "something that is not a record"
 
 
 class RecordFiles:
     """TFRecord files that together hold at most so many bytes.
 
-    At any moment each of them can be read: it ends where a record ends. Several recorders may append to the same
-    path, in one process or in several, as each holds a lock on the file while it writes.
+    Between two writes each of them ends where a record ends. Several recorders may append to the same path, in one
+    process or in several, as each holds a lock on the file while it writes.
 
     Args:
         path: the newest file.
@@ -32,7 +42,7 @@ class RecordFiles:
         # Up to where the newest file is known to hold whole records, and which file that is.
         self._known = (0, 0)
 
-    def append(self, records: Sequence[Sequence[bytes]]) -> tuple[int, OSError | None]:
+    def append(self, records: Sequence[Record]) -> tuple[int, OSError | None]:
         """Append records, each in parts and none larger than `largest`; delete the oldest files to make room.
 
         Returns:
@@ -42,8 +52,8 @@ class RecordFiles:
         try:
             while written < len(records):
                 with self._locked() as file:
-                    for _ in self._filled(file, records[written:]):
-                        written += 1
+                    for count in self._filled(file, records[written:]):
+                        written += count
         except OSError as error:
             return written, error
         return written, None
@@ -68,18 +78,21 @@ class RecordFiles:
             finally:
                 os.close(file)
 
-    def _filled(self, file: int, records: Sequence[Sequence[bytes]]) -> Iterator[None]:
-        """Append records, yielding after each; move the file aside when it has no room for the next."""
-        end = self._end_of_records(file)
-        for record in records:
-            length = sum(map(len, record))
-            if end and (end < 0 or end + length > self.largest):
-                self._rotate()
-                return
-            _write_whole(file, end, record)
-            end += length
-            self._known = (os.fstat(file).st_ino, end)
-            yield
+    def _filled(self, file: int, records: Sequence[Record]) -> Iterator[int]:
+        """Append the records that the file has room for, yielding how many; move it aside if that is not all."""
+        end, inode = self._end_of_records(file), os.fstat(file).st_ino
+        room = self.largest - end if end >= 0 else 0
+        left = len(records)
+        os.lseek(file, max(end, 0), os.SEEK_SET)
+        for group in _groups(records, room):
+            parts = [part for record in group for part in record]
+            _write_whole(file, end, parts)
+            end += sum(map(len, parts))
+            self._known = (inode, end)
+            left -= len(group)
+            yield len(group)
+        if left:
+            self._rotate()
 
     def _end_of_records(self, file: int) -> int:
         """Return where the next record goes, after cutting off one that a killed process left unfinished.
@@ -87,17 +100,15 @@ class RecordFiles:
         -1 stands for a file that is damaged, to which nothing must be appended.
         """
         status = os.fstat(file)
-        known, end = self._known
-        end = end if known == status.st_ino and end <= status.st_size else 0
-        while end < status.st_size:
-            header = os.pread(file, HEADER_BYTES, end)
-            length = record_length(header)
-            if length is None and len(header) == HEADER_BYTES:
-                return -1
-            if length is None or end + HEADER_BYTES + length > status.st_size:
-                os.ftruncate(file, end)
-                return end
-            end += HEADER_BYTES + length
+        known, start = self._known
+        end, left = _whole_records(file, start if known == status.st_ino else 0, status.st_size)
+        if left:
+            # Perhaps it is another file, which the system has given the number of one that was deleted.
+            end, left = _whole_records(file, 0, status.st_size)
+        if left == _DAMAGED:
+            return -1
+        if left == _CUT_SHORT:
+            os.ftruncate(file, end)
         return end
 
     def _rotate(self) -> None:
@@ -120,6 +131,37 @@ class RecordFiles:
         return [(number, _numbered(self.path, number)) for number in numbers]
 
 
+def _groups(records: Sequence[Record], room: int) -> Iterator[list[Record]]:
+    """Yield the records for which there is room, in groups that are written at once."""
+    group: list[Record] = []
+    size = 0
+    for record in records:
+        length = sum(map(len, record))
+        room -= length
+        if room < 0:
+            break
+        if group and (size + length > _GROUP_BYTES or len(group) == _GROUP):
+            yield group
+            group, size = [], 0
+        group.append(record)
+        size += length
+    if group:
+        yield group
+
+
+def _whole_records(file: int, start: int, size: int) -> tuple[int, str]:
+    """Return where the records end that follow from a place on, and what is left then: nothing, or what is wrong."""
+    while start < size:
+        header = os.pread(file, HEADER_BYTES, start)
+        length = record_length(header)
+        if length is None and len(header) == HEADER_BYTES:
+            return start, _DAMAGED
+        if length is None or start + HEADER_BYTES + length > size:
+            return start, _CUT_SHORT
+        start += HEADER_BYTES + length
+    return (start, "") if start == size else (start, _DAMAGED)
+
+
 def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
 
@@ -133,9 +175,8 @@ def _is_still(path: Path, file: int) -> bool:
 
 
 def _write_whole(file: int, end: int, parts: Sequence[bytes]) -> None:
-    """Write all parts at a place, or raise OSError and leave the file as it was."""
+    """Write all parts at the end of a file, or raise OSError and leave it as it was."""
     try:
-        os.lseek(file, end, os.SEEK_SET)
         written = os.writev(file, parts)
         if written < sum(map(len, parts)):
             # The disk has become full: writing on tells why, or succeeds after all.

@@ -63,10 +63,10 @@ def is_recorded(method: str) -> bool:
 
 def log_record(method: str, request: bytes, response: bytes = b"") -> list[bytes]:
     """Return a TFRecord of a PredictionLog, in parts. The serialized messages are neither parsed nor copied."""
-    parts = [_header(_REQUEST, len(request)), request]
-    if response:
-        parts += [_header(_RESPONSE, len(response)), response]
-    return framed(_header(_NUMBERS[method], sum(map(len, parts))), *parts)
+    header = _header(_REQUEST, len(request))
+    rest = [_header(_RESPONSE, len(response)), response] if response else []
+    length = len(header) + len(request) + sum(map(len, rest))
+    return framed(_header(_NUMBERS[method], length) + header, request, *rest)
 
 
 def read_log(payload: bytes) -> RecordedRequest | None:

@@ -144,11 +144,14 @@ class Recorder:
     def close(self, timeout: float = 5.0) -> None:
         """Flush, and record nothing from now on; what is not written in time is dropped."""
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
             self._arrived.notify()
         self.flush(timeout)
         with self._lock:
             self.dropped += len(self._waiting)
+            self._done += len(self._waiting)
             self._waiting = []
 
     def _running(self) -> bool:

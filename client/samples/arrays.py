@@ -40,8 +40,14 @@ def array_samples(path: Path, served: Served) -> Iterator[Sample]:
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return dict(archive)
+        with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                raise InputError(f"{path} is not a .npz file, as numpy.savez writes them, or it is cut short")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as archive:
+                return dict(archive)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (

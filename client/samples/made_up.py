@@ -137,12 +137,10 @@ def _made_up(name: str, info: TensorInfo, bound: Bound, random: np.random.Genera
 def _values(dtype: str, shape: list[int], bound: Bound, random: np.random.Generator, length: int) -> Any:
     if dtype == "string":
         words = np.array(bound.words or _WORDS, object)
-        # One string for a whole example is a text, one of many is a word.
-        return (
-            random.choice(words, shape)
-            if np.prod(shape) > 1
-            else np.full(shape, " ".join(random.choice(words, length)))
-        )
+        # A string alone is a text, and one of several is a word.
+        if np.prod(shape) > 1:
+            return random.choice(words, shape)
+        return np.full(shape, " ".join(random.choice(words, length)))
     if dtype == "bool":
         return random.integers(0, 2, shape).astype(bool)
     if dtype.startswith(("int", "uint")):

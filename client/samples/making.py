@@ -59,7 +59,7 @@ def sample_of(served: Served, values: Mapping[str, Any], source: str) -> Sample:
         try:
             picture_input(served.metadata)
         except InputError as error:
-            raise InputError(f"{source} holds a picture: {error}") from error
+            raise InputError(f"{source} holds a picture, and {error}") from error
         return picture_sample(file, source, served.metadata, served.preprocessing)
     if unknown := sorted(values.keys() - declared.keys()):
         raise InputError(f"{source} has an input {unknown[0]!r}, and the model's inputs are {', '.join(declared)}")

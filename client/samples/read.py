@@ -17,7 +17,7 @@ from client.rpc.metadata import Metadata
 from client.samples.arrays import array_samples
 from client.samples.examples import example_sample
 from client.samples.golden import Sample, read_golden
-from client.samples.image_samples import picture_sample
+from client.samples.image_samples import picture_input, picture_sample
 from client.samples.json_lines import json_samples
 from client.samples.making import Served
 from client.samples.recorded import request_samples
@@ -87,13 +87,14 @@ def _samples(path: str | Path, served: Served) -> Iterator[Sample]:
         return _golden_samples(path)
     if path.is_dir():
         return _folder_samples(path, served)
-    if path.suffix == ".npz":
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         return array_samples(path, served)
-    if path.suffix in _JSON_LINES:
+    if suffix in _JSON_LINES:
         return json_samples(_lines(path), str(path), served)
-    if path.suffix not in _PICTURES and record_length(_content(path, HEADER_BYTES)) is not None:
+    if suffix not in _PICTURES and record_length(_content(path, HEADER_BYTES)) is not None:
         return _record_samples(path, served)
-    if path.suffix == ".tfrecord":
+    if suffix == ".tfrecord":
         raise InputError(f"{path} is not a TFRecord file, or it is damaged at its start")
     return iter([_picture(path, served)])
 
@@ -150,6 +151,11 @@ def _samples_of_record(payload: bytes, source: str, served: Served) -> Iterable[
 
 
 def _picture(path: Path, served: Served) -> Sample:
+    try:
+        picture_input(served.metadata)
+    except InputError as error:
+        known = "a .npz file, JSON lines (.jsonl), a TFRecord file or a version's directory"
+        raise InputError(f"{path} is not {known}, and {error}") from error
     sample = picture_sample(_content(path), str(path), served.metadata, served.preprocessing)
     return replace(sample, title=path.name)
 

@@ -83,6 +83,16 @@ def test_a_record_that_a_killed_process_left_unfinished_is_cut_off(path, cut):
         assert numbers(path)[:3] == [0, 1, 3]
 
 
+def test_another_file_with_the_number_of_one_that_is_gone_keeps_its_records(path):
+    files = RecordFiles(path, 100_000)
+    files.append(records(0, 3))
+    for size, count in ((97, 3), (103, 3), (150, 1)):
+        # The same file to the system, as after its number was given away again.
+        path.write_bytes(b"".join(part for record in records(10, 10 + count, size) for part in record))
+        assert files.append(records(20, 21)) == (1, None)
+        assert numbers(path) == [*range(10, 10 + count), 20]
+
+
 def test_a_damaged_file_is_moved_aside_as_it_is(path):
     RecordFiles(path, 100_000).append(records(0, 3))
     damaged = path.read_bytes() + bytes(50)

@@ -235,6 +235,12 @@ def test_arrays_that_do_not_fit_are_named(read, arrays, said):
         read(TOKENS, npz(**arrays), "rows.npz")
 
 
+def test_a_file_that_numpy_saved_otherwise_is_refused(read, tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros((2, 2)))
+    with pytest.raises(InputError, match=r"rows.npz is not a .npz file, as numpy.savez writes them"):
+        read(TOKENS, (tmp_path / "rows.npy").read_bytes(), "rows.npz")
+
+
 def test_an_npz_file_with_arrays_of_several_lengths_is_refused(read):
     with pytest.raises(InputError, match="array b holds 3 samples, others 2"):
         read({}, npz(a=np.zeros((2, 1)), b=np.zeros((3, 1))), "rows.npz")

@@ -1,6 +1,8 @@
 """Samples of TFRecord files, pictures and folders."""
 
 import base64
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from client import InputError, ServingClient
 from client.recording.logs import log_record, recorded_requests
-from client.recording.tfrecord import framed
+from client.recording.tfrecord import framed, read_records
 from client.rpc.calls import CLASSIFY, PREDICT, classify_call, identity_call, predict_call
 from client.rpc.examples import example_message
 from client.rpc.messages import PredictionLog
@@ -222,7 +224,7 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
         (
             TOKENS,
             predict({names.ENCODED_IMAGES: np.array([png(PIXELS)], object)}),
-            "record 1 holds a picture: model model does not take pictures, but tokens",
+            "record 1 holds a picture, and model model does not take pictures, but tokens",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -247,6 +249,48 @@ def test_a_damaged_record_never_becomes_a_sample(tmp_path_factory, place, differ
         read_samples([file], served(TOKENS))
     with pytest.raises(InputError, match=r"samples.tfrecord"):
         list(recorded_requests(file))
+
+
+CONTENTS = (
+    predict_call(
+        Target("m"),
+        "s",
+        {"floats": np.ones((2, 3), np.float32), "text": np.array([b"a", b"b"], object), "k": np.int32(1)},
+    ),
+    classify_call(Target("m"), "s", [example_message({"floats": [1.0, 2.0, 3.0], "text": b"a", "k": 1})]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(CONTENTS),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(1, 255)), min_size=1, max_size=3),
+)
+def test_whatever_a_record_holds_it_becomes_samples_or_is_refused(tmp_path_factory, call, as_example, changes):
+    (payload,) = read_records(io.BytesIO(b"".join(log_record(call.method, call.request))))
+    if as_example:
+        payload = example_message({"floats": [1.0, 2.0, 3.0], "text": b"a"}).SerializeToString()
+    payload = bytearray(payload)
+    for place, difference in changes:
+        payload[place % len(payload)] ^= difference
+    file = tmp_path_factory.mktemp("records") / "samples.tfrecord"
+    file.write_bytes(b"".join(framed(bytes(payload))))
+    inputs = {"floats": TensorInfo("float32", (-1, 3)), "text": TensorInfo("string", (-1,))}
+    samples = []
+    with contextlib.suppress(InputError):
+        samples = read_samples([file], served(inputs))
+    assert all(sample.inputs["floats"].shape == (1, 3) for sample in samples)
+
+
+def test_a_file_of_no_known_kind_is_refused_with_those_that_are(read):
+    known = "a .npz file, JSON lines \\(.jsonl\\), a TFRecord file or a version's directory"
+    with pytest.raises(
+        InputError, match=f"notes.txt is not {known}, and model model does not take pictures, but tokens"
+    ):
+        read(TOKENS, b"some notes", "notes.txt")
+    with pytest.raises(InputError, match=r"notes.txt is not a picture that can be read"):
+        read(IMAGES, b"some notes", "notes.txt")
 
 
 def test_a_version_is_read_as_its_golden_records(server, version):
