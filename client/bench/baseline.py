@@ -2,12 +2,33 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from client.bench.load import BenchResult
 from client.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What a run sends; only runs that send the same can be compared.
+
+    k: the values that take turns, empty where k is left out. inputs: "random" or "pictures".
+    """
+
+    signature: str
+    k: tuple[int, ...]
+    inputs: str
+    batch: int
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An earlier run: of each load the calls a second, the median and the 99th percentile in milliseconds."""
+
+    model: str
+    subject: Subject
+    loads: Mapping[str, tuple[float, float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,40 +36,59 @@ class Comparison:
     """What became of one load: now divided by before; above 1 is more calls, or longer latencies."""
 
     load: str
-    batch: int
     calls_per_second: float
     median: float
     p99: float
 
 
-def read_baseline(path: Path) -> list[Mapping[str, Any]]:
-    """Return the results in a file that `serving-client bench --json` printed; raises InputError for another."""
+def read_baseline(path: Path) -> Baseline:
+    """Read a file that `serving-client bench --json` printed; raises InputError for another."""
     try:
-        results: list[Mapping[str, Any]] = json.loads(path.read_text("utf-8"))["results"]
-        for result in results:
-            _numbers(result)
-        return results
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        stated = json.loads(path.read_text("utf-8"))
+        loads = {}
+        for result in stated["results"]:
+            percentiles = result["percentiles_ms"]
+            numbers = (result["calls_per_second"], percentiles["50"], percentiles["99"])
+            loads[str(result["load"])] = (float(numbers[0]), float(numbers[1]), float(numbers[2]))
+        subject = Subject(
+            signature=str(stated["signature"]),
+            k=tuple(int(k) for k in stated["k"]),
+            inputs=str(stated["inputs"]),
+            batch=int(stated["batch"]),
+        )
+        return Baseline(str(stated["model"]), subject, loads)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not what serving-client bench --json prints: {error!r}") from error
 
 
-def compared(baseline: Sequence[Mapping[str, Any]], results: Sequence[BenchResult]) -> list[Comparison]:
-    """Return a comparison for each load that both runs have; loads of another batch size are others."""
-    before = {(result["load"], result["batch"]): _numbers(result) for result in baseline}
+def require_comparable(baseline: Baseline, subject: Subject, loads: Sequence[str]) -> None:
+    """Raise InputError, naming what differs, unless a run of this subject and these loads can be compared."""
+    differing = [
+        f"{field.name} {_shown(getattr(baseline.subject, field.name))}, not {_shown(getattr(subject, field.name))}"
+        for field in fields(Subject)
+        if getattr(baseline.subject, field.name) != getattr(subject, field.name)
+    ]
+    if differing:
+        raise InputError(f"the baseline measured something else: {'; '.join(differing)}")
+    if not set(loads) & set(baseline.loads):
+        raise InputError(f"the baseline measured {', '.join(baseline.loads) or 'nothing'}, not {', '.join(loads)}")
+
+
+def compare_results(baseline: Baseline, results: Sequence[BenchResult]) -> list[Comparison]:
+    """Return a comparison for each load that calls were answered under in both runs."""
     found = []
     for result in results:
-        old = before.get((result.load, result.batch))
+        old = baseline.loads.get(result.load, (0.0,))
         new = (result.calls_per_second, result.percentiles_ms["50"], result.percentiles_ms["99"])
-        if old is not None and all(old):
+        if all(old) and result.answered:
             calls, median, p99 = (now / then for now, then in zip(new, old, strict=True))
-            found.append(
-                Comparison(load=result.load, batch=result.batch, calls_per_second=calls, median=median, p99=p99)
-            )
+            found.append(Comparison(load=result.load, calls_per_second=calls, median=median, p99=p99))
     return found
 
 
-def _numbers(result: Mapping[str, Any]) -> tuple[float, float, float]:
-    percentiles = result["percentiles_ms"]
-    return float(result["calls_per_second"]), float(percentiles["50"]), float(percentiles["99"])
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "left out"
+    return str(value)

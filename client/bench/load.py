@@ -31,6 +31,10 @@ from signatures.contract import names
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
+# The types that random inputs can have.
+_MADE_UP = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))}
+_MADE_UP |= {"float16", "float32", "float64"}
+
 # No retries: what a server refuses is to be counted, not sent again.
 NO_RETRY = Retry(attempts=1)
 
@@ -60,7 +64,8 @@ class BenchResult:
     """What a load met. Latencies are those of calls that were answered, in milliseconds.
 
     busy: the share of one core that the load generator used. late_ms: by how much 99% of the requests at most left
-    late (open loop). limits: sentences that say when the generator, not the server, was measured.
+    late (open loop). limits: sentences that say when the generator, not the server, was measured. interrupted: by
+    Ctrl-C, so that it is of the calls answered until then.
     """
 
     load: str
@@ -77,10 +82,11 @@ class BenchResult:
     busy: float
     late_ms: float
     limits: tuple[str, ...]
+    interrupted: bool
 
 
 @dataclass
-class Recorder:
+class CallTally:
     """What one caller has seen; only that caller writes to it."""
 
     latencies: Histogram = field(default_factory=Histogram)
@@ -99,10 +105,29 @@ class Recorder:
         self.versions[str(version)] += 1
 
 
+@dataclass
+class Stop:
+    """Whether Ctrl-C ended a load; what is answered after it is not counted."""
+
+    client: ServingClient
+    wanted: bool = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
+        if kind is not KeyboardInterrupt:
+            return False
+        self.wanted = True
+        self.client.close()
+        return True
+
+
 def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: Load) -> BenchResult:
     """Send requests in turn and return what they met. The client should have been made with NO_RETRY.
 
-    requests: serialized, as `requests_for` makes them. batch: how many examples each holds.
+    requests: serialized, as `requests_for` makes them. batch: how many examples each holds. Ctrl-C ends it early and
+    closes the client, so that calls under way end too.
     """
     if not isinstance(client.transport, GrpcTransport):
         raise InputError("load is sent over gRPC: make the client without a transport of your own")
@@ -111,10 +136,11 @@ def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: 
     run = _closed if load.rate is None else _open
     cpu = time.process_time()
     started = time.perf_counter()
-    recorders, seconds = run(partial(send, timeout=client.timeout, metadata=headers), requests, load)
+    stop = Stop(client)
+    tallies, seconds = run(partial(send, timeout=client.timeout, metadata=headers), requests, load, stop)
     busy = (time.process_time() - cpu) / (time.perf_counter() - started)
-    latencies = merged(recorder.latencies for recorder in recorders)
-    late = merged(recorder.late for recorder in recorders).percentile(99)
+    latencies = merged(tally.latencies for tally in tallies)
+    late = merged(tally.late for tally in tallies).percentile(99)
     total = latencies.total
     return BenchResult(
         load=load.name,
@@ -126,11 +152,12 @@ def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: 
         mean_ms=latencies.mean() * 1e3,
         percentiles_ms={f"{percent:g}": latencies.percentile(percent) * 1e3 for percent in PERCENTILES},
         longest_ms=latencies.largest * 1e3,
-        errors=dict(sum((recorder.errors for recorder in recorders), Counter())),
-        versions=dict(sum((recorder.versions for recorder in recorders), Counter())),
+        errors=dict(sum((tally.errors for tally in tallies), Counter())),
+        versions=dict(sum((tally.versions for tally in tallies), Counter())),
         busy=busy,
         late_ms=late * 1e3,
         limits=tuple(_limits(busy, late, latencies.percentile(50))),
+        interrupted=stop.wanted,
     )
 
 
@@ -145,59 +172,73 @@ def requests_for(
     if ks and names.K not in signature.inputs:
         raise InputError(f"signature {signature.key} takes no k: leave it out")
     wanted = [{**inputs, names.K: per_example(k, batch)} for k in ks] or [dict(inputs)]
-    return [predict_call(target, signature.key, arrays).request for arrays in wanted]
+    return [predict_call(target, signature.key, arrays, dtypes=signature.rounded).request for arrays in wanted]
 
 
 def random_inputs(signature: Signature, batch: int, seed: int = 0) -> dict[str, Any]:
     """Return inputs of the declared shapes: floats from 0 to 1, zeros of other types.
 
-    Raises InputError for shapes that are not declared, and for strings, as no random one would do.
+    Raises InputError for shapes that are not declared, for strings, as no random one would do, and for types that
+    numpy lacks.
     """
     random = np.random.default_rng(seed)
     inputs: dict[str, Any] = {}
     for name, info in signature.inputs.items():
         if name == names.K:
             continue
-        if not info.shape or -1 in info.shape[1:] or info.dtype == "string":
+        dtype = "float32" if name in signature.rounded else info.dtype
+        if not info.shape or -1 in info.shape[1:] or dtype not in _MADE_UP:
             raise InputError(f"input {name} of signature {signature.key} cannot be made up: give pictures to send")
         shape = (batch if info.shape[0] == -1 else info.shape[0], *info.shape[1:])
-        floating = info.dtype.startswith("float")
-        inputs[name] = random.random(shape).astype(info.dtype) if floating else np.zeros(shape, info.dtype)
+        floating = dtype.startswith("float")
+        inputs[name] = random.random(shape).astype(dtype) if floating else np.zeros(shape, dtype)
     return inputs
 
 
-def _closed(send: Callable[[bytes], bytes], requests: Sequence[bytes], load: Load) -> tuple[list[Recorder], float]:
-    recorders = [Recorder() for _ in range(load.concurrency or 1)]
+def _closed(
+    send: Callable[[bytes], bytes], requests: Sequence[bytes], load: Load, stop: Stop
+) -> tuple[list[CallTally], float]:
+    tallies = [CallTally() for _ in range(load.concurrency or 1)]
     begin = time.perf_counter() + load.warmup
     end = begin + load.duration
     turn, counted = count(), count()
 
-    def call(recorder: Recorder) -> None:
-        while True:
+    def call(tally: CallTally) -> None:
+        while not stop.wanted:
             start = time.perf_counter()
             if start >= end if load.calls is None else start >= begin and next(counted) >= load.calls:
                 return
             try:
                 response = send(requests[next(turn) % len(requests)])
-            except grpc.RpcError as error:
+            except (grpc.RpcError, ValueError) as error:
+                if stop.wanted:  # it was cut off, or not sent at all: a closed channel raises ValueError
+                    return
+                if not isinstance(error, grpc.RpcError):
+                    raise
                 if start >= begin:
-                    recorder.errors[error.code().name] += 1
+                    tally.errors[error.code().name] += 1
                 continue
             if start >= begin:
-                recorder.answered(response, time.perf_counter() - start)
+                tally.answered(response, time.perf_counter() - start)
 
-    threads = [threading.Thread(target=call, args=(recorder,)) for recorder in recorders]
+    threads = [threading.Thread(target=call, args=(tally,), daemon=True) for tally in tallies]
+    with stop:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return recorders, max(time.perf_counter() - begin, 1e-9)
+        if thread.ident is not None:
+            thread.join()
+    return tallies, max(time.perf_counter() - begin, 1e-9)
 
 
-def _open(send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load) -> tuple[list[Recorder], float]:
+def _open(
+    send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load, stop: Stop
+) -> tuple[list[CallTally], float]:
     rate = load.rate or 1.0
-    # Answers arrive on gRPC's threads, one recorder for all of them behind one lock.
-    recorder, lock = Recorder(), threading.Lock()
+    # Answers arrive on gRPC's threads, one tally for all of them behind one lock.
+    tally, lock = CallTally(), threading.Lock()
     outstanding = threading.Semaphore(0)
     warm = round(load.warmup * rate)
     total = warm + (load.calls if load.calls is not None else max(1, round(load.duration * rate)))
@@ -207,25 +248,27 @@ def _open(send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load) -
         seconds = time.perf_counter() - intended
         error = future.exception()
         with lock:
-            if number < warm:
+            if number < warm or stop.wanted:
                 pass
             elif error is None:
-                recorder.answered(future.result(), seconds)
+                tally.answered(future.result(), seconds)
             else:
-                recorder.errors[error.code().name if isinstance(error, grpc.RpcError) else "CANCELLED"] += 1
+                tally.errors[error.code().name if isinstance(error, grpc.RpcError) else "CANCELLED"] += 1
         outstanding.release()
 
-    for number in range(total):
-        intended = begin + number / rate
-        if (wait := intended - time.perf_counter()) > 0:
-            time.sleep(wait)
-        if number >= warm:
-            recorder.late.record(time.perf_counter() - intended)
-        future = send(requests[number % len(requests)])
-        future.add_done_callback(lambda future, number=number, intended=intended: done(future, number, intended))
-    for _ in range(total):
-        outstanding.acquire()
-    return [recorder], time.perf_counter() - (begin + warm / rate)
+    with stop:
+        for number in range(total):
+            intended = begin + number / rate
+            if (wait := intended - time.perf_counter()) > 0:
+                time.sleep(wait)
+            if number >= warm:
+                tally.late.record(time.perf_counter() - intended)
+            future = send(requests[number % len(requests)])
+            future.add_done_callback(lambda future, number=number, intended=intended: done(future, number, intended))
+        for _ in range(total):
+            outstanding.acquire()
+    with lock:  # an answer that is being counted when Ctrl-C comes is counted whole
+        return [tally], max(time.perf_counter() - (begin + warm / rate), 1e-9)
 
 
 def _limits(busy: float, late: float, median: float) -> list[str]:

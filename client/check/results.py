@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.check.forms import NotAsked
 from client.samples.golden import Sample
 from signatures.contract.judge import Tolerances, Verdict
 
@@ -70,9 +71,9 @@ class SampleEvidence:
 class CheckResult:
     """The verdict on one server.
 
-    source: what was held against it. not_asked: signatures that the samples cannot be sent to. batching: the server
-    merges requests itself and takes only one k per example, so that no other form of k could be asked. evidence,
-    differences: for a report; not part of the JSON.
+    source: what was held against it. not_asked: signatures that could not be asked, with the reasons. batching: the
+    server merges requests itself and takes only one k per example, so that no other form of k could be asked.
+    evidence, differences: for a report; not part of the JSON.
     """
 
     passed: bool
@@ -82,7 +83,7 @@ class CheckResult:
     source: str
     tolerances: Tolerances
     batching: bool
-    not_asked: tuple[str, ...]
+    not_asked: tuple[NotAsked, ...]
     identity: QuestionResult
     backbone: QuestionResult
     head: QuestionResult

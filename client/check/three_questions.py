@@ -6,25 +6,27 @@ head: are the answers for other k the top k of the server's *own* dense answers,
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from client.check.identity import differences
-from client.check.requests import Batch, Form, K, Outputs, ask, batches, every_k, forms, outputs_of
+from client.check.forms import Form, NotAsked, forms
+from client.check.identity import identity_differences
+from client.check.requests import Batch, ask, batches, outputs_of
 from client.check.results import CheckResult, SampleEvidence, Tally, Timing, by_signature
 from client.errors import ClientError, DecodeError, InputError, UnreachableError
-from client.rpc.calls import Answer, Call, identity_call, metadata_call, predict_call
+from client.rpc.calls import Call, identity_call, metadata_call
 from client.rpc.metadata import ExportInfo, Metadata, Signature, Target
-from client.rpc.sequences import BATCHING_REFUSAL, CallSequence, info
-from client.samples.golden import Export, Reference, Sample
+from client.rpc.sequences import BATCHING_REFUSAL, CallSequence
+from client.samples.golden import Expectation, ExpectedIdentity
 from client.samples.image_samples import with_file
 from signatures.contract import names
-from signatures.contract.judge import CPU, Tolerances, Verdict, judge_dense, judge_listed, judge_sparse
+from signatures.contract.answers import AnswerForm, Labels, Outputs, Scores, encoded, form_of
+from signatures.contract.judge import CPU, Tolerances, judge_dense
+from signatures.contract.questions import Question, questions
 
 # Large enough that mixed-up rows show, small enough for any server.
 BATCH = 8
@@ -35,62 +37,77 @@ class Session:
     """One check under way: what is held against the server, and what was found."""
 
     target: Target
-    reference: Reference
+    expectation: Expectation
     tolerances: Tolerances
     metadata: Metadata
     labels: tuple[str, ...] = ()
+    encoded_labels: Labels = field(default_factory=lambda: encoded(()))
     default_k: int = 0
     batching: bool = False
     lost: bool = False
     identity: Tally = field(default_factory=lambda: Tally("identity"))
     backbone: Tally = field(default_factory=lambda: Tally("backbone"))
     head: Tally = field(default_factory=lambda: Tally("head"))
+    not_asked: list[NotAsked] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     evidence: list[SampleEvidence] = field(default_factory=list)
 
 
 def check(
-    address: str, target: Target, reference: Reference, tolerances: Tolerances = CPU
+    address: str, target: Target, expectation: Expectation, tolerances: Tolerances = CPU
 ) -> CallSequence[CheckResult]:
     """Ask a server the three questions.
 
     The first call may raise, as when no server is there; after that whatever goes wrong is a fault of the question
     being asked. Raises InputError when there is no sample to ask about.
     """
-    if not reference.samples:
+    if not expectation.samples:
         raise InputError("there are no samples to check with: give golden records or pictures")
     metadata: Metadata = yield metadata_call(target)
-    if reference.export and reference.export.preprocessing:
-        files = partial(with_file, preprocessing=reference.export.preprocessing)
-        reference = replace(reference, samples=tuple(map(files, reference.samples)))
-    session = Session(target, reference, tolerances, metadata)
+    session = Session(target, expectation, tolerances, metadata)
     if target.version not in (None, metadata.version):
         session.identity.fault(f"version {metadata.version} answers for version {target.version}")
-    session.evidence = [SampleEvidence(sample) for sample in reference.samples]
     served = yield from _ask_identity(session)
-    export = reference.export or (None if served is None else Export(served.labels, k=served.k))
-    asked = {names.EXPORT_INFO}
+    known = expectation.export or served
+    if known is not None and known.preprocessing is not None:
+        files = partial(with_file, preprocessing=known.preprocessing)
+        session.expectation = replace(expectation, samples=tuple(map(files, expectation.samples)))
+    session.evidence = [SampleEvidence(sample) for sample in session.expectation.samples]
+    export = expectation.export or (None if served is None else ExpectedIdentity(served.labels, k=served.k))
     if export is None:
         session.head.asked += 1
         session.head.fault("the labels and the default k are not known, as the identity is not")
+        unknown = metadata.signatures.keys() - {names.EXPORT_INFO}
+        session.not_asked = [NotAsked(signature=key, reason="the labels are not known") for key in sorted(unknown)]
     else:
-        session.labels = export.labels
+        session.labels, session.encoded_labels = export.labels, encoded(export.labels)
         session.default_k = export.k if export.k is not None else served.k if served else 0
-        ways = forms(metadata, reference.samples, export.labels)
-        if not any(not form.files for form in ways):
-            session.backbone.asked += 1
-            session.backbone.fault(
-                f"no signature {names.SERVING_DEFAULT} takes {', '.join(reference.samples[0].inputs)}"
-            )
-        for form in ways:
-            asked.update(signature.key for signature in form.signatures)
-            yield from _ask_form(session, form)
+        yield from _ask_signatures(session, _classifies_files(metadata, expectation.export, served))
     yield from _ask_identity(session)
-    return _result(address, session, asked)
+    return _result(address, session)
 
 
-def _result(address: str, session: Session, asked: set[str]) -> CheckResult:
-    samples = session.reference.samples
+def _classifies_files(metadata: Metadata, export: ExpectedIdentity | None, served: ExportInfo | None) -> bool:
+    """Return whether `classify` takes picture files, as it does wherever a model's pictures can be decoded at all."""
+    encoded = {names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K} & set(metadata.signatures)
+    return bool(encoded) or any(known is not None and known.preprocessing is not None for known in (export, served))
+
+
+def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[None]:
+    samples = session.expectation.samples
+    found, session.not_asked = forms(session.metadata, samples, session.labels, classifies_files)
+    if all(form.files for form in found):
+        session.backbone.asked += 1
+        session.backbone.fault(f"no signature {names.SERVING_DEFAULT} takes {', '.join(samples[0].inputs)}")
+    for form in found:
+        for size in (BATCH, 1):
+            for number, batch in enumerate(batches(samples, form.numbers, size)):
+                # Every form of k once; which samples it is asked with makes no difference.
+                yield from _ask_form(session, form, batch, thorough=size > 1 and not number)
+
+
+def _result(address: str, session: Session) -> CheckResult:
+    samples = session.expectation.samples
     known = sum(sample.dense is not None for sample in samples)
     tallies = (session.identity, session.backbone, session.head)
     identity, backbone, head = (
@@ -103,10 +120,10 @@ def _result(address: str, session: Session, asked: set[str]) -> CheckResult:
         address=address,
         model=session.target.model,
         version=session.metadata.version,
-        source=session.reference.source,
+        source=session.expectation.source,
         tolerances=session.tolerances,
         batching=session.batching,
-        not_asked=tuple(key for key in session.metadata.signatures if key not in asked),
+        not_asked=tuple(session.not_asked),
         identity=identity,
         backbone=backbone,
         head=head,
@@ -115,32 +132,6 @@ def _result(address: str, session: Session, asked: set[str]) -> CheckResult:
         evidence=tuple(session.evidence),
         differences=tuple(row.verdict.difference for row in session.backbone.rows),
     )
-
-
-def reference_of(source: str, target: Target, samples: Sequence[Sample], same_export: bool) -> CallSequence[Reference]:
-    """Ask another server, or another version, for what is to be expected.
-
-    same_export: whether it should be the very same export, or only one for the same labels and preprocessing.
-    """
-    served: ExportInfo = yield from info(target)
-    k = np.array([len(served.labels)], np.int32)
-    expected = []
-    for sample in samples:
-        answer: Answer = yield predict_call(target, names.SERVING_DEFAULT, {**sample.inputs, names.K: k})
-        dense = answer.outputs.get(names.PROBABILITIES)
-        if dense is None or dense.shape != (1, len(served.labels)):
-            raise DecodeError(f"{source} gives no dense scores")
-        expected.append(replace(sample, dense=dense[0]))
-    export = Export(served.labels, preprocessing=served.preprocessing)
-    if same_export:
-        export = replace(
-            export,
-            export_id=served.export_id,
-            model=served.model,
-            k=served.k,
-            golden_digest=served.golden_digest,
-        )
-    return Reference(source, tuple(expected), export)
 
 
 def _ask_identity(session: Session) -> CallSequence[ExportInfo | None]:
@@ -157,35 +148,40 @@ def _ask_identity(session: Session) -> CallSequence[ExportInfo | None]:
     if any(array.shape != (3,) for array in answer[0].values()):
         tally.fault("the identity did not come once for each probe", **where)
     tally.answered += 1
-    for difference in differences(session.reference, served, session.metadata):
+    for difference in identity_differences(session.expectation, session.target, served, session.metadata):
         tally.fault(difference)
     return served
 
 
-def _ask_form(session: Session, form: Form) -> CallSequence[None]:
-    samples = session.reference.samples
-    for batch in (*batches(samples, BATCH), *batches(samples, 1)):
-        dense = yield from _ask_backbone(session, form, batch)
-        for signature in form.signatures:
-            for k in every_k(signature, session.default_k, len(session.labels), len(batch)):
-                yield from _ask_head(session, form, signature, batch, k, dense)
+def _ask_form(session: Session, form: Form, batch: Batch, thorough: bool) -> CallSequence[None]:
+    dense = yield from _ask_backbone(session, form, batch)
+    for signature in form.signatures:
+        for question in questions(
+            takes_k=names.K in signature.inputs or signature.key == names.CLASSIFY,
+            default_k=session.default_k,
+            labels=len(session.labels),
+            examples=len(batch),
+            thorough=thorough,
+        ):
+            yield from _ask_head(session, form, signature, batch, question, dense)
 
 
-def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[NDArray[np.float32] | None]:
+def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Scores | None]:
     """Return the server's dense answers, [B, N], or None when there are none to compare the head with."""
     tally, classes = session.backbone, len(session.labels)
     where = {"signature": form.dense.key, "k": f"{classes} (all)"}
-    samples = [session.reference.samples[number] for number in batch.numbers]
-    expected = [sample.dense if sample.exact or not form.files else None for sample in samples]
+    samples = [session.expectation.samples[number] for number in batch.numbers]
+    files = form.files and not form.borrowed
+    expected = [sample.dense if sample.exact or not files else None for sample in samples]
     tally.asked += sum(dense is not None for dense in expected)
-    call = ask(session.target, form, form.dense, batch, np.full(len(batch), classes, np.int32))
+    call = ask(session.target, form.dense, files, batch, np.full(len(batch), classes, np.int32))
     answer = yield from _answer(session, tally, where, call)
     if answer is None:
         return None
-    if problem := _unlike(answer[0], names.PROBABILITIES, np.float32, (len(batch), classes)):
+    served, problem = _dense_scores(session, form.dense, answer[0], len(batch))
+    if problem:
         tally.fault(problem, record=batch.numbers[0], **where)
         return None
-    served = answer[0][names.PROBABILITIES]
     k = min(max(session.default_k, 0), classes)
     for row, (number, dense) in enumerate(zip(batch.numbers, expected, strict=True)):
         if not form.files:
@@ -199,55 +195,46 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[ND
     return served
 
 
+def _dense_scores(session: Session, signature: Signature, outputs: Outputs, rows: int) -> tuple[Scores, str]:
+    """Return the scores, [rows, N], of an answer with k = N, and what is wrong with it, or nothing."""
+    form, classes = _answer_form(signature), len(session.labels)
+    if problem := form.problem(outputs, rows, classes, classes):
+        return np.zeros((rows, classes), np.float32), problem
+    return form.dense(outputs, session.encoded_labels)
+
+
 def _ask_head(
-    session: Session, form: Form, signature: Signature, batch: Batch, k: K, dense: NDArray[np.float32] | None
+    session: Session, form: Form, signature: Signature, batch: Batch, question: Question, dense: Scores | None
 ) -> CallSequence[None]:
     tally = session.head
-    where = {"signature": signature.key, "k": k.name}
+    where = {"signature": signature.key, "k": question.name}
     tally.asked += len(batch)
     if dense is None:
         return tally.fault("there is no dense answer to compare with", record=batch.numbers[0], **where)
-    call = ask(session.target, form, signature, batch, k.sent)
-    if_batching = partial(ask, session.target, form, signature, batch, np.array(k.meant, np.int32))
+    call = ask(session.target, signature, form.files, batch, question.sent)
+    if_batching = partial(ask, session.target, signature, form.files, batch, question.per_example)
     answer = yield from _answer(session, tally, where, call, if_batching)
     if answer is None:
         return None
-    outputs, classes = answer[0], len(session.labels)
-    if problem := _malformed(session, outputs, k, len(batch)):
+    outputs, judged, classes = answer[0], _answer_form(signature), len(session.labels)
+    widest = max(question.meant)
+    if problem := judged.problem(outputs, len(batch), classes, widest, padded=session.batching):
         return tally.fault(problem, record=batch.numbers[0], **where)
-    for row, number in enumerate(batch.numbers):
-        verdict, kept = _judge(session, outputs, row, k.meant[row], dense[row])
-        tally.judged(number, verdict, **where)
-        if k.sent is None and not form.files:
-            session.evidence[number].kept = tuple(index for index in kept if 0 <= index < classes)
+    # Pixels that the server decoded and those that it was sent are not the same run.
+    tolerance = session.tolerances.backbone if form.borrowed else session.tolerances.head
+    for row, (number, k) in enumerate(zip(batch.numbers, question.meant, strict=True)):
+        one = {name: array[row] for name, array in outputs.items()}
+        tally.judged(number, judged.judge(one, dense[row], k, session.encoded_labels, tolerance), **where)
+        if question.sent is None and not form.files and signature.key == names.SERVING_DEFAULT:
+            session.evidence[number].kept = tuple(index for index in judged.kept(one, k) if 0 <= index < classes)
     return None
 
 
-def _judge(
-    session: Session, outputs: Outputs, row: int, k: int, dense: NDArray[np.float32]
-) -> tuple[Verdict, Sequence[int]]:
-    """Return the verdict on a row of the head's answer, and the entries that it keeps."""
-    tolerance = session.tolerances.head
-    if names.PROBABILITIES in outputs:
-        served = outputs[names.PROBABILITIES][row]
-        return judge_sparse(dense, served, k, tolerance), np.flatnonzero(served).tolist()
-    indices, scores = outputs[names.INDICES][row], outputs[names.SCORES][row]
-    expected = np.array([label.encode() for label in session.labels], object)
-    verdict = judge_listed(dense, indices, scores, outputs[names.LABELS][row], expected, k, tolerance)
-    return verdict, indices[:k].tolist()
-
-
-def _malformed(session: Session, outputs: Outputs, k: K, size: int) -> str:
-    """Say how the head's answer is not of the shape that was asked for, or nothing."""
-    if names.PROBABILITIES in outputs:
-        return _unlike(outputs, names.PROBABILITIES, np.float32, (size, len(session.labels)))
-    width = max(k.meant)
-    # A server that batches pads the rows to the widest request that it merged.
-    if session.batching and outputs.get(names.INDICES, np.zeros(0)).ndim == 2:
-        width = max(width, outputs[names.INDICES].shape[1])
-    dtypes: dict[str, type] = {names.INDICES: np.int32, names.SCORES: np.float32, names.LABELS: object}
-    problems = (_unlike(outputs, name, dtype, (size, width)) for name, dtype in dtypes.items())
-    return next((problem for problem in problems if problem), "")
+def _answer_form(signature: Signature) -> AnswerForm:
+    form = form_of(signature.outputs)
+    if form is None:  # `client.check.forms` leaves these out.
+        raise ValueError(f"signature {signature.key} answers in a form that is not known")
+    return form
 
 
 def _answer(
@@ -267,7 +254,7 @@ def _answer(
     start = time.perf_counter()
     refused = False
     try:
-        outputs, version = outputs_of((yield call), session.labels)
+        outputs, version = outputs_of((yield call))
     except ClientError as error:
         refused = if_batching is not None and BATCHING_REFUSAL in str(error)
         if not refused:
@@ -283,13 +270,3 @@ def _answer(
         tally.fault(f"version {version} answered, version {session.metadata.version} before", **where)
         return None
     return outputs, version
-
-
-def _unlike(outputs: Outputs, name: str, dtype: Any, shape: tuple[int, ...]) -> str:
-    """Say how an output is not the array that was expected, or nothing."""
-    if name not in outputs:
-        return f"the output {name} is missing"
-    array = outputs[name]
-    if array.dtype != dtype or array.shape != shape:
-        return f"the output {name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {list(shape)}"
-    return ""

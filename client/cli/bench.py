@@ -1,17 +1,19 @@
 """`serving-client bench`."""
 
-from collections.abc import Callable
-from dataclasses import replace
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from client.bench.baseline import compared, read_baseline
-from client.bench.load import NO_RETRY, Load, measure, random_inputs, requests_for
+from client.bench.baseline import Subject, compare_results, read_baseline, require_comparable
+from client.bench.load import NO_RETRY, BenchResult, Load, measure, random_inputs, requests_for
 from client.cli import show
-from client.cli.options import Connection, as_json_option, show_or_print
+from client.cli.connection import ConnectedCommand, Connection
+from client.cli.options import as_json_option, show_or_print, utf8
 from client.client import ServingClient
 from client.errors import InputError
 from client.rpc.metadata import Signature, Target
@@ -36,9 +38,11 @@ def _numbers(
     return read
 
 
-@click.command()
+@click.command(cls=ConnectedCommand)
 @click.argument("pictures", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--signature", default=names.SERVING_DEFAULT, show_default=True, help="The signature to ask.")
+@click.option(
+    "--signature", callback=utf8, default=names.SERVING_DEFAULT, show_default=True, help="The signature to ask."
+)
 @click.option("--concurrency", callback=_numbers(int, 1), metavar="N,...", help="Callers at once; several are a sweep.")
 @click.option("--rate", callback=_numbers(float, 1e-3), metavar="R,...", help="Requests a second, whatever comes back.")
 @click.option(
@@ -75,32 +79,60 @@ def bench(
     loads = [Load(concurrency=value, duration=duration, warmup=warmup, calls=calls) for value in concurrency]
     loads += [Load(rate=value, duration=duration, warmup=warmup, calls=calls) for value in rate]
     loads = loads or [Load(concurrency=1, duration=duration, warmup=warmup, calls=calls)]
+    kind = "pictures" if pictures else "random"
+    subject = Subject(signature=signature, k=tuple(sorted(ks)), inputs=kind, batch=batch)
     before = None if baseline is None else read_baseline(baseline)
-    results = []
+    if before is not None:
+        require_comparable(before, subject, [load.name for load in loads])
     with replace(connection, options=replace(connection.options, retry=NO_RETRY)).open() as client:
         declared = client.metadata().signature(signature)
         inputs = _inputs(client, declared, pictures, batch)
         # The first answer also tells, before anything is measured, whether there can be one.
         client.predict(inputs, ks[0] if ks else None, signature)
         requests = requests_for(Target(client.model), declared, inputs, ks, batch)
-        for load in loads:
-            click.echo(f"{load.name} ...", err=True)
-            results.append(measure(client, requests, batch, load))
-    comparisons = [] if before is None else compared(before, results)
+        results, interrupted = _measured(client, requests, batch, loads)
+    comparisons = [] if before is None else compare_results(before, results)
     value: dict[str, Any] = {
         "model": client.model,
         "address": client.address,
-        "signature": signature,
+        **asdict(subject),
+        "interrupted": interrupted,
         "results": results,
     }
     if before is not None:
+        done = {one.load for one in comparisons}
         value["compared"] = comparisons
-    show_or_print(value, as_json, lambda: show.bench(results, comparisons))
-    if plot is not None:
+        value["not_compared"] = [result.load for result in results if result.load not in done]
+    show_or_print(value, as_json, lambda: show.bench(client.model, results, before, comparisons))
+    if plot is not None and results:
         from client.bench.plot import plot_latency
 
         plot_latency(results, plot)
+    if interrupted:
+        return 130
     return 1 if any(result.errors for result in results) else 0
+
+
+def _measured(
+    client: ServingClient, requests: Sequence[bytes], batch: int, loads: Sequence[Load]
+) -> tuple[list[BenchResult], bool]:
+    """Return what each load met until Ctrl-C, and whether that came."""
+    results: list[BenchResult] = []
+    interrupted = False
+    try:
+        for load in loads:
+            print(f"{load.name} ...", file=sys.stderr)
+            result = measure(client, requests, batch, load)
+            interrupted = result.interrupted
+            if result.answered or result.errors or not interrupted:
+                results.append(result)
+            if interrupted:
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    if interrupted:
+        print("Interrupted: what follows is of the calls answered until then.", file=sys.stderr)
+    return results, interrupted
 
 
 def _inputs(client: ServingClient, signature: Signature, pictures: tuple[Path, ...], batch: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The command `serving-client`."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,27 @@ import numpy as np
 from client.cli import show
 from client.cli.bench import bench
 from client.cli.check import check
-from client.cli.options import Connection, as_json_option, show_or_print, version_options
+from client.cli.connection import ConnectedCommand, ConnectedGroup, Connection
+from client.cli.options import as_json_option, show_or_print, version_options
 from client.cli.promote import promote, rollback
+from client.cli.verify import verify
 from client.client import ServingClient
 from client.errors import ClientError, InputError, ServerError, UnreachableError
 from client.promotion.move import PromoteError
-from client.rpc.channel import ChannelOptions, Tls
+from client.rpc.metadata import ReplicaStatus
 from client.samples.image_samples import picture_samples
 from client.samples.images import picture_size
 from signatures.contract import names
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal cannot show is spelled out: labels and file names may hold anything.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -37,13 +43,13 @@ def run(arguments: list[str]) -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        error.show(sys.stderr)
         return 2
     except ClientError as error:
-        click.echo(f"serving-client: {error}", err=True)
+        print(f"serving-client: {error}", file=sys.stderr)
         return _status(error)
     except OSError as error:
-        click.echo(f"serving-client: {error}", err=True)
+        print(f"serving-client: {error}", file=sys.stderr)
         return 4
 
 
@@ -57,63 +63,43 @@ def _status(error: ClientError) -> int:
     return 4
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--address", metavar="HOST:PORT", help="Where the server listens for gRPC; several separated by commas.")
-@click.option("--model", metavar="NAME", help="The name that the model is served under.")
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    help="How long each call may take.",
-)
-@click.option("--tls", is_flag=True, help="Use TLS, trusting the usual authorities.")
-@click.option("--ca", type=_FILE, metavar="FILE", help="Use TLS, trusting the authority in this PEM file.")
-@click.option("--certificate", type=_FILE, metavar="FILE", help="Your own certificate, for mutual TLS.")
-@click.option("--key", type=_FILE, metavar="FILE", help="Its key.")
-@click.option("--server-name", metavar="NAME", help="The name in the server's certificate, if not that of the address.")
-@click.option("--token-file", type=_FILE, metavar="FILE", help="Send the bearer token in this file; wants TLS.")
-@click.option("--token-over-plaintext", is_flag=True, help="Send the token without TLS too.")
-@click.option("--gzip", is_flag=True, help="Compress requests.")
-@click.pass_context
-def commands(
-    context: click.Context,
-    address: str | None,
-    model: str | None,
-    timeout: float,
-    tls: bool,
-    ca: Path | None,
-    certificate: Path | None,
-    key: Path | None,
-    server_name: str | None,
-    token_file: Path | None,
-    token_over_plaintext: bool,
-    gzip: bool,
-) -> None:
+@click.group(cls=ConnectedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sparsehead", prog_name="serving-client", message="%(prog)s %(version)s")
+def commands() -> None:
     """Call a model on a TensorFlow Serving server, and check that it is what was exported."""
-    secure = tls or any(value is not None for value in (ca, certificate, key, server_name))
-    options = ChannelOptions(
-        tls=Tls(ca=ca, certificate=certificate, key=key, server_name=server_name) if secure else None,
-        token=None if token_file is None else token_file.read_bytes().decode("latin-1").strip(),
-        secrets_over_plaintext=token_over_plaintext,
-        gzip=gzip,
-    )
-    context.obj = Connection(address, model, timeout, options)
 
 
-@commands.command()
+@commands.command(cls=ConnectedCommand)
 @as_json_option
 @click.pass_obj
 def status(connection: Connection, as_json: bool) -> int:
-    """Show the versions of the model and their states; status 1 when none is available."""
-    with connection.open() as client:
-        versions = client.status()
-    show_or_print({"model": client.model, "versions": versions}, as_json, lambda: show.status(client.model, versions))
-    return 0 if any(version.state == "AVAILABLE" for version in versions) else 1
+    """Show the versions of the model and their states; status 1 unless one is available at every address."""
+    replicas = _replicas(connection)
+    model, available = connection.required_model(), all(replica.available for replica in replicas)
+    value: dict[str, Any] = {"model": model, "versions": replicas[0].versions}
+    if len(replicas) > 1:
+        value = {"model": model, "available": available, "replicas": replicas}
+    show_or_print(value, as_json, lambda: show.status(model, replicas))
+    return 0 if available else 1
 
 
-@commands.command()
+def _replicas(connection: Connection) -> list[ReplicaStatus]:
+    """Ask each address; raises the first error where none answers."""
+    replicas: list[ReplicaStatus] = []
+    errors: list[ServerError] = []
+    for address in connection.addresses():
+        try:
+            with connection.open(address) as client:
+                replicas.append(ReplicaStatus(address, client.status()))
+        except ServerError as error:
+            errors.append(error)
+            replicas.append(ReplicaStatus(address, error=str(error)))
+    if len(errors) == len(replicas):
+        raise errors[0]
+    return replicas
+
+
+@commands.command(cls=ConnectedCommand)
 @version_options
 @as_json_option
 @click.pass_obj
@@ -124,7 +110,7 @@ def metadata(connection: Connection, version: int | None, label: str | None, as_
     show_or_print(found, as_json, lambda: show.metadata(found))
 
 
-@commands.command()
+@commands.command(cls=ConnectedCommand)
 @version_options
 @as_json_option
 @click.pass_obj
@@ -135,7 +121,7 @@ def info(connection: Connection, version: int | None, label: str | None, as_json
     show_or_print(found, as_json, lambda: show.info(found))
 
 
-@commands.command()
+@commands.command(cls=ConnectedCommand)
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--k", type=int, help="How many labels to keep; the export's default where it is left out.")
 @version_options
@@ -170,7 +156,7 @@ def _predictions(
         else:
             signature, inputs = names.TOP_K, {name: pixels}
             if picture_size(path) != (pixels.shape[2], pixels.shape[1]):
-                click.echo(f"{path} was resized to {pixels.shape[2]}x{pixels.shape[1]}", err=True)
+                print(f"{path} was resized to {pixels.shape[2]}x{pixels.shape[1]}", file=sys.stderr)
         answer = client.predict(inputs, k, signature, version=version, label=label)
         kept = _kept(answer[names.INDICES][0], answer[names.LABELS][0], answer[names.SCORES][0])
         found.append({"picture": str(path), "signature": signature, "kept": kept})
@@ -185,5 +171,5 @@ def _kept(indices: Any, labels: Any, scores: Any) -> list[dict[str, Any]]:
     ]
 
 
-for command in (check, bench, promote, rollback):
+for command in (check, bench, promote, rollback, verify):
     commands.add_command(command)

@@ -1,51 +1,32 @@
-"""What the commands of `serving-client` share: the connection, options, and how a result is printed."""
+"""What the commands of `serving-client` share: options, and how a result is printed."""
 
 import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import numpy as np
 
-from client.client import ServingClient
-from client.rpc.channel import ChannelOptions
+from client.errors import InputError
 from signatures.contract.judge import CPU, GPU, Tolerances, with_backbone
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
-class Connection:
-    """What the options before the command say."""
-
-    address: str | None
-    model: str | None
-    timeout: float
-    options: ChannelOptions
-
-    def required_model(self) -> str:
-        """Return the model's name; raises click.UsageError where the option is missing."""
-        if self.model is None:
-            raise click.UsageError("--model NAME is missing: it stands before the command.")
-        return self.model
-
-    def addresses(self) -> list[str]:
-        """Return the addresses of all replicas."""
-        with self.open() as client:
-            return client.addresses
-
-    def open(self, address: str | None = None) -> ServingClient:
-        """Return a client of this address, or of another; raises click.UsageError where an option is missing."""
-        if self.address is None:
-            raise click.UsageError("--address HOST:PORT is missing: it stands before the command.")
-        return ServingClient(address or self.address, self.required_model(), timeout=self.timeout, options=self.options)
+def utf8(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Read a name that servers know, which is UTF-8 whatever the terminal's encoding is."""
+    try:
+        return None if value is None else os.fsencode(value).decode()
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{value!r} is not UTF-8") from error
 
 
 def version_options(command: F) -> F:
     """Give a command --version and --label."""
-    command = click.option("--label", help="Ask the version with this label.")(command)
+    command = click.option("--label", callback=utf8, help="Ask the version with this label.")(command)
     return click.option("--version", type=click.IntRange(min=0), help="Ask this version, not the newest.")(command)
 
 
@@ -65,13 +46,16 @@ def tolerance_options(command: F) -> F:
 
 def tolerances_of(gpu: bool, rtol: float | None, atol: float | None) -> Tolerances:
     """Return what the tolerance options say."""
-    return with_backbone(GPU if gpu else CPU, rtol, atol)
+    try:
+        return with_backbone(GPU if gpu else CPU, rtol, atol)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def show_or_print(value: Any, as_json: bool, shown: Callable[[], None]) -> None:
     """Print the value as one JSON object, or call what shows it to people."""
     if as_json:
-        click.echo(json.dumps(_plain(value), allow_nan=False))
+        print(json.dumps(_plain(value), allow_nan=False))
     else:
         shown()
 

@@ -1,10 +1,11 @@
 """Moving a version label to another version: in the server's file, then on every replica, or not at all.
 
 Beside FILE two others may lie. FILE.promoting is what FILE was before a change that is under way: a later run puts it
-back if it cannot finish. FILE.previous is what FILE was before the last change that was finished: what a rollback
-goes back to.
+back if it cannot finish. FILE.moved says which label the last change that was finished moved, from where to where:
+the one move that a rollback can undo.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from client.check.results import CheckResult
 from client.check.three_questions import check
 from client.client import ServingClient
 from client.errors import ClientError, InputError, ServerError, UnreachableError
-from client.promotion.models_config import base_path, label_version, with_label, write_atomically
+from client.promotion.models_config import base_path, labeled_versions, with_label, write_atomically
 from client.rpc.calls import Answer, identity_call
 from client.rpc.metadata import Target
 from client.rpc.sequences import CallSequence, Pause
-from client.samples.golden import Reference
+from client.samples.golden import Expectation
 from signatures.contract.judge import Tolerances
 
 
@@ -26,8 +27,8 @@ from signatures.contract.judge import Tolerances
 class Move:
     """A label's way from one version to another.
 
-    found: the text of the file as it is now. before: as it was before a change that was cut off, else the same.
-    after: as it will be.
+    old: None for a label that does not exist yet; others: the labels that do. found: the text of the file as it is now.
+    before: as it was before a change that was cut off, else the same. after: as it will be.
     """
 
     config: Path
@@ -35,6 +36,7 @@ class Move:
     label: str
     old: int | None
     new: int
+    others: tuple[str, ...]
     found: str
     before: str
     after: str
@@ -49,23 +51,37 @@ def plan(config: Path, model: str, label: str, version: int) -> Move:
     found = before = _text(config)
     if _promoting(config).exists():
         before = _text(_promoting(config))
-        moved = label_version(found, model, label)
+        moved = labeled_versions(found, model).get(label)
         if found != before and (moved is None or found != with_label(before, model, label, moved)):
             raise InputError(
-                f"an earlier move was cut off, and {config} was changed since: make it what it should be, then remove "
-                f"{_promoting(config)}"
+                f"an earlier move of another label was cut off, or {config} was changed since: finish that move, "
+                f"or make the file what it should be and remove {_promoting(config)}"
             )
     after = with_label(before, model, label, version)
-    return Move(config, model, label, label_version(before, model, label), version, found, before, after)
+    labels = labeled_versions(before, model)
+    return Move(config, model, label, labels.get(label), version, tuple(labels), found, before, after)
 
 
 def previous_version(config: Path, model: str, label: str) -> int:
-    """Return the version that had the label before it was last moved; raises InputError where that is not known."""
-    # A change that was cut off is undone by going back to what was before it.
-    for file in (_promoting(config), _previous(config)):
-        if file.exists() and (version := label_version(_text(file), model, label)) is not None:
-            return version
-    raise InputError(f"{_previous(config)} does not say which version had the label {label}: use promote --version")
+    """Return the version that the last move took a label from.
+
+    Raises InputError where there is no such label, PromoteError where the last move was of another one, or where the
+    label is no longer on the version that the move took it to: there is nothing to go back to then.
+    """
+    text = _text(config)
+    labels = labeled_versions(text, model)
+    if label not in labels:
+        there = ", ".join(labels) or "none at all"
+        raise InputError(f"model {model} has no label {label} in {config}, only {there}")
+    # A change that was cut off is undone by going back to what was before it; `plan` sees whether it was of this label.
+    if _promoting(config).exists() and (before := _text(_promoting(config))) != text:
+        old, why = labeled_versions(before, model).get(label), f"the label {label} was new"
+    else:
+        old, why = _last_move(config, model, label, labels[label])
+    if old is None:
+        advice = f"to move it, promote --label {label} with the --version that it should have"
+        raise PromoteError(f"there is nothing to go back to: {why}; {advice}")
+    return old
 
 
 def version_directory(move: Move) -> Path:
@@ -77,7 +93,7 @@ def version_directory(move: Move) -> Path:
 
 
 def check_version(
-    clients: Sequence[ServingClient], move: Move, reference: Reference, tolerances: Tolerances
+    clients: Sequence[ServingClient], move: Move, reference: Expectation, tolerances: Tolerances
 ) -> list[CheckResult]:
     """Check the new version by its number on every replica; raises PromoteError where it is not loaded."""
     results = []
@@ -115,19 +131,23 @@ def carry_out(clients: Sequence[ServingClient], move: Move, patience: float = 10
             ) from second
         _promoting(move.config).unlink(missing_ok=True)
         raise PromoteError(f"{error}; the file and every replica are as they were") from error
-    if move.before == move.after:
-        _promoting(move.config).unlink()
-    else:
-        _promoting(move.config).replace(_previous(move.config))
+    if move.old != move.new:
+        record = {"model": move.model, "label": move.label, "from": move.old, "to": move.new}
+        write_atomically(_moved(move.config), (json.dumps(record) + "\n").encode())
+    _promoting(move.config).unlink()
 
 
 def describe(move: Move, addresses: Sequence[str]) -> list[str]:
     """Return what a move will do, a sentence each."""
-    old = "no version" if move.old is None else f"version {move.old}"
-    return [
-        f"Label {move.label} of model {move.model}: from {old} to version {move.new}.",
-        f"Change {move.config}, then reload and ask {', '.join(addresses)}.",
-    ]
+    what = f"Label {move.label} of model {move.model}"
+    if move.old is None:
+        there = f"there are {', '.join(move.others)}" if move.others else "there is none so far"
+        step = f"{what} does not exist yet ({there}): create it, on version {move.new}."
+    elif move.old == move.new:
+        step = f"{what} is on version {move.new} already."
+    else:
+        step = f"{what}: from version {move.old} to version {move.new}."
+    return [step, f"Change {move.config}, then reload and ask {', '.join(addresses)}."]
 
 
 def _apply(clients: Sequence[ServingClient], move: Move, text: str, version: int | None, patience: float) -> None:
@@ -165,8 +185,25 @@ def _promoting(config: Path) -> Path:
     return config.with_name(config.name + ".promoting")
 
 
-def _previous(config: Path) -> Path:
-    return config.with_name(config.name + ".previous")
+def _moved(config: Path) -> Path:
+    return config.with_name(config.name + ".moved")
+
+
+def _last_move(config: Path, model: str, label: str, now: int) -> tuple[int | None, str]:
+    """Return the version that the last move took the label from, or None and why that is not known."""
+    file = _moved(config)
+    if not file.exists():
+        return None, f"no promote was finished yet with {config}"
+    try:
+        last = json.loads(_text(file))
+        moved, old, new = (last["model"], last["label"]), last["from"], last["to"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{file} is not what promote writes: remove it") from error
+    if moved != (model, label):
+        return None, f"the last move was of label {moved[1]} of model {moved[0]}, from version {old} to version {new}"
+    if new != now:
+        return None, f"the last move took it to version {new}, and it is on version {now} now"
+    return old, f"the label {label} was new"
 
 
 def _text(path: Path) -> str:

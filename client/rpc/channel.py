@@ -1,6 +1,7 @@
 """The gRPC channel: where it leads, how it is secured, how it behaves when the network does not."""
 
 import json
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -182,8 +183,25 @@ def as_server_error(address: str, timeout: float, error: Any) -> ServerError:
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return UnreachableError(f"the server at {address} did not answer within {timeout:g} s", code)
     if code == grpc.StatusCode.UNAVAILABLE:
-        return UnreachableError(f"no server can be reached at {address}: {details.rpartition(': ')[2]}", code)
+        return UnreachableError(f"no server can be reached at {address}: {_reason(details)}", code)
     return ServerError(f"the server at {address} answered {code.name}: {details}", code)
+
+
+# What gRPC's details match when no connection could be made, and what a person can do about it.
+_REASONS = {
+    "WRONG_VERSION_NUMBER": "it does not speak TLS, leave TLS out",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by an authority that is trusted here, name that one's",
+    "Hostname Verification Check failed": "its certificate is for another name, give that one as the server name",
+    "backends failing.*Socket closed": "it closed the connection, as one does that wants TLS or a certificate of yours",
+}
+
+
+def _reason(details: str) -> str:
+    known = next((reason for sign, reason in _REASONS.items() if re.search(sign, details)), None)
+    if known:
+        return known
+    # The innermost reason comes last; that of a failed TLS handshake is followed by "OK".
+    return details.removesuffix(": OK").rpartition(": ")[2].rstrip("]")
 
 
 def _pem(path: Path | None) -> bytes | None:

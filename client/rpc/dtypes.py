@@ -103,6 +103,14 @@ def type_number(name: str) -> int | None:
     return DATA_TYPES.get(f"DT_{_FROM_NUMPY.get(name, name)}".upper())
 
 
+def sendable(name: str) -> bool:
+    """Return whether a request can hold tensors of a type. Of resources and variants the bytes mean nothing elsewhere.
+
+    A real server's process is ended by a resource tensor that holds values.
+    """
+    return name == "string" or NAMES.get(type_number(name) or 0) in STORAGE
+
+
 @cache
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """Return a dtype's name; numpy takes 10 us to tell it."""

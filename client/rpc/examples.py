@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from client.errors import InputError
 from client.rpc.calls import Call, classify_call
+from client.rpc.codec import as_array
 from client.rpc.messages import Example
 from client.rpc.metadata import Target
 
@@ -27,10 +26,10 @@ def example_message(features: Mapping[str, Any]) -> Any:
     """
     example = Example()
     for name, value in features.items():
-        values = np.asarray(value, object if isinstance(value, bytes) else None).reshape(-1).tolist()
-        values = [item.encode() if isinstance(item, str) else item for item in values]
+        values = as_array(value).reshape(-1).tolist()
         feature = example.features.feature[name]
         try:
+            values = [item.encode() if isinstance(item, str) else item for item in values]
             if all(isinstance(item, bytes) for item in values):
                 feature.bytes_list.value.extend(values)
             elif all(isinstance(item, int) for item in values):

@@ -8,14 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from client.errors import InputError
 from client.rpc.codec import as_array
-from client.rpc.dtypes import dtype_name
+from client.rpc.dtypes import dtype_name, sendable
 from client.rpc.metadata import Signature, TensorInfo
 from signatures.contract import names
 
 _LEAST, _MOST = -(2**31), 2**31 - 1
 
 
-def arranged(
+def arrange_inputs(
     signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays to send, by input name.
@@ -61,7 +61,12 @@ def whole_numbers(k: ArrayLike) -> NDArray[np.int32]:
     return np.array([min(max(value, _LEAST), _MOST) for value in values], np.int32).reshape(array.shape)
 
 
-def trimmed(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[str, NDArray[Any]]:
+def length(arrays: Mapping[str, NDArray[Any]]) -> int:
+    """Return how many examples arrays that are not declared hold: the first one tells that has a dimension."""
+    return next((len(array) for array in arrays.values() if array.ndim), 1)
+
+
+def trim_top_k(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[str, NDArray[Any]]:
     """Return top_k answers no wider than was asked: a batching server pads them to the widest request it merged."""
     if k is None or names.INDICES not in outputs:
         return outputs
@@ -89,6 +94,8 @@ def _named(signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike) ->
 
 
 def _fitting(key: str, name: str, info: TensorInfo, value: ArrayLike) -> NDArray[Any]:
+    if not sendable(info.dtype):
+        raise InputError(f"input {name} of signature {key} is {info.dtype}, which no request can hold")
     array = as_array(value)
     if not isinstance(value, np.ndarray):
         array = _cast(array, info.dtype)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -31,7 +31,7 @@ class Target:
         if self.version is not None:
             return f"version {self.version} of model {self.model}"
         if self.label is not None:
-            return f"the version of model {self.model} labelled {self.label}"
+            return f"the version of model {self.model} labeled {self.label}"
         return f"model {self.model}"
 
 
@@ -59,6 +59,11 @@ class Signature:
         k = self.inputs.get(names.K)
         return None if k is None or k.default is None else int(k.default.reshape(-1)[0])
 
+    @property
+    def rounded(self) -> dict[str, str]:
+        """The inputs that are sent in another dtype than numpy can hold them in: bfloat16, made of float32."""
+        return {name: "bfloat16" for name, info in self.inputs.items() if info.dtype == "bfloat16"}
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -76,6 +81,19 @@ class Metadata:
             )
         return self.signatures[key]
 
+    def with_default_k(self, k: int) -> Self:
+        """Return the same with a default k for each signature that takes one and has none declared."""
+        default = np.array(k, np.int32)
+
+        def completed(signature: Signature) -> Signature:
+            info = signature.inputs.get(names.K)
+            if info is None or info.default is not None:
+                return signature
+            return replace(signature, inputs={**signature.inputs, names.K: replace(info, default=default)})
+
+        signatures = {key: completed(signature) for key, signature in self.signatures.items()}
+        return replace(self, signatures=signatures)
+
 
 @dataclass(frozen=True)
 class VersionStatus:
@@ -84,6 +102,20 @@ class VersionStatus:
     version: int
     state: str
     error: str = ""
+
+
+@dataclass(frozen=True)
+class ReplicaStatus:
+    """The states of the versions at one address, or why they are not known."""
+
+    address: str
+    versions: tuple[VersionStatus, ...] = ()
+    error: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can answer."""
+        return any(version.state == "AVAILABLE" for version in self.versions)
 
 
 @dataclass(frozen=True)

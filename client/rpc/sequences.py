@@ -17,7 +17,7 @@ from client.errors import InputError, ServerError, UnreachableError
 from client.rpc import messages
 from client.rpc.calls import Answer, Call, identity_call, metadata_call, predict_call, reload_call, status_call
 from client.rpc.codec import as_array
-from client.rpc.inputs import arranged, per_example, trimmed
+from client.rpc.inputs import arrange_inputs, length, per_example, trim_top_k
 from client.rpc.metadata import ExportInfo, Metadata, Signature, Target, VersionStatus
 from signatures.contract import names
 
@@ -63,17 +63,19 @@ def predict(
     """Ask a signature, the inputs first compared with what it declares unless `validate` is off."""
     if not validate:
         answer: Answer = yield predict_call(target, signature, _unchecked(inputs, k), outputs)
-        return trimmed(answer.outputs, k)
-    known = cache.metadata.get(target)
-    metadata = cache.metadata[target] = known or (yield metadata_call(target))
+        return trim_top_k(answer.outputs, k)
+    known = target in cache.metadata
+    leaves_k_out = k is None and not (isinstance(inputs, Mapping) and names.K in inputs)
+    metadata = yield from _described(cache, target, signature, leaves_k_out)
     try:
-        prepared = arranged(metadata.signature(signature), inputs, k)
+        prepared = arrange_inputs(metadata.signature(signature), inputs, k)
     except InputError:
-        if known is None:
+        if not known:
             raise
         # A version that came since may take what the one we know of did not.
-        metadata = cache.metadata[target] = yield metadata_call(target)
-        prepared = arranged(metadata.signature(signature), inputs, k)
+        del cache.metadata[target]
+        metadata = yield from _described(cache, target, signature, leaves_k_out)
+        prepared = arrange_inputs(metadata.signature(signature), inputs, k)
     declared = metadata.signature(signature)
     if outputs and (unknown := sorted(set(outputs) - set(declared.outputs))):
         raise InputError(f"signature {signature} has no output {unknown[0]!r}, only {', '.join(declared.outputs)}")
@@ -82,7 +84,7 @@ def predict(
         cache.metadata.pop(target, None)
     if names.INDICES not in answer.outputs:
         return answer.outputs
-    return trimmed(answer.outputs, prepared.get(names.K, declared.default_k))
+    return trim_top_k(answer.outputs, prepared.get(names.K, declared.default_k))
 
 
 def info(target: Target) -> CallSequence[ExportInfo]:
@@ -113,7 +115,7 @@ def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> Cal
 
 
 def reload(config: str) -> CallSequence[None]:
-    """Have the server take a models.config, given as text; raises InputError where it is none."""
+    """Have the server take a models.config, given as text; raises InputError where it is not one."""
     message = messages.ModelServerConfig()
     try:
         text_format.Parse(config, message)
@@ -125,10 +127,22 @@ def reload(config: str) -> CallSequence[None]:
         raise ServerError(f"the server did not take the configuration: {status.error_message}", code)
 
 
+def _described(cache: ServerCache, target: Target, key: str, leaves_k_out: bool) -> CallSequence[Metadata]:
+    """Return the metadata of a target, with the default k that `export_info` tells where it is needed and missing."""
+    metadata: Metadata = cache.metadata.get(target) or (yield metadata_call(target))
+    signature = metadata.signature(key)
+    unknown = names.K in signature.inputs and signature.default_k is None
+    if leaves_k_out and unknown and names.EXPORT_INFO in metadata.signatures:
+        served = yield from info(target)
+        metadata = metadata.with_default_k(served.k)
+    cache.metadata[target] = metadata
+    return metadata
+
+
 def _asked(
     cache: ServerCache, target: Target, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: Sequence[str]
 ) -> CallSequence[Answer]:
-    dtypes = {name: "bfloat16" for name in inputs if signature.inputs[name].dtype == "bfloat16"}
+    dtypes = signature.rounded
     fillable = names.K not in inputs and signature.default_k is not None
     if cache.batching and fillable:
         inputs = _with_default_k(signature, inputs)
@@ -143,8 +157,7 @@ def _asked(
 
 
 def _with_default_k(signature: Signature, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    batch = next(len(array) for array in inputs.values())
-    return inputs | {names.K: per_example(signature.default_k or 0, batch)}
+    return inputs | {names.K: per_example(signature.default_k or 0, length(inputs))}
 
 
 def _unchecked(inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None) -> dict[str, NDArray[Any]]:
@@ -152,5 +165,5 @@ def _unchecked(inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None)
         raise InputError("without validation, inputs are given by name: {'images': array}")
     arrays = {name: as_array(value) for name, value in inputs.items()}
     if k is not None:
-        arrays[names.K] = per_example(k, next((len(array) for array in arrays.values() if array.ndim), 1))
+        arrays[names.K] = per_example(k, length(arrays))
     return arrays

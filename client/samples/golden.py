@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from client.recording.tfrecord import read_records
 from client.rpc.codec import decode_tensor
 from client.rpc.messages import PredictionLog
 from signatures.contract import names
+from signatures.contract.record import ExportRecord, RecordError
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Export:
+class ExpectedIdentity:
     """The identity expected; what is None is not known, or need not be the same."""
 
     labels: tuple[str, ...]
@@ -60,16 +60,20 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What is expected of a server; `source` says where that was read, `digest` is the golden file's SHA-256."""
+class Expectation:
+    """What is expected of a server.
+
+    source: where that was read. digest: the golden file's SHA-256. version: the version that the records lie in.
+    """
 
     source: str
     samples: tuple[Sample, ...]
-    export: Export | None = None
+    export: ExpectedIdentity | None = None
     digest: str | None = None
+    version: int | None = None
 
 
-def read_golden(path: Path) -> Reference:
+def read_golden(path: Path) -> Expectation:
     """Read the golden records of a published version, given its directory or its golden file.
 
     Raises InputError when there are none or when a file cannot be understood.
@@ -86,7 +90,8 @@ def read_golden(path: Path) -> Reference:
     if not samples:
         raise InputError(f"{file} holds no records")
     digest = hashlib.sha256(content).hexdigest()
-    return Reference(str(file), samples, _export(file.with_name(names.EXPORT_FILE)), digest)
+    export, directory = _export(file.with_name(names.EXPORT_FILE)), file.resolve().parent.parent.name
+    return Expectation(str(file), samples, export, digest, int(directory) if directory.isdecimal() else None)
 
 
 def _sample(payload: bytes) -> Sample:
@@ -99,20 +104,12 @@ def _sample(payload: bytes) -> Sample:
     return Sample(inputs, dense[0])
 
 
-def _export(file: Path) -> Export:
+def _export(file: Path) -> ExpectedIdentity:
     try:
-        stated = json.loads(_content(file))
-        return Export(
-            labels=tuple(stated["labels"]),
-            export_id=stated["export_id"],
-            model=stated["model"],
-            k=int(stated["k"]),
-            preprocessing=stated["preprocessing"],
-            golden_digest=stated["golden_digest"],
-            signatures=stated["signatures"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file} is not what export-model writes: {error!r}") from error
+        record = ExportRecord.from_file(file)
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    return ExpectedIdentity(**record.identity, signatures=record.signatures)
 
 
 def _content(file: Path) -> bytes:

@@ -60,13 +60,16 @@ def pixels_of(sample: Sample, preprocessing: str | None) -> NDArray[np.uint8] | 
         return None
     exact = unprocessed(array[0], preprocessing)
     pixels = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
-    # A tenth of a grey level is far more than float32 loses, and far less than what pixels that were none differ by.
+    # A tenth of a gray level is far more than float32 loses, and far less than how much made-up pixels would differ.
     return pixels if np.abs(exact - pixels).max(initial=0) < 0.1 else None
 
 
 def with_file(sample: Sample, preprocessing: str) -> Sample:
     """Return the sample with a PNG file of its pixels, where it has none and was made of pixels."""
-    pixels = pixels_of(sample, preprocessing) if sample.file is None else None
+    try:
+        pixels = pixels_of(sample, preprocessing) if sample.file is None else None
+    except InputError:  # a preprocessing that cannot be undone here
+        return sample
     return sample if pixels is None else replace(sample, file=png(pixels), exact=True)
 
 

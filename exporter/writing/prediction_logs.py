@@ -70,7 +70,7 @@ def warmup_records(
 
 
 def write_records(file: Path, records: Iterator[prediction_log_pb2.PredictionLog]) -> str:
-    """Write a TFRecord file and give its SHA-256 in hexadecimal."""
+    """Write a TFRecord file and return its SHA-256 in hexadecimal."""
     file.parent.mkdir(parents=True, exist_ok=True)
     # Python's error names the file, TensorFlow's does not.
     file.touch()

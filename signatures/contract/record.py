@@ -41,7 +41,7 @@ class ExportRecord:
         jit_compile: whether XLA compiles the backbone, so that a server needs a flag for it.
         batching: how requests share a run of the backbone inside the graph; None where they do not.
         samples: how many examples it was validated with, and whether they were made up.
-        quality: what it gets right on labelled samples; None where there were none.
+        quality: what it gets right on labeled samples; None where there were none.
         deviation: what another precision changed; None where none was chosen.
         gpu: where its ops would run on a server with a GPU.
         signatures: by key, the method and the declared inputs and outputs, with dtype and shape (-1 for any size).
