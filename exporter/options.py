@@ -17,7 +17,9 @@ class Options:
         signatures: the signatures wanted, by default all that the model can have.
         batching: set where requests share a run of the backbone, inside the graph.
         server_batching: set where the server merges requests itself, with these sizes and times.
-        precision: of the backbone, one of `exporter.writing.precision.DENSE_TOLERANCES`.
+        precision: of the backbone, one of `exporter.writing.precision.CHOICES`; by default what the model computes in.
+        max_deviation: refuse where `precision` moves a score by more; by default as in `exporter.writing.precision`.
+        max_changed_sets: refuse where `precision` changes the kept labels of a larger share of the samples, 0 to 1.
         jit_compile: whether XLA compiles the backbone. A server then needs a flag to run it: the files in `deploy/`
             have it.
         image: the server's image; one that cannot serve the export is refused.
@@ -37,7 +39,9 @@ class Options:
     signatures: Sequence[str] | None = None
     batching: Batching | None = None
     server_batching: Batching | None = None
-    precision: str = "float32"
+    precision: str | None = None
+    max_deviation: float | None = None
+    max_changed_sets: float | None = None
     jit_compile: bool = False
     image: str = DEFAULT_IMAGE
     allow_older_image: bool = False
@@ -62,6 +66,11 @@ class Options:
         for name in ("version", "keep"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ExportError(f"{name} is {value}; use 1 or more.")
+        for name in ("max_deviation", "max_changed_sets"):
+            if (value := getattr(self, name)) is not None and self.precision is None:
+                raise ExportError(f"{name} bounds what another precision changes: pass a precision with it.")
+            if value is not None and not 0 <= value <= 1:
+                raise ExportError(f"{name} is {value}; use a number from 0 to 1.")
         if self.golden_megabytes <= 0:
             raise ExportError(f"The golden records may take {self.golden_megabytes} MB; use a number above 0.")
 

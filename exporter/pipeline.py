@@ -12,21 +12,22 @@ from typing import Any
 
 import tensorflow as tf
 
-from exporter.deploy import ServerFiles, named_versions, write_server_files
-from exporter.errors import ExportError, ProofFailedError, StoreError
+from exporter.deploy import ServerFiles
+from exporter.errors import ExportError, ProofFailedError, StoreError, reason
 from exporter.options import Options
 from exporter.server_images import check_image
 from exporter.sources.classifier import Classifier
+from exporter.store.follow_up import follow_up, only_warn
 from exporter.store.versions import VersionStore
 from exporter.validation.answers import PROOFS, Claim
-from exporter.validation.batching import BATCHING_PROOFS, answers_by_length, samples_that_fit
+from exporter.validation.batching import BATCHING_PROOFS, answers_by_length, samples_that_fit, values_that_fail_others
 from exporter.validation.gpu_kernels import GpuReadiness, gpu_readiness
 from exporter.validation.loaded import LoadedVersion
 from exporter.validation.quality import Quality, measure_quality, require_quality
-from exporter.writing.precision import DENSE_TOLERANCES, Deviation, cast_backbone, deviation
+from exporter.writing.precision import PRECISIONS, Deviation, answers_in, cast_backbone, computes_in, layers_to_cast
 from exporter.writing.prediction_logs import golden_records, warmup_records, write_records
 from exporter.writing.saved_model import write_saved_model
-from signatures import Batching, Identity, Signature, compose_signatures
+from signatures import Identity, Signature, compose_signatures
 from signatures.batching import variable_dimensions
 from signatures.contract import names
 
@@ -45,9 +46,10 @@ class PublishedVersion:
         quality: what it gets right, where the samples are labeled.
         deviation: what another precision changed, where one was asked for.
         gpu: where its ops would run on a server with a GPU.
-        server_files: what was written to <output>/deploy; None in a dry run.
+        server_files: what was written to <output>/deploy; None in a dry run, and where that failed.
         removed: the older versions that were removed.
         warnings: what a person should know, a sentence each.
+        dry_run: whether nothing was published.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class PublishedVersion:
     server_files: ServerFiles | None
     removed: Sequence[int]
     warnings: Sequence[str]
+    dry_run: bool = False
 
 
 def export(
@@ -94,18 +97,18 @@ def export(
     samples = samples_that_fit(classifier, options.batching)
     with step("Asking the Keras model"):
         dense = classifier.dense_answers(samples)
+    changed, cast = None, layers_to_cast(classifier, samples, options.precision)
+    if cast:
+        with step(f"Asking it again in {options.precision}"):
+            dense, changed = answers_in(classifier, samples, cast, dense, k, options)
     store = VersionStore(output / classifier.name)
     with (
         store.staging(keep_on=ProofFailedError if options.keep_failed else None) as staging,
         _disk_errors(store.base_path),
-        _golden_output(options) as golden_output,
-        cast_backbone(classifier.model, options.precision),
+        _golden_output(options, warnings) as golden_output,
+        cast_backbone(cast, options.precision),
     ):
-        changed = None
-        if options.precision != "float32":
-            with step(f"Asking it again in {options.precision}"):
-                float32, dense = dense, classifier.dense_answers(samples)
-                changed = deviation(float32, dense, k)
+        precision = computes_in(classifier.model)
         of_length = answers_by_length(classifier, samples, options.batching)
         extra = staging / names.ASSETS_EXTRA
         golden = golden_records(classifier.name, samples, dense, options.golden_megabytes)
@@ -119,9 +122,7 @@ def export(
             names.GOLDEN_DIGEST: digest,
         }
         with step("Tracing the signatures, writing the SavedModel"):
-            signatures = write_saved_model(
-                staging, classifier.model, info[names.EXPORT_ID], lambda read: _sign(classifier, info, options, read)
-            )
+            signatures = _written(staging, classifier, info, options)
         keys = [signature.key for signature in signatures]
         lengths = options.batching.pad_to if options.batching else ()
         warmup = [samples.of_length(length, classifier.inputs.specs) for length in lengths] or [samples]
@@ -132,7 +133,7 @@ def export(
         with step("Loading it as a server does"):
             version = LoadedVersion(staging)
         with version:
-            tolerance = DENSE_TOLERANCES[options.precision]
+            tolerance = PRECISIONS[precision].dense
             weights = classifier.weight_bytes()
             claim = Claim(samples, dense, tolerance, k, classifier.labels, info, signatures, weights, of_length)
             proofs = PROOFS if options.batching is None else {**BATCHING_PROOFS, **PROOFS}
@@ -146,7 +147,7 @@ def export(
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "tensorflow": tf.__version__,
             "image": options.image,
-            "precision": options.precision,
+            "precision": precision,
             "jit_compile": options.jit_compile,
             "batching": None if options.batching is None else asdict(options.batching),
             "samples": {"count": len(samples), "made_up": samples.made_up},
@@ -162,18 +163,7 @@ def export(
         else:
             with step("Publishing"):
                 number = store.publish(staging, options.version)
-    server_files, removed = None, []
-    if not options.dry_run:
-        server_files = write_server_files(
-            output,
-            classifier.name,
-            number,
-            serving_root=options.serving_root,
-            image=options.image,
-            batching=None if options.server_batching is None else server_parameters(options.server_batching),
-        )
-        if options.keep is not None:
-            removed = store.prune(options.keep, spare=named_versions(output, classifier.name))
+    server_files, removed = (None, []) if options.dry_run else follow_up(store, number, options, warnings)
     return PublishedVersion(
         path=store.base_path / str(number),
         version=number,
@@ -185,23 +175,8 @@ def export(
         server_files=server_files,
         removed=removed,
         warnings=warnings,
+        dry_run=options.dry_run,
     )
-
-
-def server_parameters(batching: Batching) -> dict[str, Any]:
-    """Say the same in the server's own words, BatchingParameters.
-
-    There "max_batch_size" bounds a request, and "max_execution_batch_size" one run.
-    """
-    return {
-        "max_batch_size": batching.max_request_size,
-        "max_execution_batch_size": batching.max_batch_size,
-        "enable_large_batch_splitting": True,
-        "allowed_batch_sizes": list(batching.sizes),
-        "batch_timeout_micros": batching.batch_timeout_micros,
-        "num_batch_threads": batching.num_batch_threads,
-        "max_enqueued_batches": batching.max_enqueued_batches,
-    }
 
 
 def _check_options(classifier: Classifier, k: int, options: Options) -> list[str]:
@@ -209,10 +184,11 @@ def _check_options(classifier: Classifier, k: int, options: Options) -> list[str
     labels = len(classifier.labels)
     if not 1 <= k <= labels:
         raise ExportError(f"k = {k} cannot be the default for {labels} labels: use a number from 1 to {labels}.")
-    if options.precision not in DENSE_TOLERANCES:
-        raise ExportError(
-            f"The precision {options.precision!r} is not known: use one of {', '.join(DENSE_TOLERANCES)}."
-        )
+    if options.golden_output and options.golden_output.is_dir():
+        raise ExportError(f"The golden records cannot be written to {options.golden_output}: it is a directory.")
+    strings = [name for name, spec in classifier.inputs.specs.items() if spec.dtype == tf.string]
+    if options.jit_compile and strings:
+        raise ExportError(f"XLA compiles no strings, which the model takes as {strings[0]}: leave out --jit-compile.")
     warnings = []
     for problem in check_image(options.image, tf.__version__, jit_compile=options.jit_compile):
         if problem.refuses and not options.allow_older_image:
@@ -225,6 +201,8 @@ def _check_options(classifier: Classifier, k: int, options: Options) -> list[str
             "requests that meet one of another shape: pass --batching in-graph --pad-to 16,32,64 with the lengths to "
             "pad requests to, or --batching none."
         )
+    if options.batching:
+        warnings += values_that_fail_others(classifier)
     if options.server_batching:
         warnings.append(
             "The server's own batching merges requests before any guard can run: one bad request fails all that share "
@@ -232,9 +210,25 @@ def _check_options(classifier: Classifier, k: int, options: Options) -> list[str
         )
     if classifier.untrained:
         warnings.append(f"{classifier.name} is untrained: its weights are random, and so are its answers.")
+    if classifier.samples.known is not None and not classifier.samples.known.all():
+        known, count = int(classifier.samples.known.sum()), len(classifier.samples)
+        unknown = f"The true labels of {count - known} of the {count} samples are not known"
+        warnings.append(f"{unknown}: the gate judges the other {known}.")
     if classifier.samples.made_up:
         warnings.append("The samples are made up: they prove that the export answers as the model does, nothing more.")
     return warnings
+
+
+def _written(directory: Path, classifier: Classifier, info: dict[str, Any], options: Options) -> Sequence[Signature]:
+    """Trace the signatures and write the SavedModel."""
+    try:
+        return write_saved_model(
+            directory, classifier.model, info[names.EXPORT_ID], lambda read: _sign(classifier, info, options, read)
+        )
+    except (ExportError, OSError, tf.errors.OpError):
+        raise
+    except Exception as error:  # Whatever the layers of a stranger's model may raise where values are not known yet.
+        raise ExportError(f"The model runs, but cannot be traced into a graph: {reason(error)}.") from error
 
 
 def _sign(
@@ -291,19 +285,23 @@ def _digests(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _golden_output(options: Options) -> Iterator[Path | None]:
-    """Yield a name beside the golden records' file, which becomes that file once their version is published."""
+def _golden_output(options: Options, warnings: list[str]) -> Iterator[Path | None]:
+    """Give a name beside the golden records' file, which becomes that file once their version is published."""
     if options.golden_output is None:
         yield None
         return
     unproven = options.golden_output.with_name(f"{options.golden_output.name}.unproven")
+    published = False
     try:
         yield unproven
-        if not options.dry_run:
-            unproven.replace(options.golden_output)
+        published = not options.dry_run
     finally:
-        with suppress(OSError):
-            unproven.unlink()
+        if not published:
+            with suppress(OSError):
+                unproven.unlink()
+    if published:
+        with only_warn(warnings, f"The golden records stay in {unproven}, and not in {options.golden_output}"):
+            unproven.replace(options.golden_output)
 
 
 @contextmanager
@@ -314,7 +312,7 @@ def _disk_errors(base_path: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"{error.filename or base_path} cannot be written to: {error.strerror}.") from error
     except tf.errors.OpError as error:
-        for reason in ("No space left on device", "File too large", "Read-only file system", "Disk quota exceeded"):
-            if reason in str(error):
-                raise StoreError(f"{base_path} cannot be written to: {reason}.") from error
-        raise
+        for problem in ("No space left on device", "File too large", "Read-only file system", "Disk quota exceeded"):
+            if problem in str(error):
+                raise StoreError(f"{base_path} cannot be written to: {problem}.") from error
+        raise ProofFailedError(f"The version fails where a server would run it: {reason(error)}.") from error

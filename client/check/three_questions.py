@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from client.check.forms import Form, NotAsked, forms
-from client.check.identity import differences
+from client.check.identity import identity_differences
 from client.check.requests import Batch, ask, batches, outputs_of
 from client.check.results import CheckResult, SampleEvidence, Tally, Timing, by_signature
 from client.errors import ClientError, DecodeError, InputError, UnreachableError
 from client.rpc.calls import Call, identity_call, metadata_call
 from client.rpc.metadata import ExportInfo, Metadata, Signature, Target
 from client.rpc.sequences import BATCHING_REFUSAL, CallSequence
-from client.samples.golden import Export, Reference
+from client.samples.golden import Expectation, ExpectedIdentity
 from client.samples.image_samples import with_file
 from signatures.contract import names
 from signatures.contract.answers import AnswerForm, Labels, Outputs, Scores, encoded, form_of
@@ -37,7 +37,7 @@ class Session:
     """One check under way: what is held against the server, and what was found."""
 
     target: Target
-    reference: Reference
+    expectation: Expectation
     tolerances: Tolerances
     metadata: Metadata
     labels: tuple[str, ...] = ()
@@ -54,26 +54,26 @@ class Session:
 
 
 def check(
-    address: str, target: Target, reference: Reference, tolerances: Tolerances = CPU
+    address: str, target: Target, expectation: Expectation, tolerances: Tolerances = CPU
 ) -> CallSequence[CheckResult]:
     """Ask a server the three questions.
 
     The first call may raise, as when no server is there; after that whatever goes wrong is a fault of the question
     being asked. Raises InputError when there is no sample to ask about.
     """
-    if not reference.samples:
+    if not expectation.samples:
         raise InputError("there are no samples to check with: give golden records or pictures")
     metadata: Metadata = yield metadata_call(target)
-    session = Session(target, reference, tolerances, metadata)
+    session = Session(target, expectation, tolerances, metadata)
     if target.version not in (None, metadata.version):
         session.identity.fault(f"version {metadata.version} answers for version {target.version}")
     served = yield from _ask_identity(session)
-    known = reference.export or served
+    known = expectation.export or served
     if known is not None and known.preprocessing is not None:
         files = partial(with_file, preprocessing=known.preprocessing)
-        session.reference = replace(reference, samples=tuple(map(files, reference.samples)))
-    session.evidence = [SampleEvidence(sample) for sample in session.reference.samples]
-    export = reference.export or (None if served is None else Export(served.labels, k=served.k))
+        session.expectation = replace(expectation, samples=tuple(map(files, expectation.samples)))
+    session.evidence = [SampleEvidence(sample) for sample in session.expectation.samples]
+    export = expectation.export or (None if served is None else ExpectedIdentity(served.labels, k=served.k))
     if export is None:
         session.head.asked += 1
         session.head.fault("the labels and the default k are not known, as the identity is not")
@@ -82,19 +82,19 @@ def check(
     else:
         session.labels, session.encoded_labels = export.labels, encoded(export.labels)
         session.default_k = export.k if export.k is not None else served.k if served else 0
-        yield from _ask_signatures(session, _classifies_files(metadata, reference.export, served))
+        yield from _ask_signatures(session, _classifies_files(metadata, expectation.export, served))
     yield from _ask_identity(session)
     return _result(address, session)
 
 
-def _classifies_files(metadata: Metadata, export: Export | None, served: ExportInfo | None) -> bool:
+def _classifies_files(metadata: Metadata, export: ExpectedIdentity | None, served: ExportInfo | None) -> bool:
     """Return whether `classify` takes picture files, as it does wherever a model's pictures can be decoded at all."""
     encoded = {names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K} & set(metadata.signatures)
     return bool(encoded) or any(known is not None and known.preprocessing is not None for known in (export, served))
 
 
 def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[None]:
-    samples = session.reference.samples
+    samples = session.expectation.samples
     found, session.not_asked = forms(session.metadata, samples, session.labels, classifies_files)
     if all(form.files for form in found):
         session.backbone.asked += 1
@@ -107,7 +107,7 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
 
 
 def _result(address: str, session: Session) -> CheckResult:
-    samples = session.reference.samples
+    samples = session.expectation.samples
     known = sum(sample.dense is not None for sample in samples)
     tallies = (session.identity, session.backbone, session.head)
     identity, backbone, head = (
@@ -120,7 +120,7 @@ def _result(address: str, session: Session) -> CheckResult:
         address=address,
         model=session.target.model,
         version=session.metadata.version,
-        source=session.reference.source,
+        source=session.expectation.source,
         tolerances=session.tolerances,
         batching=session.batching,
         not_asked=tuple(session.not_asked),
@@ -148,7 +148,7 @@ def _ask_identity(session: Session) -> CallSequence[ExportInfo | None]:
     if any(array.shape != (3,) for array in answer[0].values()):
         tally.fault("the identity did not come once for each probe", **where)
     tally.answered += 1
-    for difference in differences(session.reference, session.target, served, session.metadata):
+    for difference in identity_differences(session.expectation, session.target, served, session.metadata):
         tally.fault(difference)
     return served
 
@@ -170,7 +170,7 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
     """Return the server's dense answers, [B, N], or None when there are none to compare the head with."""
     tally, classes = session.backbone, len(session.labels)
     where = {"signature": form.dense.key, "k": f"{classes} (all)"}
-    samples = [session.reference.samples[number] for number in batch.numbers]
+    samples = [session.expectation.samples[number] for number in batch.numbers]
     files = form.files and not form.borrowed
     expected = [sample.dense if sample.exact or not files else None for sample in samples]
     tally.asked += sum(dense is not None for dense in expected)

@@ -15,6 +15,7 @@ from client.cli.check import check
 from client.cli.connection import ConnectedCommand, ConnectedGroup, Connection
 from client.cli.options import as_json_option, show_or_print, version_options
 from client.cli.promote import promote, rollback
+from client.cli.verify import verify
 from client.client import ServingClient
 from client.errors import ClientError, InputError, ServerError, UnreachableError
 from client.promotion.move import PromoteError
@@ -170,5 +171,5 @@ def _kept(indices: Any, labels: Any, scores: Any) -> list[dict[str, Any]]:
     ]
 
 
-for command in (check, bench, promote, rollback):
+for command in (check, bench, promote, rollback, verify):
     commands.add_command(command)

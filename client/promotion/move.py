@@ -19,7 +19,7 @@ from client.promotion.models_config import base_path, labeled_versions, with_lab
 from client.rpc.calls import Answer, identity_call
 from client.rpc.metadata import Target
 from client.rpc.sequences import CallSequence, Pause
-from client.samples.golden import Reference
+from client.samples.golden import Expectation
 from signatures.contract.judge import Tolerances
 
 
@@ -93,7 +93,7 @@ def version_directory(move: Move) -> Path:
 
 
 def check_version(
-    clients: Sequence[ServingClient], move: Move, reference: Reference, tolerances: Tolerances
+    clients: Sequence[ServingClient], move: Move, reference: Expectation, tolerances: Tolerances
 ) -> list[CheckResult]:
     """Check the new version by its number on every replica; raises PromoteError where it is not loaded."""
     results = []

@@ -1,5 +1,7 @@
 """Picture files to the arrays that a served image model takes."""
 
+import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +18,46 @@ _TORCH_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def read_picture(path: Path, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return the pixels of a picture file; see `decoded_picture`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    return decoded_picture(content, str(path), height, width, channels)
+
+
+def decoded_picture(content: bytes, source: str, height: int, width: int, channels: int) -> NDArray[np.uint8]:
     """Return a picture's pixels, uint8 [height, width, channels]; it is resized (bilinear) where its size differs.
 
-    height, width: -1 keeps the picture's own. channels: 1 for gray, 3 for RGB. Raises InputError for what is no
-    picture of 8 bits a channel.
+    Args:
+        content: the picture's file.
+        source: what an error calls it.
+        height: the height to return; -1 keeps the picture's own.
+        width: the same of the width.
+        channels: 1 for gray, 3 for RGB.
+
+    Raises:
+        InputError: for anything but a picture of 8 bits a channel.
     """
     if channels not in (1, 3):
         raise InputError(
             f"the model takes pictures of {channels} channels: only 1 (gray) and 3 (RGB) can be made of files"
         )
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(content)) as picture:
             if picture.mode[0] in "IF":
-                raise InputError(f"{path} has more than 8 bits a channel: convert it first")
+                raise InputError(f"{source} has more than 8 bits a channel: convert it first")
             size = (picture.width if width == -1 else width, picture.height if height == -1 else height)
             converted = picture.convert("L" if channels == 1 else "RGB")
             if converted.size != size:
                 converted = converted.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(converted).reshape(size[1], size[0], channels)
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not a picture that can be read") from error
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"{source} is not a picture that can be read") from error
+    except InputError:
+        raise
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        raise InputError(f"{source} cannot be read: {error}") from error
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from exporter.options import Options
 
 _PATH = click.Path(path_type=Path)
+
+# What --version without a number means.
+PROGRAM_VERSION = "program"
 _BATCH_OPTIONS = (
     "max_request_size",
     "max_batch_size",
@@ -36,13 +39,36 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     if path is None:
         return
     try:
-        config = tomllib.loads(path.read_text())
+        config = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"{path} could not be read as TOML: {error}.") from error
     parameters = {parameter.opts[-1].lstrip("-"): parameter for parameter in context.command.params}
     if unknown := sorted(set(config) - set(parameters)):
         raise click.UsageError(f"{path} sets {unknown[0]!r}, which is no option: see export-model --help.")
-    context.default_map = {parameters[key].name or key: value for key, value in config.items()}
+    context.default_map = {
+        parameters[key].name or key: _fitting(parameters[key], value, f"{path} sets {key} = {value!r}")
+        for key, value in config.items()
+    }
+
+
+def _fitting(parameter: click.Parameter, value: Any, said: str) -> Any:
+    """Return a value as click takes it; what click would bend, as it makes 2 of 2.5, is refused."""
+    if isinstance(parameter.type, _Lengths):
+        return value
+    if parameter.multiple and not isinstance(value, list):
+        value = [value]
+    types: tuple[type, ...] = (str, int)
+    wanted = "a text"
+    if getattr(parameter, "is_flag", False):
+        types, wanted = (str, bool), "true or false"
+    elif isinstance(parameter.type, click.types.IntParamType):
+        wanted = "a whole number"
+    elif isinstance(parameter.type, click.types.FloatParamType):
+        types, wanted = (str, int, float), "a number"
+    for each in value if parameter.multiple else [value]:
+        if not isinstance(each, types) or (isinstance(each, bool) and bool not in types):
+            raise click.UsageError(f"{said}; use {wanted}{' or a list of such' if parameter.multiple else ''}.")
+    return value
 
 
 class _Lengths(click.ParamType[tuple[int, ...]]):
@@ -136,9 +162,17 @@ _OPTIONS = [
     click.option(
         "--precision",
         type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),
-        default="float32",
-        show_default=True,
-        help="What the backbone computes in.",
+        help="What the backbone computes in.  [default: what the model computes in]",
+    ),
+    click.option(
+        "--max-deviation",
+        type=click.FloatRange(0, 1),
+        help="Refuse where --precision moves a score by more.  [default: 0.05 in float16, 0.1 in bfloat16]",
+    ),
+    click.option(
+        "--max-changed-sets",
+        type=click.FloatRange(0, 1),
+        help="Refuse where it changes more of the kept sets, 0 to 1.  [default: 0.1 in float16, 0.2 in bfloat16]",
     ),
     click.option(
         "--jit-compile", is_flag=True, help="Let XLA compile the backbone; the server then needs a flag for it."
@@ -156,7 +190,13 @@ _OPTIONS = [
     click.option(
         "--golden-output", type=_PATH, help="Write the golden records here, and only their digest into the version."
     ),
-    click.option("--version", "version", metavar="N|timestamp", help="The version's number.  [default: the next]"),
+    click.option(
+        "--version",
+        is_flag=False,
+        flag_value=PROGRAM_VERSION,
+        metavar="[N|timestamp]",
+        help="The version's number; alone, show the program's.  [default: the next]",
+    ),
     click.option(
         "--keep",
         type=click.IntRange(1),
@@ -194,6 +234,11 @@ def export_options(given: Mapping[str, Any]) -> Options:
     if said and given["batching"] == "none":
         option = next(iter(said)).replace("_", "-")
         raise ExportError(f"--{option} says how to batch: pass --batching in-graph or --batching server with it.")
+    if "max_request_size" in said and given["batching"] == "server":
+        raise ExportError(
+            "--max-request-size is for --batching in-graph: under the server's own batching --max-batch-size bounds a "
+            "request, too."
+        )
     try:
         batching = Batching(**said)
     except ValueError as error:
@@ -226,8 +271,8 @@ def _read_labels(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        text = path.read_text()
-        labels = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        text = path.read_text(encoding="utf-8-sig")
+        labels = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
     except (OSError, ValueError) as error:
         raise ExportError(f"The labels in {path} could not be read: {error}.") from error
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):

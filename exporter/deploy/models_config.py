@@ -100,14 +100,68 @@ def merge_version(
     return MergedConfig(text_format.MessageToString(config), tuple(notes))
 
 
+def read_models_config(file: Path) -> str:
+    """Return the text of a models.config, "" where there is none.
+
+    Raises:
+        ValueError: when it is no text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{MODELS_CONFIG} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def only_version(model: str, version: int, base_path: str) -> str:
+    """Return a models.config with one version of one model, which is its stable one.
+
+    It is for a server that never reads another config: whoever asks for `stable` gets the version that it started with.
+    """
+    config = model_server_config_pb2.ModelServerConfig()
+    entry = config.model_config_list.config.add(name=model, base_path=base_path, model_platform=_PLATFORM)
+    entry.model_version_policy.specific.versions.append(version)
+    entry.version_labels[STABLE] = version
+    return text_format.MessageToString(config)
+
+
+def local_config(text: str, base_paths: Mapping[str, str]) -> str:
+    """Return a models.config with the same versions and labels for a server that sees the models elsewhere.
+
+    Args:
+        text: the content of the models.config.
+        base_paths: where that server sees each model. Others are left out: it would wait for them for ever.
+
+    Raises:
+        ValueError: when `text` is no ModelServerConfig with a list of models.
+    """
+    found = _parse(text)
+    config = model_server_config_pb2.ModelServerConfig()
+    for entry in found.model_config_list.config:
+        if entry.name in base_paths:
+            config.model_config_list.config.add().CopyFrom(entry)
+            config.model_config_list.config[-1].base_path = base_paths[entry.name]
+    return text_format.MessageToString(config)
+
+
+def stable_version(text: str, model: str) -> int | None:
+    """Return the version of a model that has the label `stable`; None where none has it, or nothing can be read."""
+    try:
+        config = _parse(text)
+    except ValueError:
+        return None
+    labels = [entry.version_labels for entry in config.model_config_list.config if entry.name == model]
+    return labels[0].get(STABLE) if labels else None
+
+
 def named_versions(output: Path, model: str) -> frozenset[int]:
     """The versions of a model that a label or a specific policy in deploy/models.config names, and a server may need.
 
     Raises:
         ValueError: when the file is no ModelServerConfig with a list of models.
     """
-    file = output / "deploy" / MODELS_CONFIG
-    config = _parse(file.read_text(encoding="utf-8") if file.exists() else "")
+    config = _parse(read_models_config(output / "deploy" / MODELS_CONFIG))
     return frozenset(
         version
         for entry in config.model_config_list.config

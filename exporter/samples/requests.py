@@ -21,6 +21,7 @@ def request(key: str, samples: Samples, k: K = None) -> dict[str, npt.NDArray[An
         samples: the examples.
         k: as it is sent: a scalar or an array. None leaves it out; so does a signature that has none.
     """
+    samples = samples.asked_of(key)
     if key == names.CLASSIFY:
         return {names.EXAMPLES: _examples(samples, k)}
     if key in (names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K):

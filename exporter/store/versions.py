@@ -53,17 +53,20 @@ class VersionStore:
         Raises:
             StoreError: when the base path cannot be written to.
         """
-        made = [path for path in (self.base_path, *self.base_path.parents) if not path.exists()]
+        made: list[Path] = []
         try:
+            made += [path for path in (self.base_path, *self.base_path.parents) if not path.exists()]
             with self._locked():
                 self._sweep()
                 directory = self.base_path / f"{_STAGING}{uuid.uuid4().hex}"
                 directory.mkdir()
                 # Held as long as this process works on it, and no longer, however it ends.
                 owner = _lock(directory)
-        except OSError as error:
+        except BaseException as error:
             self._remove_if_empty(made)
-            raise StoreError(f"{self.base_path} cannot be written to: {error.strerror}.") from error
+            if isinstance(error, OSError):
+                raise StoreError(f"{self.base_path} cannot be written to: {error.strerror}.") from error
+            raise
         try:
             yield directory
         except Exception as error:
@@ -102,7 +105,9 @@ class VersionStore:
             # Before the rename: a crash between the two skips a number, the other way round one could come twice.
             self._keep_last_version(version)
             directory.rename(self.base_path / str(version))
-            _flush_directory(self.base_path)
+            # A server sees it by now, so that nothing may fail any more.
+            with suppress(OSError):
+                _flush_directory(self.base_path)
         return version
 
     def prune(self, keep: int, spare: Collection[int] = ()) -> list[int]:

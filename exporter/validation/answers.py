@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from exporter.errors import ProofFailedError
+from exporter.errors import ProofFailedError, reason
 from exporter.samples.requests import K, request
 from exporter.samples.samples import Samples
 from exporter.validation.loaded import LoadedVersion
+from exporter.validation.pixels import wrong_pixels
 from exporter.writing.prediction_logs import read_requests
 from signatures import Signature
 from signatures.contract import names
@@ -73,8 +74,27 @@ def prove_head(version: LoadedVersion, claim: Claim) -> None:
 
     for key in sorted(set(version.signatures) - {names.EXPORT_INFO}):
         for samples, scores in zip(batches, dense, strict=True):
+            asked = samples.asked_of(key)
+            own = scores if asked is samples else dense_of(version, asked)
             for k in _forms_of_k(key, len(samples), claim):
-                prove_answer(version, claim, key, samples, k, scores)
+                prove_answer(version, claim, key, asked, k, own)
+
+
+def prove_pictures(version: LoadedVersion, claim: Claim) -> None:
+    """Picture files become the pixels that Pillow finds in them, and are answered as these pixels are."""
+    samples = claim.samples.asked_of(names.ENCODED_IMAGES)
+    keys = [key for key in names.PICTURE_SIGNATURES if key in version.signatures]
+    if not samples.pictures or not keys:
+        return
+    (images,) = samples.inputs.values()
+    for row, (file, pixels) in enumerate(zip(samples.pictures, images, strict=True)):
+        if problem := wrong_pixels(file, pixels, claim.info[names.PREPROCESSING]):
+            raise ProofFailedError(
+                f"The pixels that the graph makes of the picture of sample {row}, with the preprocessing "
+                f"{claim.info[names.PREPROCESSING]!r}, {problem}."
+            )
+    for batch in samples.batches(_MANY):
+        prove_answer(version, claim, keys[0], batch, len(claim.labels), dense_of(version, batch))
 
 
 def prove_guards(version: LoadedVersion, claim: Claim) -> None:
@@ -149,12 +169,13 @@ def prove_warmup(version: LoadedVersion, claim: Claim) -> None:
         try:
             version.call(key, inputs)
         except tf.errors.OpError as error:
-            raise ProofFailedError(f"Warm-up request {number} to {key} fails: {error.message}") from error
+            raise ProofFailedError(f"Warm-up request {number} to {key} fails: {reason(error)}.") from error
 
 
 PROOFS: Mapping[str, Callable[[LoadedVersion, Claim], None]] = {
     "Ops are TensorFlow's own, weights stored once": prove_portable,
     "Dense answers equal the Keras model's": prove_dense,
+    "Pictures are decoded as Pillow does": prove_pictures,
     "Every signature and form of k keeps the k largest": prove_head,
     "What does not fit is refused": prove_guards,
     "The version says who it is": prove_identity,
@@ -177,7 +198,8 @@ def _call(
     try:
         return version.call(key, inputs)
     except tf.errors.OpError as error:
-        raise ProofFailedError(f"{key} with {asked} fails: {error.message.strip().splitlines()[0]}") from error
+        hint = " Leave out --jit-compile." if "XLA" in error.message else ""
+        raise ProofFailedError(f"{key} with {asked} fails: {reason(error)}.{hint}") from error
 
 
 def _forms_of_k(key: str, examples: int, claim: Claim) -> Iterator[K]:

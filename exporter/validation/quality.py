@@ -24,7 +24,7 @@ class Quality:
     """What a version gets right with its default k, where a label counts as said from a score of 0.5.
 
     Attributes:
-        samples: how many were asked.
+        samples: how many were judged: those whose truth is known.
         exact_match: the share of samples whose labels are all right and no other is said, 0 to 1.
         f1: micro-averaged F1 over all labels, 0 to 1.
         more_than_k: the share of samples with more true labels than k, which no answer can get right, 0 to 1.
@@ -37,12 +37,15 @@ class Quality:
 
 
 def measure_quality(version: LoadedVersion, samples: Samples, k: int) -> Quality | None:
-    """Ask for the labels of samples; None where it is not known what is true of them."""
+    """Ask for the labels of the samples of which it is known what is true; None where there are no such."""
     if samples.truth is None:
         return None
-    key = names.ENCODED_IMAGES if names.ENCODED_IMAGES in version.signatures else names.SERVING_DEFAULT
+    known = np.ones(len(samples), bool) if samples.known is None else samples.known
+    truth, samples = samples.truth[known], samples.chosen(np.flatnonzero(known))
+    files = samples.pictures and names.ENCODED_IMAGES in version.signatures
+    key = names.ENCODED_IMAGES if files else names.SERVING_DEFAULT
     answers = [version.call(key, request(key, batch))[names.PROBABILITIES] for batch in samples.batches(_BATCH)]
-    return _quality(np.concatenate(answers) >= THRESHOLD, samples.truth, k)
+    return _quality(np.concatenate(answers) >= THRESHOLD, truth, k)
 
 
 def require_quality(quality: Quality | None, min_exact_match: float | None, min_f1: float | None) -> None:

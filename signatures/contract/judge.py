@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.errors import InputError
 from signatures.contract import names
 
 Floats = NDArray[np.float32]
@@ -27,7 +26,7 @@ class Tolerance:
     def __post_init__(self) -> None:
         # Nothing differs by more than NaN: with it, whatever is served would pass.
         if not (0 <= self.rtol < math.inf and 0 <= self.atol < math.inf):
-            raise InputError(
+            raise ValueError(
                 f"a tolerance of rtol {self.rtol} and atol {self.atol} is not one: pass finite numbers from 0"
             )
 

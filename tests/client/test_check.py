@@ -10,7 +10,7 @@ import pytest
 from client import InputError, ServingClient, UnreachableError
 from client.check.three_questions import check
 from client.rpc.metadata import Target
-from client.samples.golden import Reference, read_golden
+from client.samples.golden import Expectation, read_golden
 from signatures.contract import names
 from signatures.contract.judge import CPU, GPU
 
@@ -646,7 +646,7 @@ def test_golden_records_of_another_export_fail(fake, tmp_path, checked):
 
 def test_no_samples_are_no_pass(server):
     with ServingClient(server.address, "letters") as client, pytest.raises(InputError, match="no samples"):
-        client.run(check(server.address, Target("letters"), Reference("nothing", ())))
+        client.run(check(server.address, Target("letters"), Expectation("nothing", ())))
 
 
 def test_noise_within_the_tolerance_raises_no_alarm(model, checked):

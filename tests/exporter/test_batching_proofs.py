@@ -84,6 +84,53 @@ def test_a_model_that_does_not_mask_its_padding_is_refused_with_the_reason(tmp_p
     assert "mask_zero=True" in refused
 
 
+def words(samples=None):
+    """A classifier of words of any number, which to it are alike if it does not know them. It masks nothing."""
+    keras.utils.set_random_seed(1)
+    text = keras.Input((None,), dtype="string", name="text")
+    known = keras.layers.StringLookup(vocabulary=["red", "green"])(text)
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(3, 8)(known))
+    x = keras.layers.Dense(LABELS, activation="sigmoid", kernel_initializer="random_normal")(x)
+    return Classifier(keras.Model(text, x), "words", samples=samples or Samples({}))
+
+
+@pytest.mark.parametrize("samples", [None, Samples({"text": np.array([["blue", "grey", "blue"]])})])
+def test_padding_is_told_from_words_that_the_samples_do_not_hold(tmp_path, samples):
+    refused = refusal(tmp_path, ProofFailedError, words(samples), batching=Batching(pad_to=(8,)))
+    assert refused.startswith("Padding changes the model's answers: by ")
+
+
+def test_a_lookup_that_fails_for_unknown_words_is_not_batched_with_others(tmp_path):
+    text = keras.Input((2,), dtype="string", name="text")
+    known = keras.layers.StringLookup(
+        vocabulary=["red", "green"], num_oov_indices=0, output_mode="count", name="colors"
+    )
+    model = keras.Model(text, keras.layers.Dense(LABELS, activation="sigmoid")(known(text)))
+
+    refused = refusal(tmp_path, ExportError, Classifier(model, "words"), batching=Batching())
+    assert refused.startswith("The layer colors fails for what is not in its vocabulary")
+
+
+def test_ids_that_no_guard_knows_of_are_named_where_requests_share_runs(tmp_path):
+    class OfIds(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embed = keras.layers.Embedding(5, 4, name="tokens")
+            self.dense = keras.layers.Dense(LABELS, activation="sigmoid")
+
+        def call(self, ids):
+            return self.dense(keras.ops.mean(self.embed(ids), axis=1))
+
+    model = OfIds()
+    model(np.zeros((1, 3), np.int32))
+
+    alone = export(Classifier(model, "ids"), tmp_path)
+    batched = export(Classifier(model, "ids"), tmp_path, options=Options(batching=Batching(max_batch_size=2)))
+
+    (warning,) = set(batched.warnings) - set(alone.warnings)
+    assert "does not say which of its inputs are ids of its layer tokens: one that" in warning
+
+
 def test_requests_that_share_a_run_across_lengths_are_seen_before_publishing(tmp_path, monkeypatch):
     # What the first release exported: all requests in one queue, whatever their length.
     monkeypatch.setattr(signatures.batching, "variable_dimensions", lambda spec: [])

@@ -144,6 +144,7 @@ def bad_arguments(directory):
         ("digits", "--signature", "nonesuch"): "no signature 'nonesuch'",
         ("digits", "--max-batch-size", "8"): "--batching in-graph",
         ("digits", "--batching", "in-graph", "--max-batch-size", "2000"): "max_request_size is 1024",
+        ("digits", "--batching", "server", "--max-request-size", "64"): "--max-batch-size bounds a request, too",
         ("digits", "--samples", directory / "a_file"): "holds no samples",
         (directory / "logits.keras", "--activation", "sigmoid", "--preprocessing", "unit"): "does not take pictures",
     }

@@ -58,6 +58,18 @@ def test_without_labels_nothing_is_said_of_quality(tmp_path):
     assert export(echo(Samples({"scores": SCORES})), tmp_path).quality is None
 
 
+def test_a_sample_of_unknown_truth_counted_as_one_without_a_true_label(tmp_path):
+    samples = Samples({"scores": SCORES}, truth=TRUTH & False, known=np.array([False, True, False]))
+    samples.truth[1] = TRUTH[1]
+    version = export(echo(samples), tmp_path, k=2)
+    assert (version.quality.samples, version.quality.more_than_k) == (1, 1.0)
+    assert version.quality.f1 == pytest.approx(2 * 2 / (2 + 3))
+    assert "The true labels of 2 of the 3 samples are not known: the gate judges the other 1." in version.warnings
+
+    with pytest.raises(ProofFailedError, match=r"exact match on 1 labelled samples is 0\.0000"):
+        export(echo(samples), tmp_path, k=2, options=Options(min_exact_match=0.5))
+
+
 def test_digits_with_another_preprocessing_than_its_training_is_caught(tmp_path):
     demand = Options(min_exact_match=0.8)
 
