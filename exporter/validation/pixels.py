@@ -46,7 +46,7 @@ def _by_pillow(file: bytes, height: int, width: int, channels: int) -> tuple[npt
             lossless = opened.format == "PNG" and opened.size == (width, height)
             picture: Image.Image = opened
             if picture.mode.startswith("I"):
-                # 16 bits of grey, of which `convert` would cut off all above 255.
+                # 16 bits of gray, of which `convert` would cut off all above 255.
                 picture = Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
             picture = picture.convert("L" if channels == 1 else "RGB")
             if picture.size != (width, height):

@@ -94,7 +94,7 @@ def words(samples=None):
     return Classifier(keras.Model(text, x), "words", samples=samples or Samples({}))
 
 
-@pytest.mark.parametrize("samples", [None, Samples({"text": np.array([["blue", "grey", "blue"]])})])
+@pytest.mark.parametrize("samples", [None, Samples({"text": np.array([["blue", "gray", "blue"]])})])
 def test_padding_is_told_from_words_that_the_samples_do_not_hold(tmp_path, samples):
     refused = refusal(tmp_path, ProofFailedError, words(samples), batching=Batching(pad_to=(8,)))
     assert refused.startswith("Padding changes the model's answers: by ")

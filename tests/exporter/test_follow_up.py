@@ -128,7 +128,7 @@ def test_golden_records_that_cannot_be_moved_into_place_stay_where_the_warning_s
     assert (published / "golden.unproven").stat().st_size > 100
 
 
-def test_golden_records_in_a_directorys_place_are_refused_before_publishing(published):
+def test_golden_records_in_the_place_of_a_directory_are_refused_before_publishing(published):
     (published / "golden").mkdir()
     result = run("--golden-output", "golden")
     assert result.exit_code == 2

@@ -66,7 +66,7 @@ def test_a_sample_of_unknown_truth_counted_as_one_without_a_true_label(tmp_path)
     assert version.quality.f1 == pytest.approx(2 * 2 / (2 + 3))
     assert "The true labels of 2 of the 3 samples are not known: the gate judges the other 1." in version.warnings
 
-    with pytest.raises(ProofFailedError, match=r"exact match on 1 labelled samples is 0\.0000"):
+    with pytest.raises(ProofFailedError, match=r"exact match on 1 labeled samples is 0\.0000"):
         export(echo(samples), tmp_path, k=2, options=Options(min_exact_match=0.5))
 
 

@@ -202,8 +202,8 @@ def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[Options
 
 
 def _preprocessing(rng: np.random.Generator, fields: Sequence[Field]) -> str:
-    grey = fields[0].shape[-1] == 1 and rng.random() < 0.9
-    return str(rng.choice([mode for mode in names.PREPROCESSINGS if not grey or mode not in ("caffe", "torch")]))
+    gray = fields[0].shape[-1] == 1 and rng.random() < 0.9
+    return str(rng.choice([mode for mode in names.PREPROCESSINGS if not gray or mode not in ("caffe", "torch")]))
 
 
 def _labels(rng: np.random.Generator, n: int) -> tuple[str, ...]:

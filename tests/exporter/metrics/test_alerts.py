@@ -206,7 +206,7 @@ def test_batches_that_wait_for_a_thread_are_told_by_model(tmp_path, scrapes, up,
 
 
 @needs_promtool
-def test_one_models_batches_are_not_taken_for_anothers(tmp_path, scrapes, up):
+def test_batches_of_one_model_are_not_taken_for_those_of_another(tmp_path, scrapes, up):
     rules = alerts_file([], {"digits.v2": 2000, "cats": 2000}, 600)
     before, after = (
         {name.replace("digits_backbone", op): value for name, value in scrapes.read(file).items()}
