@@ -9,8 +9,8 @@ from exporter.errors import reason
     ("said", "expected"),
     [
         (
-            "Exception encountered when calling Cast.call().\n\n\x1b[1m{{function_node __wrapped__Cast_device}} Cast half "
-            "to string is not supported [Op:Cast] name: \x1b[0m\n\nArguments received by Cast.call():",
+            "Exception encountered when calling Cast.call().\n\n\x1b[1m{{function_node __wrapped__Cast_device}} Cast "
+            "half to string is not supported [Op:Cast] name: \x1b[0m\n\nArguments received by Cast.call():",
             "Cast half to string is not supported",
         ),
         (
