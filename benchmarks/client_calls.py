@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from client import ServingClient
-from client.bench import random_inputs, requests_for
-from client.calls import predict_call
-from client.model import Target
-from signatures import names
+from client.bench.load import random_inputs, requests_for
+from client.rpc.calls import predict_call
+from client.rpc.metadata import Target
+from signatures.contract import names
 
 
 @click.command()

@@ -15,10 +15,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from client.calls import predict_call
-from client.codec import decode_tensor
-from client.messages import TensorProto
-from client.model import Target
+from client.rpc.calls import predict_call
+from client.rpc.codec import decode_tensor
+from client.rpc.messages import TensorProto
+from client.rpc.metadata import Target
 
 ROUNDS = 15
 

@@ -32,7 +32,7 @@ def bare_server(version, ports):
     from tensorflow_serving.apis import predict_pb2
 
     from server.loader import load
-    from signatures import names
+    from signatures.contract import names
 
     session = load(version, xla_enabled=False)
     signature = session.signatures[names.SERVING_DEFAULT]
@@ -111,7 +111,14 @@ def requests_a_second(context, port, data, clients, seconds):
 
 
 def export_digits(folder):
-    command = [sys.executable, "-c", "from exporter.cli import main; main()", "digits", "--k=2", f"--output={folder}"]
+    command = [
+        sys.executable,
+        "-c",
+        "from exporter.cli import main; main()",
+        "digits",
+        "--k=2",
+        f"--output={folder}",
+    ]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL)
     return folder / "digits" / "1"
 
@@ -121,7 +128,7 @@ def one_picture():
     from tensorflow_serving.apis import predict_pb2
 
     from server.tensors import encode
-    from signatures import names
+    from signatures.contract import names
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "digits"

@@ -1,33 +1,46 @@
 """The client for asyncio."""
 
 import asyncio
-import math
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import functools
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-import grpc
-import grpc.aio
-from numpy.typing import ArrayLike, NDArray
-
-from client import channel, steps
-from client.calls import Call, metadata_call, status_call
-from client.errors import ClientError, InputError
-from client.examples import classify_examples
-from client.model import ExportInfo, Metadata, Target, VersionStatus
-from signatures import names
-
-if TYPE_CHECKING:
-    from client.findings import CheckResult
-    from client.judge import Tolerances
+from client import base
+from client.errors import ClientError
+from client.recording.recorder import Recorder
+from client.rpc.calls import Call
+from client.rpc.channel import DEFAULT_OPTIONS, ChannelOptions
+from client.rpc.sequences import CallSequence, Pause
+from client.rpc.transport import AsyncGrpcTransport, AsyncTransport
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
-class AsyncServingClient:
+def _awaiting(
+    method: Callable[Concatenate[base.BaseClient, P], CallSequence[T]], *, recorded: bool = False
+) -> Callable[Concatenate["AsyncServingClient", P], Coroutine[Any, Any, T]]:
+    """Make a method that awaits the calls of a sequence and returns what it returns."""
+
+    @functools.wraps(method)
+    async def call(self: "AsyncServingClient", /, *arguments: P.args, **keywords: P.kwargs) -> T:
+        return await self.run(method(self, *arguments, **keywords), self.record if recorded else None)
+
+    return call
+
+
+class AsyncServingClient(base.BaseClient):
     """ServingClient for asyncio: the same methods with the same arguments and errors, to be awaited.
+
+    Args:
+        address: "HOST:PORT", or several, in one string or a list, which are used in turn.
+        model: the name that the model is served under.
+        timeout: seconds that each call may take.
+        options: TLS, headers, retries, keepalive and compression.
+        transport: what sends the requests; by default a gRPC channel to the address. See `client.testing`.
+        record: where `predict` and `classify` record a share of their requests. It is flushed with the client, and not
+            closed, as several clients may share it.
 
     Example::
 
@@ -42,18 +55,22 @@ class AsyncServingClient:
         model: str,
         *,
         timeout: float = 10.0,
-        options: channel.ChannelOptions = channel.DEFAULT_OPTIONS,
+        options: ChannelOptions = DEFAULT_OPTIONS,
+        transport: AsyncTransport | None = None,
+        record: Recorder | None = None,
     ) -> None:
-        if not 0 < timeout < math.inf:
-            raise InputError(f"timeout is {timeout}: give a number of seconds above 0")
-        self.addresses = channel.addresses(address)
-        self.address = ",".join(self.addresses)
-        self.model = model
-        self.timeout = timeout
-        self._channel = channel.open_channel(self.addresses, options, grpc.aio)
-        self.headers = options.headers()
-        self._methods: dict[str, Any] = {}
-        self._memory = steps.Memory()
+        super().__init__(address, model, timeout)
+        self.record = record
+        self.transport = transport or AsyncGrpcTransport(self.addresses, options)
+
+    wait_until_ready = _awaiting(base.wait_until_ready)
+    status = _awaiting(base.status)
+    metadata = _awaiting(base.metadata)
+    info = _awaiting(base.info)
+    predict = _awaiting(base.predict, recorded=True)
+    classify = _awaiting(base.classify, recorded=True)
+    reload = _awaiting(base.reload)
+    check = _awaiting(base.check)
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,105 +81,30 @@ class AsyncServingClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the channel; calls made afterwards fail."""
-        await self._channel.close()
+        """Close the connection; calls made afterwards fail. What was recorded is written first."""
+        await self.transport.close_async()
+        if self.record is not None:
+            await asyncio.to_thread(self.record.flush)
 
-    async def wait_until_ready(
-        self, *, version: int | None = None, label: str | None = None, timeout: float | None = None
-    ) -> None:
-        """Wait until the version asked for, or any if none is, is AVAILABLE; UnreachableError after `timeout` s."""
-        timeout = self.timeout if timeout is None else timeout
-        target = Target(self.model, version, label)
-        await self.run(steps.wait_until_ready(target, time.monotonic() + timeout), timeout)
-
-    async def status(self, *, version: int | None = None, label: str | None = None) -> tuple[VersionStatus, ...]:
-        """Return the state of each version that the server knows of, newest first."""
-        return await self.run(steps.one(status_call(Target(self.model, version, label))))
-
-    async def metadata(self, *, version: int | None = None, label: str | None = None) -> Metadata:
-        """Return the signatures, with dtypes, shapes and defaults."""
-        return await self.run(steps.one(metadata_call(Target(self.model, version, label))))
-
-    async def info(self, *, version: int | None = None, label: str | None = None) -> ExportInfo:
-        """Return the identity of the export that is served."""
-        return await self.run(steps.info(Target(self.model, version, label)))
-
-    async def predict(
-        self,
-        inputs: Mapping[str, ArrayLike] | ArrayLike,
-        k: ArrayLike | None = None,
-        signature: str = names.SERVING_DEFAULT,
-        *,
-        outputs: Sequence[str] = (),
-        version: int | None = None,
-        label: str | None = None,
-        validate: bool = True,
-    ) -> dict[str, NDArray[Any]]:
-        """Return the outputs of a signature by name; the arguments are those of ServingClient.predict."""
-        target = Target(self.model, version, label)
-        return await self.run(steps.predict(self._memory, target, inputs, k, signature, outputs, validate))
-
-    async def classify(
-        self,
-        examples: Sequence[Mapping[str, Any]],
-        signature: str = names.CLASSIFY,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-    ) -> list[list[tuple[str, float]]]:
-        """Return, for each example, its classes and their scores."""
-        return await self.run(steps.one(classify_examples(Target(self.model, version, label), signature, examples)))
-
-    async def reload(self, config: str) -> None:
-        """Put a models.config, given as its text, in the place of all that the server was told to serve."""
-        await self.run(steps.reload(config))
-
-    async def check(
-        self,
-        golden: str | Path,
-        *,
-        tolerances: "Tolerances | None" = None,
-        version: int | None = None,
-        label: str | None = None,
-    ) -> "CheckResult":
-        """Return whether what is served is what was exported; see client.check."""
-        from client.check import check
-        from client.golden import read_golden
-        from client.judge import CPU
-
-        if len(self.addresses) > 1:
-            raise InputError("a check tells of one server: make a client for each address")
-        target = Target(self.model, version, label)
-        return await self.run(check(self.address, target, read_golden(Path(golden)), tolerances or CPU))
-
-    async def run(self, sequence: steps.Steps[T], timeout: float = math.inf) -> T:
-        """Make the calls that a generator of client.steps yields, in at most `timeout` s; return what it returns."""
-        deadline = time.monotonic() + timeout
+    async def run(self, sequence: CallSequence[T], record: Recorder | None = None) -> T:
+        """Await the calls that a sequence yields, record them, and return what it returns."""
         try:
-            step = next(sequence)
+            call = next(sequence)
             while True:
                 try:
-                    answer = await self._perform(step, min(self.timeout, deadline - time.monotonic()))
+                    answer = await self._perform(call, record)
                 except ClientError as error:
-                    step = sequence.throw(error)
+                    call = sequence.throw(error)
                 else:
-                    step = sequence.send(answer)
+                    call = sequence.send(answer)
         except StopIteration as stop:
             result: T = stop.value
             return result
 
-    def method(self, path: str) -> Any:
-        """Return gRPC's callable for a method, which takes and gives bytes; it is to be given `headers`."""
-        found = self._methods.get(path)
-        if found is None:
-            found = self._methods[path] = self._channel.unary_unary(path)
-        return found
-
-    async def _perform(self, step: Call[Any] | steps.Pause, timeout: float) -> Any:
-        if isinstance(step, steps.Pause):
-            return await asyncio.sleep(step.seconds)
-        try:
-            response = await self.method(step.method)(step.request, timeout=timeout, metadata=self.headers)
-        except grpc.RpcError as error:
-            raise channel.as_server_error(self.address, timeout, error) from error
-        return step.read(response)
+    async def _perform(self, call: Call[Any] | Pause, record: Recorder | None) -> Any:
+        if isinstance(call, Pause):
+            return await asyncio.sleep(call.seconds)
+        response = await self.transport.send_async(call.method, call.request, call.seconds_left(self.timeout))
+        if record is not None:
+            record.offer(call.method, call.request, response)
+        return call.read(response)

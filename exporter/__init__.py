@@ -12,26 +12,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from exporter.classifier import Classifier
     from exporter.errors import ExportError, ProofFailedError, StoreError
     from exporter.options import Options
     from exporter.pipeline import PublishedVersion, export
-    from exporter.samples import Samples
-    from exporter.sources import SourceOptions, load_classifier
-    from exporter.versions import VersionStore
+    from exporter.samples.samples import Samples
+    from exporter.sources.classifier import Classifier
+    from exporter.sources.load import SourceOptions, load_classifier
+    from exporter.store.versions import VersionStore
 
 _HOME = {
-    "Classifier": "exporter.classifier",
+    "Classifier": "exporter.sources.classifier",
     "ExportError": "exporter.errors",
     "Options": "exporter.options",
     "ProofFailedError": "exporter.errors",
     "PublishedVersion": "exporter.pipeline",
-    "Samples": "exporter.samples",
-    "SourceOptions": "exporter.sources",
+    "Samples": "exporter.samples.samples",
+    "SourceOptions": "exporter.sources.load",
     "StoreError": "exporter.errors",
-    "VersionStore": "exporter.versions",
+    "VersionStore": "exporter.store.versions",
     "export": "exporter.pipeline",
-    "load_classifier": "exporter.sources",
+    "load_classifier": "exporter.sources.load",
 }
 
 __all__ = [

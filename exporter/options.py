@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import ExportError
-from exporter.images import DEFAULT_IMAGE
+from exporter.server_images import DEFAULT_IMAGE
 from signatures import Batching
 
 # Examples: as many as validation and check ever put into one request.
@@ -18,18 +18,18 @@ class Options:
 
     Attributes:
         signatures: the signatures wanted, by default all that the model can have.
-        batching: set where requests shall share a run of the backbone, inside the graph.
-        server_batching: set where the server shall merge requests itself, with these sizes and times.
-        precision: of the backbone, one of `exporter.precision.CHOICES`; by default what the model computes in.
-        max_deviation: refuse where `precision` moves a score by more; by default what `exporter.precision` says.
+        batching: set where requests share a run of the backbone, inside the graph.
+        server_batching: set where the server merges requests itself, with these sizes and times.
+        precision: of the backbone, one of `exporter.writing.precision.CHOICES`; by default what the model computes in.
+        max_deviation: refuse where `precision` moves a score by more; by default as in `exporter.writing.precision`.
         max_changed_sets: refuse where `precision` changes the kept labels of a larger share of the samples, 0 to 1.
         jit_compile: whether XLA compiles the backbone. A server then needs a flag to run it: the files in `deploy/`
             have it.
         image: the server's image; one that cannot serve the export is refused.
         allow_older_image: export even so.
         strict: refuse a backbone with an op that has no GPU kernel.
-        min_exact_match: refuse below this share of labelled samples whose labels are all right, 0 to 1.
-        min_f1: refuse below this F1 (micro) on labelled samples, 0 to 1.
+        min_exact_match: refuse below this share of labeled samples whose labels are all right, 0 to 1.
+        min_f1: refuse below this F1 (micro) on labeled samples, 0 to 1.
         golden_megabytes: how much the golden records may take, in 10^6 bytes; the first samples are recorded.
         golden_output: write the golden records to this file instead, and leave only their digest in the version.
         version: the version's number; by default the next.

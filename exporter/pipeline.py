@@ -12,23 +12,24 @@ from typing import Any
 
 import tensorflow as tf
 
-from exporter.batching_proofs import BATCHING_PROOFS, answers_by_length, samples_that_fit, values_that_fail_others
-from exporter.classifier import Classifier
 from exporter.deploy import ServerFiles
 from exporter.errors import ExportError, ProofFailedError, StoreError, reason
-from exporter.follow_up import follow_up, only_warn
-from exporter.gpu import GpuReadiness, gpu_readiness
-from exporter.images import check_image
-from exporter.loaded import LoadedVersion
 from exporter.options import Options
-from exporter.precision import PRECISIONS, Deviation, answers_in, cast_backbone, computes_in, layers_to_cast
-from exporter.prediction_logs import golden_records, warmup_records, write_records
-from exporter.proofs import PROOFS, Claim
-from exporter.quality import Quality, measure_quality, require_quality
-from exporter.saved_model import write_saved_model
-from exporter.versions import VersionStore
-from signatures import Identity, Signature, compose_signatures, names
+from exporter.server_images import check_image
+from exporter.sources.classifier import Classifier
+from exporter.store.follow_up import follow_up, only_warn
+from exporter.store.versions import VersionStore
+from exporter.validation.answers import PROOFS, Claim
+from exporter.validation.batching import BATCHING_PROOFS, answers_by_length, samples_that_fit, values_that_fail_others
+from exporter.validation.gpu_kernels import GpuReadiness, gpu_readiness
+from exporter.validation.loaded import LoadedVersion
+from exporter.validation.quality import Quality, measure_quality, require_quality
+from exporter.writing.precision import PRECISIONS, Deviation, answers_in, cast_backbone, computes_in, layers_to_cast
+from exporter.writing.prediction_logs import golden_records, warmup_records, write_records
+from exporter.writing.saved_model import write_saved_model
+from signatures import Identity, Signature, compose_signatures
 from signatures.batching import variable_dimensions
+from signatures.contract import names
 
 Step = Callable[[str], AbstractContextManager[Any]]
 
@@ -42,7 +43,7 @@ class PublishedVersion:
         version: its number.
         export_id: what `export_info` answers.
         signatures: its signatures, with their declared inputs and outputs.
-        quality: what it gets right, where the samples are labelled.
+        quality: what it gets right, where the samples are labeled.
         deviation: what another precision changed, where one was asked for.
         gpu: where its ops would run on a server with a GPU.
         server_files: what was written to <output>/deploy; None in a dry run, and where that failed.

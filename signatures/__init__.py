@@ -1,6 +1,6 @@
 """What a served call computes: the sparsified head, the guards and the traced signatures.
 
-The public names are loaded when they are first used, so that `signatures.names` costs no import of TensorFlow.
+The public names are loaded when they are first used, so that `signatures.contract.names` costs no import of TensorFlow.
 """
 
 from importlib import import_module
@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from signatures.batching import Batching
     from signatures.compose import Backbone, Identity, Signature, compose_signatures
-    from signatures.forms import Pictures
     from signatures.head import rank_top_k, sparsify_top_k
+    from signatures.input_forms import ImageDecoding, InputForm
     from signatures.layer import SparsifyTopK
+    from signatures.output_forms import OutputForm
     from signatures.regularizer import TopKMassRegularizer
 
 _HOME = {
     "Backbone": "signatures.compose",
     "Identity": "signatures.compose",
     "Batching": "signatures.batching",
-    "Pictures": "signatures.forms",
+    "ImageDecoding": "signatures.input_forms",
+    "InputForm": "signatures.input_forms",
+    "OutputForm": "signatures.output_forms",
     "Signature": "signatures.compose",
     "SparsifyTopK": "signatures.layer",
     "TopKMassRegularizer": "signatures.regularizer",
@@ -31,7 +34,9 @@ __all__ = [
     "Backbone",
     "Batching",
     "Identity",
-    "Pictures",
+    "ImageDecoding",
+    "InputForm",
+    "OutputForm",
     "Signature",
     "SparsifyTopK",
     "TopKMassRegularizer",

@@ -14,7 +14,7 @@ from functools import partial
 
 import tensorflow as tf
 
-from signatures import names
+from signatures.contract import names
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,24 +8,19 @@ from typing import Any
 
 import tensorflow as tf
 
-from signatures import names
 from signatures.batching import Batching, batched
-from signatures.forms import (
+from signatures.contract import names
+from signatures.guards import guard_inputs
+from signatures.input_forms import (
+    ImageDecoding,
     InputForm,
-    OutputForm,
-    Pictures,
-    Specs,
-    Tensors,
-    classes_form,
     decoder,
     encoded_images_form,
     examples_form,
-    places_form,
-    probabilities_form,
     tensors_form,
     tensors_without_k_form,
 )
-from signatures.guards import guard_inputs
+from signatures.output_forms import OUTPUT_FORMS, OutputForm, Specs, Tensors, classes_output, probabilities_output
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
@@ -33,7 +28,7 @@ CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature: a traced function, and what a server's metadata shall say of it.
+    """One signature: a traced function, and what a server's metadata says of it.
 
     The function takes tensors of any shape (see `signatures.guards`), so the shapes are declared here.
 
@@ -81,15 +76,15 @@ class Backbone:
         probabilities: computes float32 [B, N] of the tensors named in `inputs`, taken in that order.
         inputs: the model's inputs, [B, ...] each.
         id_bounds: for an input that indexes an embedding, how many ids that has.
-        pictures: set for an image model whose preprocessing is known; it then takes picture files too.
-        batching: set where requests shall share a run of the backbone.
+        image_decoding: set for an image model whose preprocessing is known; it then takes image files too.
+        batching: set where requests share a run of the backbone.
         jit_compile: whether XLA compiles it; a server then needs a flag to run it at all.
     """
 
     probabilities: Callable[..., tf.Tensor]
     inputs: Specs
     id_bounds: Mapping[str, int] = field(default_factory=dict)
-    pictures: Pictures | None = None
+    image_decoding: ImageDecoding | None = None
     batching: Batching | None = None
     jit_compile: bool = False
 
@@ -109,7 +104,12 @@ class Backbone:
         return batched(function, self.inputs, self.batching, f"{model}_{names.BACKBONE}")
 
 
-def compose_signatures(backbone: Backbone, identity: Identity, keys: Sequence[str] | None = None) -> list[Signature]:
+def compose_signatures(
+    backbone: Backbone,
+    identity: Identity,
+    keys: Sequence[str] | None = None,
+    own: Mapping[str, tuple[InputForm, OutputForm]] | None = None,
+) -> list[Signature]:
     """Build the signatures over one backbone.
 
     Args:
@@ -117,54 +117,60 @@ def compose_signatures(backbone: Backbone, identity: Identity, keys: Sequence[st
         identity: what `export_info` answers; its labels and its k are also those of the other signatures.
         keys: the signatures wanted, by default all that the model can have. `serving_default` and `export_info` are
             always among them: nothing can be called or checked without.
+        own: signatures of the user's, by key, each an input form and an output form.
 
     Raises:
-        ValueError: when a key is wanted that the model cannot have, or its requests cannot be batched as asked.
+        ValueError: when a key is wanted that the model cannot have, an own signature has a key of ours, or requests
+            cannot be batched as asked.
 
     Example:
         >>> backbone = Backbone(model, {"images": tf.TensorSpec([None, 32, 32, 1])})
         >>> [signature.key for signature in compose_signatures(backbone, identity)]
         ['serving_default', 'top_k', 'fixed_k', 'classify', 'export_info']
     """
-    k = identity.k
-    probabilities, places = probabilities_form(identity.labels), places_form(identity.labels)
-    tensors = tensors_form(backbone.inputs, backbone.id_bounds, k)
-    without_k = tensors_without_k_form(backbone.inputs, backbone.id_bounds, k)
-    decode = None
-    if backbone.pictures:
-        (images,) = backbone.inputs.values()
-        decode = decoder(images, backbone.pictures)
-    table: dict[str, tuple[InputForm, OutputForm, str]] = {
-        names.SERVING_DEFAULT: (tensors, probabilities, PREDICT_METHOD),
-        names.TOP_K: (tensors, places, PREDICT_METHOD),
-        names.FIXED_K: (without_k, probabilities, PREDICT_METHOD),
-    }
-    # A feature of a tf.Example has a declared shape.
-    if decode or all(spec.shape[1:].is_fully_defined() for spec in backbone.inputs.values()):
-        examples = examples_form(backbone.inputs, backbone.id_bounds, decode, k)
-        table[names.CLASSIFY] = (examples, classes_form(identity.labels), CLASSIFY_METHOD)
-    if decode:
-        encoded = encoded_images_form(decode, k)
-        table[names.ENCODED_IMAGES] = (encoded, probabilities, PREDICT_METHOD)
-        table[names.ENCODED_IMAGES_TOP_K] = (encoded, places, PREDICT_METHOD)
+    table = _standard_forms(backbone, identity)
     if unknown := [key for key in keys or () if key not in table and key != names.EXPORT_INFO]:
         raise ValueError(f"This model can have no signature {unknown[0]!r}: it can have {', '.join(table)}.")
+    if taken := sorted({*table, names.EXPORT_INFO} & set(own or {})):
+        raise ValueError(f"{taken[0]!r} is a signature that every export has: give yours another name.")
     traced = backbone.traced(identity.model)
     # Beside a batched backbone everything else is the CPU's work (see `signatures.batching`).
     device = "/CPU:0" if backbone.batching else None
 
-    def compose(key: str) -> Signature:
-        form, answer, method = table[key]
-
+    def compose(key: str, form: InputForm, answer: OutputForm, method: str) -> Signature:
         def call(received: Tensors) -> Tensors:
             with tf.device(device):
                 inputs, k = form.read(received)
-                return answer.write(traced(*inputs), k)
+                return answer.write(form.combine(traced(*inputs)), k)
 
         return Signature(key, _trace(call, form.inputs, form.defaults), form.inputs, answer.outputs, method)
 
-    wanted = [key for key in table if keys is None or key in keys or key == names.SERVING_DEFAULT]
-    return [*map(compose, wanted), _export_info(identity)]
+    wanted = {key: forms for key, forms in table.items() if not keys or key in keys or key == names.SERVING_DEFAULT}
+    wanted |= {key: (*forms, PREDICT_METHOD) for key, forms in (own or {}).items()}
+    return [*(compose(key, *forms) for key, forms in wanted.items()), _export_info(identity)]
+
+
+def _standard_forms(backbone: Backbone, identity: Identity) -> dict[str, tuple[InputForm, OutputForm, str]]:
+    """Return the input form, the output form and the method of every signature that a model can have, by key."""
+    k, labels, inputs = identity.k, identity.labels, backbone.inputs
+    tensors = tensors_form(inputs, backbone.id_bounds, k)
+    without_k = tensors_without_k_form(inputs, backbone.id_bounds, k)
+    decode = None
+    if backbone.image_decoding:
+        (images,) = inputs.values()
+        decode = decoder(images, backbone.image_decoding)
+    outputs = {name: form(labels) for name, form in OUTPUT_FORMS.items()}
+    table = {name or names.SERVING_DEFAULT: (tensors, output, PREDICT_METHOD) for name, output in outputs.items()}
+    table[names.FIXED_K] = (without_k, probabilities_output(labels), PREDICT_METHOD)
+    # A feature of a tf.Example has a declared shape.
+    if decode or all(spec.shape[1:].is_fully_defined() for spec in inputs.values()):
+        examples = examples_form(inputs, backbone.id_bounds, decode, k)
+        table[names.CLASSIFY] = (examples, classes_output(labels), CLASSIFY_METHOD)
+    if decode:
+        encoded = encoded_images_form(decode, k)
+        for name, output in outputs.items():
+            table["_".join(filter(None, (names.ENCODED_IMAGES, name)))] = (encoded, output, PREDICT_METHOD)
+    return table
 
 
 def _export_info(identity: Identity) -> Signature:

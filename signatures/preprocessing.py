@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from signatures import names
+from signatures.contract import names
 
 # The mean and the standard deviation of ImageNet's pixels: blue, green, red in 0..255 for "caffe"; red, green, blue in
 # 0..1 for "torch".

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("tensorflow", reason="exporting and serving need TensorFlow")
 
 from client import ServingClient
-from exporter import SourceOptions, export, load_classifier
+from exporter import Options, SourceOptions, export, load_classifier
 from server import ModelServer, Settings
 
 BIN = Path(sys.executable).parent
@@ -183,6 +183,21 @@ def test_the_check_finds_a_bias_that_is_a_tenth_higher(tmp_path, monkeypatch, di
     assert result.head.passed
 
 
+def compute_in_bfloat16(model):
+    import keras
+
+    for layer in model.layers:
+        layer.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
+
+
+def test_the_check_finds_a_backbone_computed_in_bfloat16(tmp_path, monkeypatch, digits_version):
+    forge(tmp_path, monkeypatch, like=digits_version, change=compute_in_bfloat16)
+    result = check(tmp_path, digits_version)
+    assert result.backbone.passed is False
+    assert result.backbone.largest_difference > 1e-3
+    assert result.head.passed
+
+
 def test_the_check_finds_labels_in_another_order(tmp_path, monkeypatch, digits_version):
     forge(tmp_path, monkeypatch, like=digits_version, labels=tuple("10234567"))
     result = check(tmp_path, digits_version)
@@ -202,10 +217,10 @@ def test_the_check_finds_another_default_k(tmp_path, monkeypatch, digits_version
 
 
 def test_the_check_finds_a_head_that_keeps_one_more(tmp_path, monkeypatch, digits_version):
-    import signatures.forms
+    import signatures.output_forms
 
-    right = signatures.forms.sparsify_top_k
-    monkeypatch.setattr("signatures.forms.sparsify_top_k", lambda dense, k: right(dense, k + 1))
+    right = signatures.output_forms.sparsify_top_k
+    monkeypatch.setattr("signatures.output_forms.sparsify_top_k", lambda dense, k: right(dense, k + 1))
     forge(tmp_path, monkeypatch, like=digits_version)
     result = check(tmp_path, digits_version)
     assert result.backbone.passed
@@ -220,6 +235,15 @@ def test_the_check_finds_that_it_is_another_export(tmp_path, monkeypatch, digits
     assert "export" in str(result.identity.first_fault)
     assert result.backbone.passed
     assert result.head.passed
+
+
+@pytest.mark.parametrize("key", ["classify", "encoded_images_top_k"])
+def test_a_signature_of_picture_files_is_asked_where_it_is_the_only_one(tmp_path, key):
+    version = export(load_classifier("digits"), tmp_path, k=2, options=Options(signatures=(key,)))
+    result = check(tmp_path, version.path)
+    assert result.passed, result
+    assert result.not_asked == ()
+    assert key in {one.signature for one in result.signatures if one.answers}
 
 
 def test_a_wrong_server_is_status_1_and_says_which_question(tmp_path, monkeypatch, digits_version):

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import yaml
 
 State: TypeAlias = Literal["written", "unchanged", "kept"]
+Manifest: TypeAlias = dict[str, Any]
 
 _RECORD = ".written.json"
 
@@ -51,6 +54,7 @@ def write_unless_edited(file: Path, text: str) -> WrittenFile:
     A record of the SHA-256 of each file written lies beside them.
     """
     written = WrittenFile(file, "written")
+    file.parent.mkdir(parents=True, exist_ok=True)
     record = _read_record(file.parent)
     current = _digest(file.read_bytes()) if file.exists() else None
     digest = _digest(text.encode())
@@ -69,6 +73,12 @@ def write_unless_edited(file: Path, text: str) -> WrittenFile:
     # What an earlier run left beside edits that are gone now.
     written.new.unlink(missing_ok=True)
     return written
+
+
+def to_yaml(*documents: Manifest) -> str:
+    """Return YAML as people write it: no aliases, keys in their order, several lines as a block."""
+    text: str = yaml.dump_all(documents, Dumper=_PlainDumper, sort_keys=False, width=1000)
+    return text
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -95,3 +105,17 @@ def _read_record(directory: Path) -> dict[str, str]:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a list or dict that is used twice twice, and not as an alias, which people find hard to read."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_PlainDumper.add_representer(str, _text)

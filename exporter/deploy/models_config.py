@@ -3,7 +3,7 @@
 A running server reads the file again and again, and takes a new one whole or not at all. It checks the labels before it
 loads anything: a label in use may only move to a version that is loaded by then, and one that is new to the server may
 name any (`--allow_version_labels_for_unavailable_models`). So an edit that adds a version and at once moves a label to
-it is refused at every poll, for ever: the version never gets loaded. An export therefore adds its version and never
+it is refused at every poll, forever: the version never gets loaded. An export therefore adds its version and never
 moves a label; who moves one can see the server.
 """
 
@@ -112,6 +112,47 @@ def read_models_config(file: Path) -> str:
         return ""
     except UnicodeDecodeError as error:
         raise ValueError(f"{MODELS_CONFIG} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def only_version(model: str, version: int, base_path: str) -> str:
+    """Return a models.config with one version of one model, which is its stable one.
+
+    It is for a server that never reads another config: whoever asks for `stable` gets the version that it started with.
+    """
+    config = model_server_config_pb2.ModelServerConfig()
+    entry = config.model_config_list.config.add(name=model, base_path=base_path, model_platform=_PLATFORM)
+    entry.model_version_policy.specific.versions.append(version)
+    entry.version_labels[STABLE] = version
+    return text_format.MessageToString(config)
+
+
+def local_config(text: str, base_paths: Mapping[str, str]) -> str:
+    """Return a models.config with the same versions and labels for a server that sees the models elsewhere.
+
+    Args:
+        text: the content of the models.config.
+        base_paths: where that server sees each model. Others are left out: it would wait for them for ever.
+
+    Raises:
+        ValueError: when `text` is no ModelServerConfig with a list of models.
+    """
+    found = _parse(text)
+    config = model_server_config_pb2.ModelServerConfig()
+    for entry in found.model_config_list.config:
+        if entry.name in base_paths:
+            config.model_config_list.config.add().CopyFrom(entry)
+            config.model_config_list.config[-1].base_path = base_paths[entry.name]
+    return text_format.MessageToString(config)
+
+
+def stable_version(text: str, model: str) -> int | None:
+    """Return the version of a model that has the label `stable`; None where none has it, or nothing can be read."""
+    try:
+        config = _parse(text)
+    except ValueError:
+        return None
+    labels = [entry.version_labels for entry in config.model_config_list.config if entry.name == model]
+    return labels[0].get(STABLE) if labels else None
 
 
 def named_versions(output: Path, model: str) -> frozenset[int]:

@@ -1,24 +1,45 @@
 """Writing `<output>/deploy/` after a version was published."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf import json_format, text_format
 
-from exporter.deploy import manifests, messages
+from exporter.deploy import argo, flagger, gate, kserve, kubernetes, messages
+from exporter.deploy.alerts import alerts_file
+from exporter.deploy.dashboard import dashboard_file
 from exporter.deploy.files import WrittenFile, locked, write_atomically, write_unless_edited
-from exporter.deploy.models_config import MODELS_CONFIG, merge_version, read_models_config
+from exporter.deploy.models_config import MODELS_CONFIG, local_config, merge_version, read_models_config, stable_version
+from exporter.deploy.start import (
+    BATCHING_CONFIG,
+    MONITORING_CONFIG,
+    ServerStart,
+    compose_file,
+    docker_run,
+    serve_model,
+    startup_seconds,
+)
 from exporter.errors import ExportError, StoreError
-from exporter.images import DEFAULT_IMAGE
-from exporter.versions import VersionStore
-from signatures import names
+from exporter.server_images import DEFAULT_IMAGE
+from exporter.store.versions import VersionStore
+from signatures.contract import names
 
 DIRECTORY = "deploy"
 
+LOCAL, ROLLOUT = "local", "rollout"
+
 METRICS_PATH = "/monitoring/prometheus/metrics"
+
+# What each version on disk says of itself, by model.
+Records: TypeAlias = Mapping[str, Mapping[int, Mapping[str, Any]]]
+
+_LOCAL_HEADER = """\
+# ../models.config with the paths of this machine, to rehearse a promotion on; every export writes it anew:
+# {command}
+"""
 
 
 @dataclass(frozen=True)
@@ -29,11 +50,13 @@ class ServerFiles:
         files: what became of each file.
         notes: what a person should know, a sentence each.
         docker_run: the command that starts a server, given in the output directory.
+        serve_model: the command that starts the stand-in on this machine, with the same versions and labels.
     """
 
     files: tuple[WrittenFile, ...]
     notes: tuple[str, ...]
     docker_run: str
+    serve_model: str
 
 
 def write_server_files(
@@ -44,6 +67,8 @@ def write_server_files(
     serving_root: str = "/models",
     image: str = DEFAULT_IMAGE,
     batching: Mapping[str, Any] | None = None,
+    warmup_seconds: float | None = None,
+    memory_bytes: int | None = None,
 ) -> ServerFiles:
     """Write what a server needs to serve every model in the output directory.
 
@@ -56,8 +81,10 @@ def write_server_files(
         version: its number.
         serving_root: where the server will see `output`, an absolute path.
         image: the server's image.
-        batching: fields of the server's BatchingParameters, where the server shall merge requests. Once there is a
+        batching: fields of the server's BatchingParameters, where the server merges requests. Once there is a
             batching.config it stays in use; to end batching, delete it.
+        warmup_seconds: how long a version took to load and warm up, for the patience of Kubernetes; None for not known.
+        memory_bytes: the memory that a server needs on its host, for Kubernetes' requests; None for not known.
 
     Raises:
         ExportError: when `serving_root` or `batching` cannot be.
@@ -69,35 +96,96 @@ def write_server_files(
     """
     parameters = None if batching is None else _batching_config(batching)
     directory = output / DIRECTORY
+    local = directory.resolve() / LOCAL / MODELS_CONFIG
     try:
         with locked(directory):
             published = _published_models(output)
             config, notes = _write_models_config(directory / MODELS_CONFIG, model, version, published, serving_root)
-            files = [config, write_unless_edited(directory / manifests.MONITORING_CONFIG, _monitoring_config())]
+            files = [config, write_unless_edited(directory / MONITORING_CONFIG, _monitoring_config())]
             if parameters is not None:
-                files.append(write_unless_edited(directory / manifests.BATCHING_CONFIG, parameters))
-            start = manifests.ServerStart(
+                files.append(write_unless_edited(directory / BATCHING_CONFIG, parameters))
+            records = {name: _records(output / name, numbers) for name, numbers in published.items()}
+            start = ServerStart(
                 image=image,
                 root=serving_root,
-                batching=(directory / manifests.BATCHING_CONFIG).exists(),
-                jit_compile=any(
-                    _needs_xla(output / name / str(number)) for name, numbers in published.items() for number in numbers
-                ),
+                batching=(directory / BATCHING_CONFIG).exists(),
+                jit_compile=_needs_xla(records),
+                startup_seconds=startup_seconds(warmup_seconds),
+                memory_bytes=memory_bytes,
             )
-            for name, text in (
-                ("compose.yaml", manifests.compose_file(start)),
-                ("kubernetes.yaml", manifests.kubernetes_file(start)),
-                ("kserve.yaml", manifests.kserve_file(start, sorted(published))),
-            ):
-                files.append(write_unless_edited(directory / name, text))
+            command = serve_model(start, local)
+            _write_local_config(local, config.path, command, {name: output.resolve() / name for name in published})
+            texts = _server(output, start, records)
+            texts |= _rollout(gate.Candidate(start=start, model=model, version=version), config.path)
+            files += [write_unless_edited(directory / name, text) for name, text in texts.items()]
     except OSError as error:
         raise StoreError(f"{directory} cannot be written to: {error.strerror}.") from error
-    kept = [
+    return ServerFiles(tuple(files), (*notes, *_kept(files)), docker_run(start), command)
+
+
+def _kept(files: Sequence[WrittenFile]) -> list[str]:
+    return [
         f"{file.path} was changed by hand and stays as it is; see {file.new.name} beside it."
         for file in files
         if file.state == "kept"
     ]
-    return ServerFiles(tuple(files), (*notes, *kept), manifests.docker_run(start))
+
+
+def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str]:
+    """Return what starts and watches a server of all models, by path."""
+    return {
+        "compose.yaml": compose_file(start),
+        "kubernetes.yaml": kubernetes.kubernetes_file(start),
+        "autoscaling.yaml": kubernetes.autoscaling_file(),
+        "kserve.yaml": kserve.kserve_file(start, sorted(records)),
+        "alerts.yaml": alerts_file(_warmed_up(output, records), _batch_timeouts(records), start.startup_seconds),
+        "dashboard.json": dashboard_file(),
+    }
+
+
+def _rollout(candidate: gate.Candidate, models_config: Path) -> dict[str, str]:
+    """Return the gates of a version, by path: the files of other models stay as their own exports left them."""
+    stable = stable_version(_text(models_config), candidate.model)
+    texts = {
+        "argo-rollouts.yaml": argo.argo_file(candidate),
+        "flagger.yaml": flagger.flagger_file(candidate),
+        "kserve-knative.yaml": kserve.knative_file(candidate),
+        "kserve-knative-check.yaml": kserve.knative_check_file(candidate),
+        "kserve-standard.yaml": kserve.standard_file(candidate, stable),
+        "kserve-standard-check.yaml": kserve.standard_check_file(candidate),
+    }
+    gates = {f"{ROLLOUT}/{candidate.model}/{name}": text for name, text in texts.items()}
+    return {f"{ROLLOUT}/{gate.DOCKERFILE}": gate.dockerfile(), **gates}
+
+
+def _write_local_config(local: Path, models_config: Path, command: str, base_paths: Mapping[str, Path]) -> None:
+    """Write the same models.config with this machine's paths; one that cannot be read has nothing to follow."""
+    try:
+        text = local_config(_text(models_config), {name: str(path) for name, path in base_paths.items()})
+    except ValueError:
+        return
+    text = _LOCAL_HEADER.format(command=command) + text
+    if _text(local) != text:
+        local.parent.mkdir(exist_ok=True)
+        write_atomically(local, text)
+
+
+def _needs_xla(records: Records) -> bool:
+    """Whether any version says that it must be compiled."""
+    return any(record.get("jit_compile") is True for each in records.values() for record in each.values())
+
+
+def _warmed_up(output: Path, records: Records) -> list[str]:
+    """Return the models whose newest version has warm-up requests."""
+    warmup = Path(names.ASSETS_EXTRA) / names.WARMUP_FILE
+    return [name for name, found in records.items() if (output / name / str(max(found)) / warmup).exists()]
+
+
+def _batch_timeouts(records: Records) -> dict[str, int]:
+    """Return how long a request waits for others in the newest version of each model that batches in the graph."""
+    batching = {name: found[max(found)].get("batching") for name, found in records.items()}
+    micros = {name: each.get("batch_timeout_micros") for name, each in batching.items() if isinstance(each, dict)}
+    return {name: value for name, value in micros.items() if isinstance(value, int)}
 
 
 def _published_models(output: Path) -> dict[str, list[int]]:
@@ -128,7 +216,7 @@ def _batching_config(batching: Mapping[str, Any]) -> str:
     try:
         parameters = json_format.ParseDict(dict(batching), messages.batching_parameters())
     except json_format.ParseError as error:
-        raise ExportError(f"The batching parameters {dict(batching)} are none that a server takes: {error}") from None
+        raise ExportError(f"The batching parameters {dict(batching)} are not what a server takes: {error}") from None
     sizes = list(parameters.allowed_batch_sizes)
     largest = (
         parameters.max_execution_batch_size
@@ -147,10 +235,18 @@ def _monitoring_config() -> str:
     return text_format.MessageToString(config)
 
 
-def _needs_xla(version: Path) -> bool:
-    """Whether a version says that it must be compiled; one that another tool wrote says nothing."""
+def _records(base_path: Path, versions: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    return {version: _record(base_path / str(version)) for version in versions}
+
+
+def _record(version: Path) -> Mapping[str, Any]:
+    """Return what a version says of itself; one that another tool wrote says nothing."""
     try:
         record = json.loads((version / names.ASSETS_EXTRA / names.EXPORT_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return False
-    return isinstance(record, dict) and record.get("jit_compile") is True
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""

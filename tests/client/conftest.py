@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client import messages
-from client.codec import decode_tensor, encode_tensor
-from client.dtypes import type_number
-from signatures import names
+from client.rpc import messages
+from client.rpc.codec import decode_tensor, encode_tensor
+from client.rpc.dtypes import type_number
+from signatures.contract import names
 
 LABELS = tuple("abcdefgh")
 SIDE = 4
@@ -37,7 +37,7 @@ def refuse(message: str) -> None:
 
 
 class FakeModel:
-    """A served export in numpy: a linear classifier of 4x4 grey pictures. Tests replace its methods with wrong ones."""
+    """A served export in numpy: a linear classifier of 4x4 gray pictures. Tests replace its methods with wrong ones."""
 
     def __init__(self, seed: int = 0) -> None:
         random = np.random.default_rng(seed)
@@ -49,6 +49,10 @@ class FakeModel:
         self.batching = False
         self.state = "AVAILABLE"
         self.takes_files = False
+        # Whether metadata hold the default k, which newer servers leave out.
+        self.tells_default_k = True
+        # The optional signatures that were exported; None stands for all.
+        self.keys = None
 
     def dense(self, images):
         logits = (images.reshape(len(images), -1) - 0.5) @ self.weights + self.bias
@@ -114,7 +118,7 @@ class FakeModel:
                     "outputs": classes,
                 },
             }
-        return files | {
+        every = files | {
             names.SERVING_DEFAULT: {"method": METHOD, "inputs": images | k, "outputs": dense},
             names.TOP_K: {"method": METHOD, "inputs": images | k, "outputs": listed},
             names.FIXED_K: {"method": METHOD, "inputs": images, "outputs": dense},
@@ -124,6 +128,8 @@ class FakeModel:
                 "outputs": info,
             },
         }
+        always = {names.SERVING_DEFAULT, names.EXPORT_INFO}
+        return {key: stated for key, stated in every.items() if self.keys is None or key in always | set(self.keys)}
 
     def decode(self, files):
         pictures = [np.asarray(Image.open(io.BytesIO(file)).convert("L").resize((SIDE, SIDE))) for file in files]
@@ -262,7 +268,7 @@ class FakeServer:
                         tensor.tensor_shape.unknown_rank = True
                     for size in info["shape"] or ():
                         tensor.tensor_shape.dim.add(size=size)
-            if names.K in stated["inputs"]:
+            if names.K in stated["inputs"] and model.tells_default_k:
                 definition.defaults[names.K].CopyFrom(tensor_proto(np.array(model.default_k, np.int32)))
         response.metadata["signature_def"].Pack(signatures)
         return response.SerializeToString()

@@ -1,18 +1,23 @@
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import grpc
+import numpy as np
 import pytest
+from PIL import Image
 
 from client import ChannelOptions, InputError, ServingClient
-from client.baseline import compared, read_baseline
-from client.bench import NO_RETRY, Load, _limits, measure, random_inputs, requests_for
-from client.cli import run
-from client.histogram import Histogram, merged
-from client.model import Target
-from client.plot import plot_latency
-from signatures import names
+from client.bench.baseline import Baseline, Subject, compare_results, read_baseline
+from client.bench.histogram import Histogram, merged
+from client.bench.load import NO_RETRY, Load, _limits, measure, random_inputs, requests_for
+from client.bench.plot import plot_latency
+from client.cli.commands import run
+from client.rpc.metadata import Target
+from signatures.contract import names
 
 
 def test_histograms_merge_into_one_of_all_they_counted():
@@ -148,18 +153,72 @@ def bench(server, capfd):
     return call
 
 
-def test_the_command_sweeps_and_compares_with_a_baseline(bench, tmp_path):
-    status, out, _ = bench("--concurrency", "1,2", "--rate", "100", "--count", "20", "--k", "1,2", "--json")
+@pytest.fixture
+def baseline(bench, tmp_path):
+    """A function that runs a benchmark and keeps what it prints."""
+
+    def measured(*arguments):
+        status, out, _ = bench(*arguments, "--count", "20", "--json")
+        assert status == 0
+        file = tmp_path / "baseline.json"
+        file.write_text(out)
+        return file
+
+    return measured
+
+
+def test_the_command_sweeps_and_compares_with_a_baseline(bench, baseline):
+    file = baseline("--concurrency", "1,2", "--rate", "100", "--k", "1,2")
+    stated = json.loads(file.read_text())
+    assert [result["load"] for result in stated["results"]] == ["1 at once", "2 at once", "100 a second"]
+    assert (stated["signature"], stated["k"], stated["inputs"], stated["batch"]) == (
+        "serving_default",
+        [1, 2],
+        "random",
+        1,
+    )
+    arguments = ("--concurrency", "2,4", "--count", "20", "--k", "2,1", "--baseline", str(file))
+    status, out, _ = bench(*arguments, "--json")
+    answer = json.loads(out)
     assert status == 0
-    loads = [result["load"] for result in json.loads(out)["results"]]
-    assert loads == ["1 at once", "2 at once", "100 a second"]
-    file = tmp_path / "baseline.json"
-    file.write_text(out)
-    status, out, _ = bench("--concurrency", "2,4", "--count", "20", "--baseline", str(file), "--json")
+    assert [one["load"] for one in answer["compared"]] == ["2 at once"]
+    assert answer["not_compared"] == ["4 at once"]
+    status, out, _ = bench(*arguments)
+    assert "2 at once, against the baseline: " in out
+    assert "4 at once: there is nothing to compare with in the baseline." in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--signature", "top_k", "--k", "1"), "signature serving_default, not top_k"),
+        ((), "k 1, not left out"),
+        (("--k", "1,2"), "k 1, not 1,2"),
+        (("--k", "1", "--batch", "2"), "batch 1, not 2"),
+        (("--k", "1", "PICTURE"), "inputs random, not pictures"),
+        (("--k", "1", "--concurrency", "4"), "the baseline measured 1 at once, 2 at once, not 4 at once"),
+        (("--k", "1", "--rate", "2"), "not 2 a second"),
+    ],
+)
+def test_runs_that_sent_something_else_are_not_compared_with_a_baseline(
+    bench, baseline, server, arguments, said, tmp_path
+):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "picture.png")
+    file = baseline("--concurrency", "1,2", "--k", "1")
+    sent = len(server.requests)
+    arguments = [str(tmp_path / "picture.png") if argument == "PICTURE" else argument for argument in arguments]
+    status, out, err = bench(*arguments, "--baseline", str(file))
+    assert (status, out) == (2, "")
+    assert said in err
+    assert len(server.requests) == sent
+
+
+def test_a_baseline_of_another_model_is_called_by_its_name(bench, baseline):
+    file = baseline("--concurrency", "1")
+    file.write_text(file.read_text().replace('"model": "letters"', '"model": "digits"'))
+    status, out, _ = bench("--count", "20", "--baseline", str(file))
     assert status == 0
-    assert [one["load"] for one in json.loads(out)["compared"]] == ["2 at once"]
-    status, out, _ = bench("--concurrency", "2", "--count", "20", "--baseline", str(file))
-    assert "against the baseline" in out
+    assert "against the baseline, which is of model digits: " in out
 
 
 def test_the_command_fails_when_calls_failed(bench, model):
@@ -184,7 +243,7 @@ def test_numbers_that_make_no_load_are_refused(bench, arguments):
     assert bench(*arguments)[0] == 2
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"results": [{}]}', '{"results": 3}'])
+@pytest.mark.parametrize("content", ["", "[]", "3", '{"results": [{}]}', '{"results": 3}', '{"results": []}'])
 def test_a_file_that_is_no_baseline_is_refused(tmp_path, content):
     file = tmp_path / "baseline.json"
     file.write_text(content)
@@ -196,15 +255,74 @@ def test_a_file_that_is_no_baseline_is_refused(tmp_path, content):
 
 def test_a_baseline_of_half_the_speed_shows_twice_the_calls(client, requests):
     result = measure(client, requests, 2, Load(concurrency=1, calls=10, warmup=0))
-    slower = {
-        "load": result.load,
-        "batch": 2,
-        "calls_per_second": result.calls_per_second / 2,
-        "percentiles_ms": {name: 2 * value for name, value in result.percentiles_ms.items()},
-    }
-    (one,) = compared([slower], [result])
+    numbers = (result.calls_per_second, result.percentiles_ms["50"], result.percentiles_ms["99"])
+    subject = Subject(signature="serving_default", k=(1, 3), inputs="random", batch=2)
+    slower = (numbers[0] / 2, numbers[1] * 2, numbers[2] * 2)
+    (one,) = compare_results(Baseline("letters", subject, {result.load: slower}), [result])
     assert (one.calls_per_second, one.median, one.p99) == pytest.approx((2, 0.5, 0.5))
-    assert compared([{**slower, "batch": 1}], [result]) == []
+    assert compare_results(Baseline("letters", subject, {"2 at once": slower}), [result]) == []
+    assert compare_results(Baseline("letters", subject, {result.load: (0.0, 0.0, 0.0)}), [result]) == []
+
+
+COMMAND = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from client.cli import main; main()"
+)
+
+
+@pytest.mark.parametrize("load", [("--concurrency", "3,5"), ("--rate", "100,200")], ids=["closed", "open"])
+@pytest.mark.parametrize("hangs", [False, True])
+def test_ctrl_c_prints_the_calls_answered_until_then(server, model, load, hangs):
+    right, calls, released = model.predict, [], threading.Event()
+
+    def predict(signature, inputs):
+        calls.append(signature)
+        if hangs and len(calls) > 40:
+            released.wait(60)
+        return right(signature, inputs)
+
+    model.predict = predict
+    arguments = ["--address", server.address, "--model", "letters", "--timeout", "60", "bench", "--warmup", "0", *load]
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments, "--duration", "60", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while len(calls) <= 40:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        released.set()
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    answer = json.loads(out)
+    assert answer["interrupted"]
+    (result,) = answer["results"]
+    assert result["interrupted"]
+    assert result["answered"] > 0
+    assert result["errors"] == {}
+
+
+def test_ctrl_c_shows_the_table_to_a_person(bench, monkeypatch):
+    measured = []
+
+    def measure_once(*arguments):
+        if measured:
+            raise KeyboardInterrupt
+        measured.append(1)
+        return measure(*arguments)
+
+    monkeypatch.setattr("client.cli.bench.measure", measure_once)
+    status, out, err = bench("--concurrency", "1,2", "--count", "10")
+    assert status == 130
+    assert "1 at once" in out
+    assert "Interrupted" in err
+    monkeypatch.setattr("client.cli.bench.measure", measure_once)
+    status, out, _ = bench("--concurrency", "1", "--count", "10")
+    assert (status, out) == (130, "Nothing was measured.\n")
 
 
 def test_a_plot_is_drawn_where_matplotlib_is(client, requests, tmp_path):

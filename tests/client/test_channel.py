@@ -1,12 +1,13 @@
 import json
 import shutil
 import subprocess
+import sys
 
 import grpc
 import pytest
 
 from client import ChannelOptions, InputError, Keepalive, Retry, ServingClient, Tls, UnreachableError
-from client.channel import addresses, grpc_target, service_config
+from client.rpc.channel import addresses, grpc_target, service_config
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,41 @@ def test_tls_refuses_another_authority_another_name_and_plaintext(tls_server, pe
     ):
         with pytest.raises(UnreachableError):
             ask(tls_server, options)
+
+
+def test_a_failed_handshake_is_one_sentence_that_says_what_to_do(
+    tls_server, mutual_server, server, pems, version, capfd
+):
+    ca = pems / "ca.pem"
+    for asked, options, said in (
+        (server, ChannelOptions(tls=Tls()), "does not speak TLS, leave TLS out"),
+        (tls_server, ChannelOptions(tls=Tls()), "not signed by an authority that is trusted here"),
+        (tls_server, ChannelOptions(tls=Tls(ca=ca, server_name="example.org")), "is for another name"),
+        (tls_server, ChannelOptions(), "as one does that wants TLS"),
+        (mutual_server, ChannelOptions(tls=Tls(ca=ca)), "or a certificate of yours"),
+    ):
+        with pytest.raises(UnreachableError, match=said):
+            ask(asked, options)
+    capfd.readouterr()
+
+
+@pytest.mark.parametrize("command", ["status", "metadata", "info", "check", "bench"])
+def test_tls_to_a_plaintext_port_is_status_3_and_not_ok(server, version, command):
+    more = ["--golden", str(version)] if command == "check" else []
+    arguments = ["--address", server.address, "--model", "letters", "--timeout", "3", "--tls", command, *more]
+    main = "from client.cli.commands import main; main()"
+    done = subprocess.run([sys.executable, "-c", main, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        f"serving-client: no server can be reached at {server.address}: it does not speak TLS, leave TLS out\n"
+    )
+
+
+def test_what_is_wrong_with_a_name_is_said_without_grpcs_brackets():
+    with ServingClient("no-such-host.invalid:1", "letters", timeout=3) as client:
+        with pytest.raises(UnreachableError) as failure:
+            client.info()
+        assert not str(failure.value).endswith("]")
 
 
 def test_mutual_tls_wants_the_clients_certificate(mutual_server, pems):

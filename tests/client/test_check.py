@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from client import InputError, ServingClient, UnreachableError
-from client.check import check
-from client.golden import Reference, read_golden
-from client.judge import CPU, GPU
-from client.model import Target
-from signatures import names
+from client.check.three_questions import check
+from client.rpc.metadata import Target
+from client.samples.golden import Expectation, read_golden
+from signatures.contract import names
+from signatures.contract.judge import CPU, GPU
 
 IDENTITY, BACKBONE, HEAD = "identity", "backbone", "head"
 FAULTS = {}
@@ -199,6 +199,40 @@ def weights_in_float16(model, server):
 @fault(BACKBONE)
 def weights_in_bfloat16(model, server):
     model.weights = bfloat16(model.weights)
+
+
+def rounded(array, bits):
+    """The nearest float32 values with so many bits of mantissa, ties to even."""
+    drop = 23 - bits
+    integers = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    odd = (integers >> drop) & 1
+    return ((integers + (1 << (drop - 1)) - 1 + odd) >> drop << drop).astype(np.uint32).view(np.float32)
+
+
+def computed_in(bits, rounds_results):
+    """Serve a backbone whose products take numbers of so many bits of mantissa; perhaps all that it computes is so."""
+
+    def apply(model, server):
+        weights, bias = rounded(model.weights, bits), model.bias
+
+        def dense(images):
+            products = rounded(images.reshape(len(images), -1) - 0.5, bits) @ weights
+            if not rounds_results:
+                return sigmoid(products + bias).astype(np.float32)
+            return rounded(sigmoid(rounded(rounded(products, bits) + rounded(bias, bits), bits)), bits)
+
+        model.dense = dense
+
+    return apply
+
+
+# What a server with --mixed_precision=bfloat16 makes of a float32 model, and what GPUs do unless they are told not to.
+LESS_PRECISE = {
+    "a backbone computed in bfloat16": computed_in(7, rounds_results=True),
+    "a backbone computed in TF32": computed_in(10, rounds_results=False),
+}
+for name, apply in LESS_PRECISE.items():
+    add(name, [BACKBONE], apply)
 
 
 @fault(BACKBONE)
@@ -561,6 +595,15 @@ def test_a_server_that_batches_is_checked_with_one_k_per_example(model, checked)
     assert failed(checked()) == {HEAD}
 
 
+@pytest.mark.parametrize("batching", [False, True])
+def test_a_default_k_that_metadata_lack_is_no_fault_and_is_still_asked(model, checked, batching):
+    model.tells_default_k, model.batching = False, batching
+    assert checked().passed
+    if not batching:
+        model.default_k = 3
+        assert failed(checked()) == {HEAD}
+
+
 def test_a_batching_server_may_pad_top_k_to_a_wider_request(model, server, checked):
     model.batching = True
     FAULTS["top_k always as wide as N"][0](model, server)
@@ -603,7 +646,7 @@ def test_golden_records_of_another_export_fail(fake, tmp_path, checked):
 
 def test_no_samples_are_no_pass(server):
     with ServingClient(server.address, "letters") as client, pytest.raises(InputError, match="no samples"):
-        client.run(check(server.address, Target("letters"), Reference("nothing", ())))
+        client.run(check(server.address, Target("letters"), Expectation("nothing", ())))
 
 
 def test_noise_within_the_tolerance_raises_no_alarm(model, checked):
@@ -620,6 +663,14 @@ def test_the_gpu_tolerance_lets_tf32_pass_and_says_what_it_cannot_see(model, ser
         result = client.check(version, tolerances=GPU)
         assert result.passed
         assert result.tolerances.blind_to
+
+
+@pytest.mark.parametrize("name", LESS_PRECISE)
+def test_the_gpu_tolerance_lets_less_precise_servers_pass_as_the_docs_say(name, model, server, version):
+    LESS_PRECISE[name](model, server)
+    with ServingClient(server.address, "letters") as client:
+        assert failed(client.check(version, tolerances=CPU)) == {BACKBONE}
+        assert client.check(version, tolerances=GPU).passed
 
 
 def test_another_version_may_not_slip_in(model, server, fake, version):

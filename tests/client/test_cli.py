@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.cli import run
-from signatures import names
+from client.cli.commands import run
+from signatures.contract import names
 
 
 @pytest.fixture
@@ -49,6 +49,40 @@ def test_status_says_no_when_no_version_is_available(command, model):
     assert "LOADING" in out
 
 
+def test_status_asks_every_replica_and_says_no_when_one_is_down(command, server, fake):
+    replica = fake.Server(fake.Model())
+    address = f"{server.address},{replica.address}"
+    try:
+        status, out, err = command("status", "--json", address=address)
+        answer = json.loads(out)
+        assert (status, answer["available"], err) == (0, True, "")
+        assert [one["address"] for one in answer["replicas"]] == address.split(",")
+        replica.models[1].state = "LOADING"
+        assert command("status", address=address)[0] == 1
+    finally:
+        replica.stop()
+    for asked in (address, ",".join(reversed(address.split(",")))):
+        status, out, _ = command("status", address=asked)
+        assert status == 1
+        assert "no answer" in out
+        status, out, _ = command("status", "--json", address=asked)
+        answer = json.loads(out)
+        assert (status, answer["available"]) == (1, False)
+        assert {one["address"]: bool(one["error"]) for one in answer["replicas"]} == {
+            server.address: False,
+            replica.address: True,
+        }
+
+
+def test_status_of_replicas_that_are_all_down_is_status_3(command, server, fake):
+    replica = fake.Server(fake.Model())
+    replica.stop()
+    server.stop()
+    status, out, err = command("status", "--json", address=f"{server.address},{replica.address}")
+    assert (status, out) == (3, "")
+    assert len(err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("takes_files", [True, False])
 def test_predict_shows_the_kept_labels_of_each_picture(command, model, pictures, takes_files):
     model.takes_files = takes_files
@@ -89,6 +123,26 @@ def test_check_passes_what_is_right_and_names_what_is_wrong(command, model, vers
     status, out, _ = command("check", "--golden", str(version))
     assert status == 1
     assert "backbone: signature serving_default, k 8 (all), record 0, entry" in out
+
+
+def test_records_of_another_version_than_the_one_that_answered_are_called_that(command, server, fake, version, capfd):
+    second = fake.Model(seed=1)
+    second.version, second.takes_files = 2, True
+    newer = fake.publish(second, version.parent)
+    server.models[2], server.labels["canary"] = second, 2
+    told = "these are the records of version 1, and version 2 answered; "
+    for more, advice in (
+        ((), "pass --version 1"),
+        (("--label", "canary"), "pass --version 1 instead of --label canary"),
+        (("--version", "2"), "give --golden the records of version 2"),
+    ):
+        status, out, _ = command("check", "--golden", str(version), *more)
+        assert status == 1
+        assert f"{told}{advice}" in " ".join(out.split())
+    assert command("check", "--golden", str(version), "--version", "1")[0] == 0
+    assert command("check", "--golden", str(newer))[0] == 0
+    status, out, _ = command("check", "--golden", str(newer / names.ASSETS_EXTRA / names.GOLDEN_FILE), "--version", "1")
+    assert "these are the records of version 2, and version 1 answered" in " ".join(out.split())
 
 
 def test_check_with_pictures_alone_asks_about_the_head_and_says_so(command, model, pictures):
@@ -212,7 +266,7 @@ def test_no_server_is_status_3_in_one_sentence(command, server, version, picture
     assert len(err.strip().splitlines()) == 1
 
 
-def test_options_before_the_command_are_asked_for(capfd):
+def test_options_of_the_connection_that_are_missing_are_asked_for(capfd):
     assert run(["status"]) == 2
     assert "--address HOST:PORT is missing" in capfd.readouterr().err
     assert run(["--address", "localhost:1", "status"]) == 2
@@ -221,6 +275,38 @@ def test_options_before_the_command_are_asked_for(capfd):
     assert "timeout is nan" in capfd.readouterr().err
     assert run(["--address", "localhost", "--model", "m", "status"]) == 2
     assert "no port" in capfd.readouterr().err
+
+
+def test_options_of_the_connection_stand_before_the_command_or_after_it(server, model, version, capfd, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("sesame")
+    where, secret = ["--address", server.address], ["--token-file", str(token), "--token-over-plaintext"]
+    assert run(["status", *where, "--model", "letters"]) == 0
+    assert run([*where, "check", "--golden", str(version), "--model", "letters", *secret, "--timeout", "3"]) == 0
+    assert server.metadata[-1]["authorization"] == "Bearer sesame"
+    assert run(["--address", "localhost:1", "--model", "no", *secret, "info", *where, "--model", "letters"]) == 0
+    assert server.metadata[-1]["authorization"] == "Bearer sesame"
+    capfd.readouterr()
+    assert run([*where, "--model", "letters", "info", "--tls"]) == 3
+    assert run(["bench", *where, "--count", "2"]) == 2
+    assert "--model NAME is missing" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["status", "metadata", "info", "predict", "check", "bench", "promote", "rollback"])
+def test_the_help_of_each_command_says_where_the_options_of_the_connection_may_stand(name, capfd):
+    assert run([name, "--help"]) == 0
+    out = " ".join(capfd.readouterr().out.split())
+    assert "--address, --model, --timeout and the other options of the connection may stand here too" in out
+
+
+def test_the_version_of_the_program_and_the_version_of_a_model_are_two_things(command, model, server, fake, capfd):
+    assert run(["--version"]) == 0
+    assert re.fullmatch(r"serving-client \d+\.\d+\.\d+\S*\n", capfd.readouterr().out)
+    second = fake.Model(seed=1)
+    second.version = 2
+    server.models[2] = second
+    status, out, _ = command("info", "--version", "1", "--json")
+    assert (status, json.loads(out)["export_id"]) == (0, model.export_id)
 
 
 def test_a_token_is_sent_from_a_file_and_not_over_plaintext(command, server, tmp_path):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from client import AsyncServingClient, DecodeError, InputError, ServerError, ServingClient, UnreachableError
-from client.model import VersionStatus
-from signatures import names
+from client.rpc.metadata import VersionStatus
+from signatures.contract import names
 
 
 class Blocking:
@@ -102,6 +102,28 @@ def test_a_batching_server_gets_the_default_k_per_example(client, model, server,
         assert (np.count_nonzero(answer[names.PROBABILITIES], axis=1) == 2).all()
         assert server.requests[-1].inputs[names.K].tolist() == [2] * 5
     assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("batching", [False, True])
+def test_a_default_k_that_metadata_lack_is_taken_from_the_identity(client, model, server, images, batching):
+    model.tells_default_k, model.batching = False, batching
+    assert client.metadata().signature(names.SERVING_DEFAULT).default_k is None
+    for _ in range(2):
+        answer = client.predict(images)
+        assert (np.count_nonzero(answer[names.PROBABILITIES], axis=1) == 2).all()
+        assert client.predict(images, signature=names.TOP_K)[names.INDICES].shape == (5, 2)
+    assert (names.K in server.requests[-1].inputs) == batching
+    assert sum(request.signature == names.EXPORT_INFO for request in server.requests) == 1
+
+
+def test_a_signature_of_another_model_whose_k_has_no_default_needs_one(client, model, images):
+    model.tells_default_k, model.keys = False, []
+    right = model.declared()
+    del right[names.EXPORT_INFO]
+    model.declared = lambda: right
+    with pytest.raises(InputError, match="needs the input 'k'"):
+        client.predict(images)
+    assert client.predict(images, 3)
 
 
 def test_plain_numbers_take_the_declared_dtype(client, images):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from client.codec import decode_tensor, encode_tensor
-from client.dtypes import STORAGE, type_number
 from client.errors import DecodeError, InputError
-from client.messages import DATA_TYPES, TensorProto
+from client.rpc.codec import decode_tensor, encode_tensor
+from client.rpc.dtypes import STORAGE, type_number
+from client.rpc.messages import DATA_TYPES, TensorProto
 
 NUMPY_TYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"]
 

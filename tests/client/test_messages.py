@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from client import messages
+from client.rpc import messages
 
 
 def run(code: str) -> str:
@@ -55,8 +55,8 @@ def test_the_descriptor_set_is_what_tensorflow_serving_api_has():
 @pytest.mark.parametrize(
     "order",
     [
-        "from client import messages as ours\nfrom tensorflow_serving.apis import predict_pb2 as theirs",
-        "from tensorflow_serving.apis import predict_pb2 as theirs\nfrom client import messages as ours",
+        "from client.rpc import messages as ours\nfrom tensorflow_serving.apis import predict_pb2 as theirs",
+        "from tensorflow_serving.apis import predict_pb2 as theirs\nfrom client.rpc import messages as ours",
     ],
 )
 def test_ours_and_tensorflow_servings_live_in_one_process_and_agree(order):

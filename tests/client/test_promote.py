@@ -1,12 +1,13 @@
+import io
 import json
 import re
 
 import pytest
 
 from client import InputError, ServingClient
-from client.cli import run
-from client.models_config import label_version, with_label, write_atomically
-from client.promote import PromoteError, carry_out, plan, previous_version, version_directory
+from client.cli.commands import run
+from client.promotion.models_config import labeled_versions, with_label, write_atomically
+from client.promotion.move import PromoteError, carry_out, plan, previous_version, version_directory
 
 CONFIG = """# Served by three replicas.
 model_config_list {
@@ -86,13 +87,93 @@ def test_promoting_a_good_version_moves_the_label_in_the_file_and_on_every_repli
 def test_rollback_goes_back_to_the_version_before_and_forth_again(replicas, command):
     servers, config = replicas
     before = config.read_text()
-    assert command("rollback", "--label", "stable", "--yes")[0] == 2
+    status, _, err = command("rollback", "--label", "stable", "--yes")
+    assert status == 1
+    assert "nothing to go back to: no promote was finished yet" in err
     assert command("promote", "--version", "2", "--label", "stable", "--yes")[0] == 0
     assert command("rollback", "--label", "stable", "--yes")[0] == 0
     assert labels(servers) == [1, 1]
     assert config.read_text() == before
     assert command("rollback", "--label", "stable", "--yes")[0] == 0
     assert labels(servers) == [2, 2]
+
+
+def test_a_rollback_of_a_label_that_was_not_moved_last_moves_nothing_and_says_so(replicas, command):
+    servers, config = replicas
+    assert command("promote", "--version", "2", "--label", "stable", "--yes")[0] == 0
+    assert command("promote", "--version", "1", "--label", "canary", "--yes")[0] == 0
+    before = config.read_text()
+    status, out, err = command("rollback", "--label", "stable", "--yes", "--json")
+    assert (status, out) == (1, "")
+    assert "nothing to go back to: the last move was of label canary of model letters, from version 2 to" in err
+    assert "promote --label stable" in err
+    assert (labels(servers), config.read_text()) == ([2, 2], before)
+    assert command("rollback", "--label", "canary", "--yes")[0] == 0
+    assert servers[0].labels == {"stable": 2, "canary": 2}
+
+
+def test_a_rollback_after_the_file_was_moved_on_by_hand_moves_nothing(replicas, command):
+    _, config = replicas
+    assert command("promote", "--version", "2", "--label", "stable", "--yes")[0] == 0
+    config.write_text(with_label(config.read_text(), "letters", "stable", 3))
+    status, _, err = command("rollback", "--label", "stable", "--yes")
+    assert status == 1
+    assert "took it to version 2, and it is on version 3 now" in err
+
+
+def test_a_promote_to_the_version_that_a_label_has_does_not_say_that_it_moved(replicas, command):
+    servers, _ = replicas
+    assert command("promote", "--version", "2", "--label", "stable", "--yes")[0] == 0
+    status, out, err = command("promote", "--version", "2", "--label", "stable", "--yes", "--json")
+    assert (status, json.loads(out)["moved"]) == (0, False)
+    assert "is on version 2 already" in err
+    assert "was on version 2 already" in command("promote", "--version", "2", "--label", "stable", "--yes")[1]
+    assert command("rollback", "--label", "stable", "--yes")[0] == 0
+    assert labels(servers) == [1, 1]
+
+
+def test_a_mistyped_label_is_not_created(replicas, command):
+    servers, config = replicas
+    before = config.read_text()
+    status, _, err = command("promote", "--version", "2", "--label", "stabel", "--yes")
+    assert status == 2
+    assert "no label stabel" in err
+    assert "canary, stable" in err
+    assert "--create-label" in err
+    status, _, err = command("rollback", "--label", "stabel", "--yes")
+    assert status == 2
+    assert "only canary, stable" in err
+    assert (servers[0].labels, config.read_text()) == ({"stable": 1, "canary": 2}, before)
+    assert command("promote", "--version", "2", "--label", "beta", "--yes", "--create-label")[0] == 0
+    assert servers[0].labels["beta"] == 2
+    status, _, err = command("rollback", "--label", "beta", "--yes")
+    assert status == 1
+    assert "the label beta was new" in err
+
+
+@pytest.mark.parametrize("stdin", [io.StringIO("y\n"), None])
+def test_without_a_terminal_and_without_yes_it_says_what_to_pass(replicas, command, monkeypatch, stdin):
+    monkeypatch.setattr("sys.stdin", stdin)
+    servers, config = replicas
+    assert command("promote", "--version", "2", "--label", "stable", "--yes")[0] == 0
+    before = config.read_text()
+    for name in (("promote", "--version", "1"), ("rollback",)):
+        status, out, err = command(*name, "--label", "stable")
+        assert (status, out) == (2, "")
+        assert "pass --yes" in err
+    assert (labels(servers), config.read_text()) == ([2, 2], before)
+
+
+def test_a_promote_says_what_the_check_found_and_could_not_ask(replicas, command):
+    servers, _ = replicas
+    model = servers[0].models[2]
+    stated = model.declared()
+    stated["embed"] = {**stated["top_k"], "outputs": {"embedding": stated["top_k"]["outputs"]["scores"]}}
+    model.declared = lambda: stated
+    status, _, err = command("promote", "--version", "2", "--label", "stable", "--yes")
+    assert status == 0
+    assert f"{servers[0].address}: What is served is what was expected, by " in err
+    assert "Not asked: embed." in err
 
 
 def test_a_version_that_fails_its_check_changes_nothing(replicas, command):
@@ -213,16 +294,34 @@ def test_a_replica_that_is_away_is_status_3_and_changes_nothing(replicas, comman
     assert (labels(servers), config.read_text()) == ([1, 1], before)
 
 
-def test_it_says_what_it_will_do_and_asks(replicas, command, monkeypatch):
+class Terminal(io.StringIO):
+    """What a person types."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("typed", "status"), [("n\n", 1), ("y\n", 0), ("", 130)])
+def test_it_says_what_it_will_do_and_asks(replicas, command, monkeypatch, typed, status):
     servers, config = replicas
-    before = config.read_text()
-    monkeypatch.setattr("click.confirm", lambda *arguments, **options: False)
-    status, _, err = command("promote", "--version", "2", "--label", "stable")
-    assert status == 1
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    found, _, err = command("promote", "--version", "2", "--label", "stable")
+    assert found == status
     assert "from version 1 to version 2" in err
     assert servers[0].address in err
     assert servers[1].address in err
-    assert (labels(servers), config.read_text()) == ([1, 1], before)
+    moved = 2 if status == 0 else 1
+    assert (labels(servers), labeled_versions(config.read_text(), "letters")["stable"]) == ([moved, moved], moved)
+
+
+def test_it_says_that_a_label_is_new_before_it_asks(replicas, command, monkeypatch):
+    _, config = replicas
+    before = config.read_text()
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    status, _, err = command("promote", "--version", "2", "--label", "stabel")
+    assert status == 1
+    assert "stabel of model letters does not exist yet (there are canary, stable)" in err
+    assert config.read_text() == before
 
 
 def test_golden_records_are_found_beside_the_file_where_the_base_path_is_the_servers(fake, tmp_path):
@@ -238,7 +337,7 @@ def test_golden_records_are_found_beside_the_file_where_the_base_path_is_the_ser
 
 def test_a_label_that_is_new_is_added_in_the_layout_of_the_file():
     changed = with_label(CONFIG, "letters", "beta", 2)
-    assert label_version(changed, "letters", "beta") == 2
+    assert labeled_versions(changed, "letters")["beta"] == 2
     assert '\n    version_labels { key: "beta" value: 2 }\n' in changed
     assert changed.replace('\n    version_labels { key: "beta" value: 2 }', "") == CONFIG
 
@@ -253,7 +352,7 @@ def test_a_label_that_is_new_is_added_in_the_layout_of_the_file():
     ],
 )
 def test_any_layout_is_changed_rightly(text):
-    assert label_version(with_label(text, "letters", "stable", 5), "letters", "stable") == 5
+    assert labeled_versions(with_label(text, "letters", "stable", 5), "letters")["stable"] == 5
 
 
 def test_a_layout_that_is_not_understood_is_refused():
@@ -265,7 +364,7 @@ def test_a_file_without_the_model_or_that_is_none_is_refused():
     with pytest.raises(InputError, match="no model absent"):
         with_label(CONFIG, "absent", "stable", 2)
     with pytest.raises(InputError, match=re.escape("not a models.config")):
-        label_version("model_config_list { nosuch: 1 }", "letters", "stable")
+        labeled_versions("model_config_list { nosuch: 1 }", "letters")
 
 
 def test_a_file_is_replaced_as_a_whole_and_keeps_its_permissions(tmp_path):

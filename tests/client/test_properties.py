@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from client.codec import decode_tensor, encode_tensor
-from client.histogram import Histogram
-from client.judge import Tolerance, judge_dense, judge_listed, judge_sparse
-from client.messages import TensorProto
+from client.bench.histogram import Histogram
+from client.rpc.codec import decode_tensor, encode_tensor
+from client.rpc.messages import TensorProto
+from signatures.contract.judge import Tolerance, judge_dense, judge_listed, judge_sparse
 
 N = 8
 LABELS = np.array([label.encode() for label in "abcdefgh"], object)

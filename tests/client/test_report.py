@@ -10,8 +10,8 @@ from importlib.resources import files
 import pytest
 
 from client import ServingClient
-from client.cli import run
-from client.report import report
+from client.check.report import report
+from client.cli.commands import run
 
 WHEN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -104,7 +104,7 @@ def test_a_failed_check_names_what_is_wrong_and_a_passed_one_does_not(results):
 def browser():
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not path:
-        pytest.skip("needs Chromium")
+        pytest.skip("needs Chromium; on Debian: apt-get install chromium")
     return path
 
 

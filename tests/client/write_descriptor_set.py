@@ -1,11 +1,11 @@
-"""Write client/serving_api.binpb, the protobuf descriptors of TensorFlow Serving's API, from tensorflow-serving-api.
+"""Write client/rpc/serving_api.binpb, the descriptors of TensorFlow Serving's API, from tensorflow-serving-api.
 
 Run `python tests/client/write_descriptor_set.py` where that package is installed; the client itself never needs it.
 """
 
 from pathlib import Path
 
-DESTINATION = Path(__file__).parents[2] / "client" / "serving_api.binpb"
+DESTINATION = Path(__file__).parents[2] / "client" / "rpc" / "serving_api.binpb"
 MODULES = (
     "apis.classification_pb2",
     "apis.get_model_metadata_pb2",

@@ -9,7 +9,7 @@ import pytest
 import signatures.batching
 from client import ServingClient
 from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, export
-from exporter.prediction_logs import read_requests
+from exporter.writing.prediction_logs import read_requests
 from server.config import Settings
 from server.model_server import ModelServer
 from signatures import Batching

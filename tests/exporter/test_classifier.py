@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, export
-from exporter.loaded import LoadedVersion
-from exporter.prediction_logs import read_requests
-from signatures import names
+from exporter.validation.loaded import LoadedVersion
+from exporter.writing.prediction_logs import read_requests
+from signatures.contract import names
 
 
 def scores(tensor, labels=3):

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from exporter.cli import main
+from exporter.cli.command import main
 
 EXPORT_MODEL = Path(sys.executable).with_name("export-model")
 
@@ -85,7 +85,7 @@ def test_help_does_not_wait_for_tensorflow():
             "-X",
             "importtime",
             "-c",
-            "import sys; sys.argv = ['x', '--help']; import exporter.cli; exporter.cli.main()",
+            "import sys; sys.argv = ['x', '--help']; import exporter.cli.command; exporter.cli.command.main()",
         ],
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@ import json
 import shlex
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import kubernetes_validate
@@ -15,6 +16,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from exporter.deploy import messages, named_versions, write_server_files
 from exporter.errors import ExportError, StoreError
 from server import ModelServer, Settings
+from server.cli import main as serve_model_command
 from server.config import read_batching_parameters
 
 LABELS_FLAG = "--allow_version_labels_for_unavailable_models=true"
@@ -66,6 +68,11 @@ def documents(output, name):
 
 def states(result):
     return {file.path.name: file.state for file in result.files}
+
+
+def written(output):
+    """Every file below deploy/."""
+    return [file for file in (output / "deploy").rglob("*") if file.is_file()]
 
 
 # models.config
@@ -302,6 +309,91 @@ def test_a_running_server_takes_what_each_export_and_promotion_makes_of_the_file
         assert answer_for(stub, "canary", deadline) == [2.0]
 
 
+# The same on this machine
+
+
+def local_config(output):
+    text = (output / "deploy" / "local" / "models.config").read_text()
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    return {entry.name: entry for entry in config.model_config_list.config}
+
+
+def test_the_local_config_has_the_same_versions_and_labels_with_the_paths_of_this_machine(tmp_path):
+    publish(tmp_path, "cats", 4)
+    export(tmp_path, "digits", 1, serving_root="/srv/models")
+    export(tmp_path, "digits", 2, serving_root="/srv/models")
+
+    local = local_config(tmp_path)
+
+    assert {name: served(entry) for name, entry in local.items()} == {
+        name: served(entry) for name, entry in models_config(tmp_path).items()
+    }
+    assert served(local["digits"]) == ([1, 2], {"stable": 1, "canary": 2})
+    assert {name: entry.base_path for name, entry in local.items()} == {
+        name: str(tmp_path / name) for name in ("cats", "digits")
+    }
+
+
+def test_every_export_writes_the_local_config_anew_from_the_other(tmp_path):
+    export(tmp_path, "digits", 1)
+    export(tmp_path, "digits", 2)
+    file = tmp_path / "deploy" / "local" / "models.config"
+    # A promotion that was rehearsed moves labels in the local file alone.
+    file.write_text(file.read_text().replace('key: "stable"\n      value: 1', 'key: "stable"\n      value: 2'))
+    assert served(local_config(tmp_path)["digits"])[1] == {"stable": 2, "canary": 2}
+
+    export(tmp_path, "digits", 3)
+
+    assert served(models_config(tmp_path)["digits"]) == ([1, 2, 3], {"stable": 1, "canary": 2})
+    assert served(local_config(tmp_path)["digits"]) == ([1, 2, 3], {"stable": 1, "canary": 2})
+
+
+def test_the_local_config_leaves_out_what_would_keep_the_port_closed(tmp_path):
+    export(tmp_path, "digits", 1)
+
+    def change(entries):
+        entries["gone"] = model_server_config_pb2.ModelConfig(name="gone", base_path="/models/gone")
+        entries["digits"].base_path = "/elsewhere/digits"
+
+    edit_models_config(tmp_path, change)
+    export(tmp_path, "digits", 2)
+
+    assert {name: entry.base_path for name, entry in local_config(tmp_path).items()} == {
+        "digits": str(tmp_path / "digits")
+    }
+
+
+def test_a_models_config_that_cannot_be_read_leaves_the_local_one_as_it_was(tmp_path):
+    export(tmp_path, "digits", 1)
+    before = local_config(tmp_path)
+    (tmp_path / "deploy" / "models.config").write_text("model_config_list {")
+
+    export(tmp_path, "digits", 2)
+
+    assert local_config(tmp_path) == before
+
+
+def test_the_line_that_is_printed_starts_the_stand_in_with_the_local_config(tmp_path, monkeypatch):
+    save_constant(tmp_path, 1)
+    write_server_files(tmp_path, "digits", 1)
+    save_constant(tmp_path, 2)
+    monkeypatch.chdir(tmp_path.parent)
+    result = write_server_files(Path(tmp_path.name), "digits", 2, batching={"max_batch_size": 8})
+    assert f"# {result.serve_model}\n" in (tmp_path / "deploy" / "local" / "models.config").read_text()
+    command, *flags = shlex.split(result.serve_model)
+    assert command == "serve-model"
+    # Any directory will do, and any port.
+    with serve_model_command.make_context(command, [*flags, "--port=0"]) as context:
+        settings = Settings(**context.params)
+    monkeypatch.chdir("/")
+
+    with ModelServer(settings) as server, grpc.insecure_channel(f"localhost:{server.port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        deadline = time.monotonic() + 120
+        assert answer_for(stub, "stable", deadline) == [1.0]
+        assert answer_for(stub, "canary", deadline) == [2.0]
+
+
 # What starts a server
 
 
@@ -348,10 +440,76 @@ def test_an_image_for_a_cpu_gets_no_gpu(tmp_path):
 
 @pytest.mark.parametrize("version", ["1.27", "1.30", "1.37"])
 def test_the_kubernetes_files_are_valid(tmp_path, version):
-    export(tmp_path, "digits", 1, batching={"max_batch_size": 8})
+    export(tmp_path, "digits", 1, batching={"max_batch_size": 8}, warmup_seconds=70.5, memory_bytes=3 * 2**30)
 
-    for document in documents(tmp_path, "kubernetes.yaml"):
+    for document in [*documents(tmp_path, "kubernetes.yaml"), *documents(tmp_path, "autoscaling.yaml")]:
         kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_autoscaler_and_the_budget_are_about_the_deployment(tmp_path):
+    export(tmp_path, "digits", 1)
+    deployment, _ = documents(tmp_path, "kubernetes.yaml")
+    autoscaler, budget = documents(tmp_path, "autoscaling.yaml")
+
+    target = autoscaler["spec"]["scaleTargetRef"]
+    assert all(target[key] == deployment[key] for key in ("apiVersion", "kind"))
+    assert target["name"] == deployment["metadata"]["name"]
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+    # Applying the Deployment again would undo what the autoscaler chose.
+    assert "replicas" not in deployment["spec"]
+    # A budget that asks for replicas to stay would keep a node with the only one from being drained.
+    assert budget["spec"]["maxUnavailable"] == 1
+    # A share of the requested CPU is no metric where none is requested.
+    (metric,) = autoscaler["spec"]["metrics"]
+    assert metric["resource"]["target"]["type"] == "AverageValue"
+
+
+@pytest.mark.parametrize(
+    ("warmup_seconds", "patience"),
+    [(None, 600), (3.0, 600), (70.5, 705)],
+)
+def test_the_startup_probe_has_ten_times_the_patience_that_the_warmup_took(tmp_path, warmup_seconds, patience):
+    export(tmp_path, "digits", 1, warmup_seconds=warmup_seconds)
+    deployment, _ = documents(tmp_path, "kubernetes.yaml")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == patience
+    # A rollout that is still starting is not reported as stuck.
+    assert deployment["spec"]["progressDeadlineSeconds"] > patience
+
+
+def test_the_memory_that_a_server_needs_is_requested_where_it_is_known(tmp_path):
+    export(tmp_path, "digits", 1, image="tensorflow/serving:2.20.0")
+    assert "resources" not in documents(tmp_path, "kubernetes.yaml")[0]["spec"]["template"]["spec"]["containers"][0]
+
+    export(tmp_path, "digits", 2, memory_bytes=9 * 2**30 + 1)
+
+    deployment, _ = documents(tmp_path, "kubernetes.yaml")
+    resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert resources == {"requests": {"memory": "9217Mi"}, "limits": {"nvidia.com/gpu": 1}}
+    (service,) = documents(tmp_path, "kserve.yaml")
+    resources = service["spec"]["predictor"]["model"]["resources"]
+    # A limit below the request is refused.
+    assert resources["requests"]["memory"] == resources["limits"]["memory"] == "9217Mi"
+
+
+def test_a_server_on_a_gpu_takes_memory_as_it_needs_it(tmp_path):
+    result = export(tmp_path, "digits", 1, image="tensorflow/serving:2.20.0-gpu")
+    (compose,) = documents(tmp_path, "compose.yaml")
+    deployment, _ = documents(tmp_path, "kubernetes.yaml")
+    (kserve,) = documents(tmp_path, "kserve.yaml")
+
+    (service,) = compose["services"].values()
+    assert service["environment"] == {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    variable = {"name": "TF_FORCE_GPU_ALLOW_GROWTH", "value": "true"}
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["env"] == [variable]
+    assert kserve["spec"]["predictor"]["model"]["env"] == [variable]
+    words = shlex.split(result.docker_run)
+    assert words.index("--env=TF_FORCE_GPU_ALLOW_GROWTH=true") < words.index("tensorflow/serving:2.20.0-gpu")
+
+    export(tmp_path, "digits", 2, image="tensorflow/serving:2.20.0")
+    assert not any("ALLOW_GROWTH" in file.read_text() for file in written(tmp_path))
 
 
 def test_the_deployment_asks_for_a_gpu_and_probes_the_health_service_that_it_turns_on(tmp_path):
@@ -466,13 +624,13 @@ def test_batching_parameters_that_a_server_would_refuse_are_refused_before_anyth
 
 def test_writing_again_changes_nothing(tmp_path):
     export(tmp_path, "digits", 1)
-    before = {file.name: (file.read_bytes(), file.stat().st_ino) for file in (tmp_path / "deploy").iterdir()}
+    before = {file: (file.read_bytes(), file.stat().st_ino) for file in written(tmp_path)}
 
     result = write_server_files(tmp_path, "digits", 1)
 
     assert set(states(result).values()) == {"unchanged"}
     assert result.notes == ()
-    assert before == {file.name: (file.read_bytes(), file.stat().st_ino) for file in (tmp_path / "deploy").iterdir()}
+    assert before == {file: (file.read_bytes(), file.stat().st_ino) for file in written(tmp_path)}
 
 
 def test_an_edited_file_is_kept_and_the_new_one_lies_beside_it(tmp_path):
@@ -504,13 +662,9 @@ def test_a_file_is_ours_again_once_the_edit_is_taken_over_or_gone(tmp_path):
     assert states(result)["compose.yaml"] == "kept"
 
     compose.with_name("compose.yaml.new").replace(compose)
-    assert states(write_server_files(tmp_path, "digits", 3, image="tensorflow/serving:2.22.0-gpu")) == {
-        "models.config": "unchanged",
-        "monitoring.config": "unchanged",
-        "compose.yaml": "unchanged",
-        "kubernetes.yaml": "unchanged",
-        "kserve.yaml": "unchanged",
-    }
+    again = states(write_server_files(tmp_path, "digits", 3, image="tensorflow/serving:2.22.0-gpu"))
+    assert {"models.config", "monitoring.config", "compose.yaml", "kubernetes.yaml", "kserve.yaml"} <= set(again)
+    assert set(again.values()) == {"unchanged"}
     assert states(export(tmp_path, "digits", 4))["compose.yaml"] == "written"
 
 
@@ -527,16 +681,29 @@ def test_without_its_record_every_file_counts_as_edited(tmp_path):
 def test_every_file_ends_with_a_newline_and_none_is_left_half_written(tmp_path):
     export(tmp_path, "digits", 1, batching={"max_batch_size": 4})
 
-    files = {file.name: file.read_text() for file in (tmp_path / "deploy").iterdir()}
+    files = {file.relative_to(tmp_path / "deploy").as_posix(): file.read_text() for file in written(tmp_path)}
 
     assert set(files) == {
         ".written.json",
+        "alerts.yaml",
+        "autoscaling.yaml",
         "batching.config",
         "compose.yaml",
+        "dashboard.json",
         "kserve.yaml",
         "kubernetes.yaml",
+        "local/models.config",
         "models.config",
         "monitoring.config",
+        "rollout/.written.json",
+        "rollout/Dockerfile",
+        "rollout/digits/.written.json",
+        "rollout/digits/argo-rollouts.yaml",
+        "rollout/digits/flagger.yaml",
+        "rollout/digits/kserve-knative-check.yaml",
+        "rollout/digits/kserve-knative.yaml",
+        "rollout/digits/kserve-standard-check.yaml",
+        "rollout/digits/kserve-standard.yaml",
     }
     assert all(text.endswith("\n") and not text.endswith("\n\n") for text in files.values())
 

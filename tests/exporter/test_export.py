@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from exporter import Classifier, ExportError, Options, Samples, export
-from exporter.loaded import LoadedVersion
-from signatures import Batching, names
+from exporter.validation.loaded import LoadedVersion
+from signatures import Batching
+from signatures.contract import names
 
 LABELS = 5
 
@@ -250,7 +251,7 @@ def test_a_model_that_answers_nan_is_refused(tmp_path):
 def test_all_signatures_share_one_backbone_and_its_weights(tmp_path):
     """With MobileNetV2, whose graph is large: all signatures take little more room than one."""
     from exporter import SourceOptions, load_classifier
-    from exporter.saved_model import write_saved_model
+    from exporter.writing.saved_model import write_saved_model
     from signatures import Identity, compose_signatures
 
     classifier = load_classifier("mobilenetv2", SourceOptions(weights="none"))

@@ -99,13 +99,13 @@ def test_an_export_killed_at_any_moment_leaves_whole_versions_and_the_next_clean
 def forked():
     """Processes that begin with TensorFlow loaded, so that many can be had."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["exporter.pipeline", "exporter.cli"])
+    context.set_forkserver_preload(["exporter.pipeline", "exporter.cli.command"])
     return context
 
 
 def exporting(context, model, output):
     # Neither a click command nor a test's function can be found by name in another process.
-    code = f"from exporter.cli import main; main({[str(model), '--output', str(output), '--json']})"
+    code = f"from exporter.cli.command import main; main({[str(model), '--output', str(output), '--json']})"
     return context.Process(target=exec, args=(code, {}))
 
 

@@ -9,7 +9,7 @@ from tensorflow.core.framework import kernel_def_pb2
 from tensorflow.python.framework import kernels
 
 from exporter.errors import ExportError
-from exporter.gpu import gpu_readiness, readiness_table
+from exporter.validation.gpu_kernels import gpu_readiness, readiness_table
 
 PICTURES = tf.TensorSpec([None, 16, 16, 3], tf.float32)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from exporter.images import DEFAULT_IMAGE, check_image, parse_image
+from exporter.server_images import DEFAULT_IMAGE, check_image, parse_image
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from exporter import ExportError, Options
-from exporter.cli import main
+from exporter.cli.command import main
 from signatures import Batching
 
 
@@ -280,8 +280,8 @@ def test_what_xla_cannot_compile_was_a_traceback(toy):
     assert not (toy / "models").exists()
 
 
-def test_a_model_that_runs_but_cannot_be_traced_was_a_traceback(toy):
-    (toy / "ours.py").write_text(
+def test_a_model_that_runs_but_cannot_be_traced_was_a_traceback(toy, monkeypatch):
+    (toy / "untraceable.py").write_text(
         "import keras\nimport tensorflow as tf\n\n\n"
         "class Branches(keras.layers.Layer):\n"
         "    def call(self, x):\n"
@@ -292,13 +292,8 @@ def test_a_model_that_runs_but_cannot_be_traced_was_a_traceback(toy):
         "    x = keras.Input((3,))\n"
         "    return keras.Model(x, keras.layers.Activation('sigmoid')(Branches()(x)))\n"
     )
-    import sys
-
-    sys.path.insert(0, str(toy))
-    try:
-        said = refusal("ours:build")
-    finally:
-        sys.path.remove(str(toy))
+    monkeypatch.syspath_prepend(toy)
+    said = refusal("untraceable:build")
     assert "The model runs, but cannot be traced into a graph: " in said
     assert not (toy / "models").exists()
 

@@ -10,13 +10,14 @@ import tensorflow as tf
 from PIL import Image
 
 import signatures.compose
-import signatures.forms
+import signatures.input_forms
 from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
-from exporter.loaded import LoadedVersion
-from exporter.pixels import wrong_pixels
-from exporter.samples import samples_of_pictures
-from signatures import Pictures, names
-from signatures.forms import decoder, preprocess
+from exporter.samples.samples import samples_of_pictures
+from exporter.validation.loaded import LoadedVersion
+from exporter.validation.pixels import wrong_pixels
+from signatures import ImageDecoding
+from signatures.contract import names
+from signatures.input_forms import decoder, preprocess
 
 LABELS = 4
 SIDE = 8
@@ -49,7 +50,7 @@ def picture(mode="RGB", size=(SIDE, SIDE), kind="PNG", seed=0):
 
 @cache
 def graphs_decoder(preprocessing, dtype, channels):
-    return decoder(tf.TensorSpec([None, SIDE, SIDE, channels], dtype), Pictures(preprocessing))
+    return decoder(tf.TensorSpec([None, SIDE, SIDE, channels], dtype), ImageDecoding(preprocessing))
 
 
 def decoded(file, preprocessing, dtype="float32", channels=3):
@@ -135,23 +136,23 @@ WRONG = {
     [("fractions are cut off", "made up"), ("nothing is scaled", "files"), ("blue comes first", "files")],
 )
 def test_a_wrong_preprocessing_in_samples_and_graph_alike_was_published(wrong, source, tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.forms, "preprocess", WRONG[wrong])
+    monkeypatch.setattr(signatures.input_forms, "preprocess", WRONG[wrong])
     samples = Samples({})
     if source == "files":
         inputs = Classifier(picture_model(), "toy").inputs
-        samples = samples_of_pictures([picture(size=(30, 20), kind="JPEG")], inputs, Pictures("unit"))
+        samples = samples_of_pictures([picture(size=(30, 20), kind="JPEG")], inputs, ImageDecoding("unit"))
     said = refused(tmp_path, preprocessing="unit", samples=samples)
     assert said.startswith("The pixels that the graph makes of the picture of sample 0, with the preprocessing 'unit'")
 
 
 def test_a_wrong_preprocessing_in_the_graph_alone_is_seen(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, Pictures("tf")))
+    monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, ImageDecoding("tf")))
     assert "encoded_images with k = 4 is wrong for sample 0" in refused(tmp_path, preprocessing="unit")
 
 
 @pytest.mark.parametrize("keys", [[names.ENCODED_IMAGES_TOP_K], [names.CLASSIFY]], ids=str)
 def test_it_is_seen_whichever_signature_takes_the_files(keys, tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, Pictures("tf")))
+    monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, ImageDecoding("tf")))
     classifier = Classifier(picture_model(), "toy", preprocessing="unit")
     with pytest.raises(ProofFailedError, match=f"{keys[0]} with k = 4 is wrong for sample 0"):
         export(classifier, tmp_path, k=2, options=Options(signatures=keys))

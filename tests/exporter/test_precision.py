@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
-from exporter.precision import PRECISIONS, cast_backbone, computes_in, deviation, layers_to_cast
+from exporter.writing.precision import PRECISIONS, cast_backbone, computes_in, deviation, layers_to_cast
 
 LABELS = 5
 
@@ -220,7 +220,9 @@ def test_the_record_said_float32_of_whatever_the_model_computes_in(build, precis
 
 
 @pytest.mark.parametrize(
-    ("build", "precision"), [(half_precision_model, "mixed_float16"), (float32_model, "float32")], ids=str
+    ("build", "precision"),
+    [(half_precision_model, "mixed_float16"), (float32_model, "float32")],
+    ids=["mixed_float16", "float32"],
 )
 def test_what_a_saved_model_computes_in_is_found_in_its_graph(build, precision, tmp_path):
     build().export(tmp_path / "toy", verbose=False)
@@ -232,13 +234,15 @@ def test_what_a_saved_model_computes_in_is_found_in_its_graph(build, precision, 
 
 def test_a_model_of_half_precision_is_judged_by_the_tolerance_of_half_precision(tmp_path, monkeypatch):
     judged = []
-    monkeypatch.setattr("exporter.proofs.judge_dense", lambda a, b, tolerance, k: judged.append(tolerance) or _fine())
+    monkeypatch.setattr(
+        "exporter.validation.answers.judge_dense", lambda a, b, tolerance, k: judged.append(tolerance) or _fine()
+    )
     export(Classifier(half_precision_model(), "toy"), tmp_path, k=2)
     assert set(judged) == {PRECISIONS["mixed_float16"].dense}
 
 
 def _fine():
-    from client.judge import Verdict
+    from signatures.contract.judge import Verdict
 
     return Verdict()
 

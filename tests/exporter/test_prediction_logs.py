@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from exporter import Samples
-from exporter.prediction_logs import golden_records, read_requests, warmup_records, write_records
-from signatures import names
+from exporter.writing.prediction_logs import golden_records, read_requests, warmup_records, write_records
+from signatures.contract import names
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(3, 4)
 DENSE = np.linspace(0, 1, 15, dtype=np.float32).reshape(3, 5)

@@ -7,12 +7,14 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import exporter.pipeline
-import exporter.saved_model
-import signatures.forms
+import exporter.writing.saved_model
+import signatures.input_forms
+import signatures.output_forms
 from exporter import Classifier, Options, ProofFailedError, export
-from exporter.prediction_logs import warmup_records
-from exporter.saved_model import exported_variables, write_saved_model
-from signatures import Identity, names, rank_top_k, sparsify_top_k
+from exporter.writing.prediction_logs import warmup_records
+from exporter.writing.saved_model import exported_variables, write_saved_model
+from signatures import Identity, rank_top_k, sparsify_top_k
+from signatures.contract import names
 
 LABELS = 5
 
@@ -46,12 +48,12 @@ def assert_refused(output, words, of=None, **options):
 
 
 def test_a_head_that_keeps_one_more_is_not_published(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.forms, "sparsify_top_k", lambda dense, k: sparsify_top_k(dense, one_more(k)))
+    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", lambda dense, k: sparsify_top_k(dense, one_more(k)))
     assert_refused(tmp_path, r"3 scores are not zero, at most 2 may be|1 scores are not zero, at most 0 may be")
 
 
 def test_a_list_of_one_more_is_not_published(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.forms, "rank_top_k", lambda dense, k: rank_top_k(dense, one_more(k)))
+    monkeypatch.setattr(signatures.output_forms, "rank_top_k", lambda dense, k: rank_top_k(dense, one_more(k)))
     assert_refused(tmp_path, r"(top_k|classify) with k .* of shape \[2, 3\], not \[2, ")
 
 
@@ -60,7 +62,7 @@ def test_labels_that_are_mixed_up_are_not_published(tmp_path, monkeypatch):
         return Identity(read, model, k, labels[::-1], *rest)
 
     monkeypatch.setattr(exporter.pipeline, "Identity", mixed_up)
-    assert_refused(tmp_path, r"is labelled|is wrong for sample")
+    assert_refused(tmp_path, r"is labeled|is wrong for sample")
 
 
 def test_other_answers_than_the_keras_models_are_not_published(tmp_path, monkeypatch):
@@ -78,7 +80,7 @@ def test_a_guard_that_is_missing_is_found(tmp_path, monkeypatch):
             received[name].set_shape(spec.shape)
         return [received[name] for name in declared]
 
-    monkeypatch.setattr(signatures.forms, "guard_inputs", believe)
+    monkeypatch.setattr(signatures.input_forms, "guard_inputs", believe)
     assert_refused(tmp_path, r"answers a request with features of shape \[2, 4, 2\], which it should refuse")
 
 
@@ -86,7 +88,7 @@ def test_a_k_that_is_not_guarded_is_found(tmp_path, monkeypatch):
     def anything_goes(k, example_input):
         return tf.broadcast_to(tf.reshape(k, [-1])[:1], [tf.shape(example_input)[0]])
 
-    monkeypatch.setattr(signatures.forms, "k_of_each_example", anything_goes)
+    monkeypatch.setattr(signatures.input_forms, "k_of_each_example", anything_goes)
     assert_refused(tmp_path, r"with k = \[|answers a request with k of shape")
 
 
@@ -131,7 +133,7 @@ def test_weights_stored_twice_are_found(tmp_path, monkeypatch):
     def twice(model):
         return [*exported_variables(model), *map(tf.Variable, exported_variables(model))]
 
-    monkeypatch.setattr(exporter.saved_model, "exported_variables", twice)
+    monkeypatch.setattr(exporter.writing.saved_model, "exported_variables", twice)
     assert_refused(tmp_path, f"The variables take {2 * LABELS * 4} bytes where the model's have {LABELS * 4}")
 
 
@@ -168,7 +170,7 @@ def test_an_op_that_would_leave_the_gpu_is_a_warning_and_refused_when_strict(tmp
 
 
 def test_what_failed_is_kept_where_the_error_says_when_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.forms, "sparsify_top_k", lambda dense, k: sparsify_top_k(dense, one_more(k)))
+    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", lambda dense, k: sparsify_top_k(dense, one_more(k)))
 
     with pytest.raises(ProofFailedError) as failed:
         export(classifier(), tmp_path, k=2, options=Options(keep_failed=True))

@@ -1,4 +1,4 @@
-"""The gate on labelled samples, asked through the exported signatures."""
+"""The gate on labeled samples, asked through the exported signatures."""
 
 import json
 
@@ -34,8 +34,8 @@ def test_figures_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("option", "just", "words"),
     [
-        ("min_exact_match", 1 / 3, r"exact match on 3 labelled samples is 0.3333, below --min-exact-match 0.3433"),
-        ("min_f1", 6 / 9, r"f1 on 3 labelled samples is 0.6667, below --min-f1 0.6767"),
+        ("min_exact_match", 1 / 3, r"exact match on 3 labeled samples is 0.3333, below --min-exact-match 0.3433"),
+        ("min_f1", 6 / 9, r"f1 on 3 labeled samples is 0.6667, below --min-f1 0.6767"),
     ],
 )
 def test_what_is_not_good_enough_is_not_published(option, just, words, tmp_path):
@@ -48,8 +48,8 @@ def test_what_is_not_good_enough_is_not_published(option, just, words, tmp_path)
 
 
 @pytest.mark.parametrize("option", ["min_exact_match", "min_f1"])
-def test_a_demand_without_labelled_samples_is_refused(option, tmp_path):
-    with pytest.raises(ProofFailedError, match="needs labelled samples, and there are none"):
+def test_a_demand_without_labeled_samples_is_refused(option, tmp_path):
+    with pytest.raises(ProofFailedError, match="needs labeled samples, and there are none"):
         export(echo(Samples({"scores": SCORES})), tmp_path, options=Options(**{option: 0.1}))
     assert list(tmp_path.iterdir()) == []
 
@@ -73,7 +73,7 @@ def test_a_sample_of_unknown_truth_counted_as_one_without_a_true_label(tmp_path)
 def test_digits_with_another_preprocessing_than_its_training_is_caught(tmp_path):
     demand = Options(min_exact_match=0.8)
 
-    with pytest.raises(ProofFailedError, match=r"exact match on 32 labelled samples is .*, below --min-exact-match"):
+    with pytest.raises(ProofFailedError, match=r"exact match on 32 labeled samples is .*, below --min-exact-match"):
         export(load_classifier("digits", SourceOptions(preprocessing="none")), tmp_path, options=demand)
     assert list(tmp_path.iterdir()) == []
     assert export(load_classifier("digits"), tmp_path, options=demand).quality.exact_match >= 0.8

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from exporter import ExportError, SourceOptions, export, load_classifier
-from exporter.loaded import LoadedVersion
-from signatures import names
+from exporter.validation.loaded import LoadedVersion
+from signatures.contract import names
 
 LABELS = 4
 

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from exporter import Classifier, Options, Samples, SourceOptions, load_classifier
-from signatures import Batching, names
+from signatures import Batching
+from signatures.contract import names
 
 from .fields import LONGEST, SHORTEST, Field, field, image
 from .forms import formed

@@ -12,7 +12,7 @@ import numpy as np
 
 from client import ServerError, ServingClient
 from server import ModelServer, Settings
-from signatures import names
+from signatures.contract import names
 
 from .architectures import Architecture
 from .oracle import wrong_classes, wrong_listed, wrong_sparse

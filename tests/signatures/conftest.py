@@ -7,7 +7,7 @@ def serve(tmp_path):
     """Save signatures, load them the server's way, and give what calls them: `call(key, inputs)`."""
     import tensorflow as tf
 
-    from exporter.loaded import LoadedVersion
+    from exporter.validation.loaded import LoadedVersion
 
     open_versions = []
 

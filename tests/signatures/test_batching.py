@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from signatures import Backbone, Batching, Pictures, compose_signatures
+from signatures import Backbone, Batching, ImageDecoding, compose_signatures
 
 INPUTS = {"features": tf.TensorSpec([None, 4], tf.float32)}
 
@@ -56,7 +56,7 @@ def of_tensors(counter):
 
 
 def of_pictures(counter):
-    """A picture of 2x2 grey pixels is its four scores."""
+    """A picture of 2x2 gray pixels is its four scores."""
 
     def good(generator, size):
         pixels = generator.integers(0, 256, (size, 2, 2), np.uint8)
@@ -65,7 +65,7 @@ def of_pictures(counter):
 
     images = {"images": tf.TensorSpec([None, 2, 2, 1], tf.float32)}
     scores = slow_backbone(counter, lambda images: tf.reshape(images, [-1, 4]))
-    backbone = Backbone(scores, images, pictures=Pictures("unit"), batching=BATCHING)
+    backbone = Backbone(scores, images, image_decoding=ImageDecoding("unit"), batching=BATCHING)
     return Tenants(backbone, "encoded_images", good, {"encoded_images": np.array([b"no image"], object)})
 
 

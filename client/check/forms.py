@@ -1,0 +1,114 @@
+"""Which signatures can be asked with the samples at hand, in which form, and why not where they cannot."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from client.rpc.metadata import Metadata, Signature
+from client.samples.golden import Sample
+from signatures.contract import names
+from signatures.contract.answers import form_of
+
+_CLASSIFY_METHOD = "tensorflow/serving/classify"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to send samples.
+
+    files: as picture files, or as the model's inputs. numbers: the samples that can be sent so. signatures: those
+    that take them so. dense: the signature that gives their dense scores, with k = N. borrowed: it is not one of these,
+    but takes the very pixels of the files as the model's inputs.
+    """
+
+    files: bool
+    numbers: tuple[int, ...]
+    signatures: tuple[Signature, ...]
+    dense: Signature
+    borrowed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotAsked:
+    """A signature that the samples cannot be put to."""
+
+    signature: str
+    reason: str
+
+
+def forms(
+    metadata: Metadata, samples: Sequence[Sample], labels: Sequence[str], classifies_files: bool
+) -> tuple[list[Form], list[NotAsked]]:
+    """Return the ways in which these samples can be sent to a model, and the signatures that cannot be asked.
+
+    classifies_files: whether the examples of `classify` hold picture files, not the model's inputs, which metadata
+    do not tell.
+    """
+    own = set(samples[0].inputs)
+    takers: dict[bool, list[Signature]] = {False: [], True: []}
+    not_asked = []
+    for key, signature in metadata.signatures.items():
+        if key == names.EXPORT_INFO:
+            continue
+        files = _takes_files(signature, own, classifies_files)
+        if files is None:
+            taken = ", ".join(sorted(_own_inputs(signature)))
+            reason = f"it takes {taken or 'nothing'}, and the samples are of {', '.join(sorted(own))}"
+            not_asked.append(NotAsked(signature=key, reason=reason))
+        elif form_of(signature.outputs) is None:
+            reason = f"a check knows no signature that answers {', '.join(signature.outputs)}"
+            not_asked.append(NotAsked(signature=key, reason=reason))
+        else:
+            takers[files].append(signature)
+    found = []
+    for files, signatures in takers.items():
+        if not signatures:
+            continue
+        form = _files_form(signatures, metadata, samples, labels) if files else _inputs_form(signatures, len(samples))
+        if isinstance(form, Form):
+            found.append(form)
+        else:
+            not_asked += [NotAsked(signature=signature.key, reason=form) for signature in signatures]
+    return found, not_asked
+
+
+def _takes_files(signature: Signature, own: set[str], classifies_files: bool) -> bool | None:
+    """Return whether a signature takes picture files or the model's inputs, None for anything else."""
+    if signature.key == names.CLASSIFY and signature.method == _CLASSIFY_METHOD:
+        return classifies_files
+    if _own_inputs(signature) == {names.ENCODED_IMAGES}:
+        return True
+    return False if _own_inputs(signature) == own else None
+
+
+def _inputs_form(signatures: Sequence[Signature], samples: int) -> Form | str:
+    dense = _by_key(signatures).get(names.SERVING_DEFAULT)
+    if dense is None:
+        return f"there is no {names.SERVING_DEFAULT} to give the dense scores of these inputs"
+    return Form(False, tuple(range(samples)), tuple(signatures), dense)
+
+
+def _files_form(
+    signatures: Sequence[Signature], metadata: Metadata, samples: Sequence[Sample], labels: Sequence[str]
+) -> Form | str:
+    numbers = tuple(number for number, sample in enumerate(samples) if sample.file is not None)
+    if not numbers:
+        return "it takes picture files, and no sample is one or is made of 8-bit pixels"
+    there = _by_key(signatures)
+    # Of classes that are called the same, no answer of `classify` tells which is which.
+    classify = (names.CLASSIFY,) if len(set(labels)) == len(labels) else ()
+    for key in (names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K, *classify):
+        if key in there:
+            return Form(True, numbers, tuple(signatures), there[key])
+    exact = tuple(number for number in numbers if samples[number].exact)
+    dense = metadata.signatures.get(names.SERVING_DEFAULT)
+    if dense is None or not exact:
+        return "no signature gives the dense scores of these picture files"
+    return Form(True, exact, tuple(signatures), dense, borrowed=True)
+
+
+def _by_key(signatures: Sequence[Signature]) -> Mapping[str, Signature]:
+    return {signature.key: signature for signature in signatures}
+
+
+def _own_inputs(signature: Signature) -> set[str]:
+    return set(signature.inputs) - {names.K}

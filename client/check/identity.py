@@ -1,0 +1,68 @@
+"""Who is served: `export_info` and the signatures of a server, held against what is expected."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from client.rpc.metadata import ExportInfo, Metadata, Target, TensorInfo
+from client.samples.golden import Expectation
+from signatures.contract import names
+
+
+def identity_differences(
+    expectation: Expectation, target: Target, served: ExportInfo, metadata: Metadata
+) -> Iterator[str]:
+    """Yield a sentence for each way in which what is served is not the export expected, or contradicts itself."""
+    export = expectation.export
+    if export is not None:
+        if expectation.digest not in (None, export.golden_digest):
+            yield (
+                f"the golden file was changed: its SHA-256 is {expectation.digest}, "
+                f"but export.json says {export.golden_digest}"
+            )
+        for field in ("export_id", "model", "k", "labels", "preprocessing", "golden_digest"):
+            have, want = getattr(served, field), getattr(export, field)
+            # Only preprocessing has a None that means something: unknown.
+            if have != want and (want is not None or field == "preprocessing"):
+                hint = _other_version(expectation, target, metadata.version) if field == "export_id" else ""
+                yield f"{field} is {_shown(have)}, expected {_shown(want)}{hint}"
+        yield from _signature_differences(export.signatures or {}, metadata)
+    k = served.k if export is None or export.k is None else export.k
+    for key, signature in metadata.signatures.items():
+        # Newer servers do not say it: that it is k shows in the answers to k left out.
+        if names.K in signature.inputs and signature.default_k not in (None, k):
+            yield f"the default k of signature {key} is {signature.default_k}, expected {k}"
+
+
+def _other_version(expectation: Expectation, target: Target, answered: int) -> str:
+    """Say that the records are those of another version than the one that answered, or nothing."""
+    if expectation.version in (None, answered):
+        return ""
+    advice = f"pass --version {expectation.version}"
+    if target.label is not None:
+        advice += f" instead of --label {target.label}"
+    elif target.version is not None:
+        advice = f"give --golden the records of version {answered}"
+    return f": these are the records of version {expectation.version}, and version {answered} answered; {advice}"
+
+
+def _signature_differences(stated: Mapping[str, Any], metadata: Metadata) -> Iterator[str]:
+    for key, expected in stated.items():
+        signature = metadata.signatures.get(key)
+        if signature is None:
+            yield f"signature {key} is not served"
+            continue
+        if signature.method != expected["method"]:
+            yield f"the method of signature {key} is {signature.method}, expected {expected['method']}"
+        for side, infos in (("inputs", signature.inputs), ("outputs", signature.outputs)):
+            have = {name: _declared(info) for name, info in infos.items()}
+            want = {name: f"{info['dtype']} {info['shape']}" for name, info in sorted(expected[side].items())}
+            if have != want:
+                yield f"the {side} of signature {key} are {have}, expected {want}"
+
+
+def _declared(info: TensorInfo) -> str:
+    return f"{info.dtype} {None if info.shape is None else list(info.shape)}"
+
+
+def _shown(value: object) -> str:
+    return str(list(value)) if isinstance(value, tuple) else repr(value)

@@ -1,0 +1,85 @@
+"""How samples are sent to a signature, and the outputs that come back."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.errors import DecodeError
+from client.rpc.calls import Answer, Call, predict_call
+from client.rpc.examples import classify_examples
+from client.rpc.metadata import Signature, Target
+from client.samples.golden import Sample
+from signatures.contract import names
+from signatures.contract.answers import Outputs, encoded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples sent together: their numbers, their inputs joined along the first dimension, perhaps their files."""
+
+    numbers: tuple[int, ...]
+    inputs: Mapping[str, NDArray[Any]]
+    files: NDArray[Any] | None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def batches(samples: Sequence[Sample], numbers: Sequence[int], size: int) -> Iterator[Batch]:
+    """Return the samples of these numbers in batches of those whose inputs have the same names, shapes and dtypes."""
+    alike: dict[Any, list[int]] = {}
+    for number in numbers:
+        inputs = samples[number].inputs
+        kind = tuple((name, array.dtype, array.shape) for name, array in sorted(inputs.items()))
+        alike.setdefault(kind, []).append(number)
+    for like in alike.values():
+        for start in range(0, len(like), size):
+            chosen = tuple(like[start : start + size])
+            joined = {
+                name: np.concatenate([samples[number].inputs[name] for number in chosen])
+                for name in samples[chosen[0]].inputs
+            }
+            files = [samples[number].file for number in chosen]
+            yield Batch(chosen, joined, None if None in files else np.array(files, object))
+
+
+def ask(target: Target, signature: Signature, files: bool, batch: Batch, k: NDArray[np.int32] | None) -> Call[Any]:
+    """Return the call that sends a batch to a signature, as image files or not; `outputs_of` takes what it reads."""
+    if signature.key == names.CLASSIFY:
+        return classify_examples(target, signature.key, [_features(files, batch, k, row) for row in range(len(batch))])
+    inputs: dict[str, Any] = {names.ENCODED_IMAGES: batch.files} if files else dict(batch.inputs)
+    arrays = inputs if k is None else {**inputs, names.K: k}
+    return predict_call(target, signature.key, arrays, dtypes=signature.rounded)
+
+
+def outputs_of(answer: Any) -> tuple[Outputs, int | None]:
+    """Return the outputs of an answer, by name, and the version that answered, where it says so.
+
+    Raises:
+        DecodeError: when the Classify API answers examples with different numbers of classes.
+    """
+    if isinstance(answer, Answer):
+        return answer.outputs, answer.version
+    width = max((len(classes) for classes in answer), default=0)
+    if any(len(classes) != width for classes in answer):
+        raise DecodeError(f"the examples are classified into {sorted({len(classes) for classes in answer})} classes")
+    shape, listed = (len(answer), width), [item for classes in answer for item in classes]
+    scores = np.array([score for _, score in listed], np.float32)
+    return {
+        names.CLASSES: encoded([label for label, _ in listed]).reshape(shape),
+        names.SCORES: scores.reshape(shape),
+    }, None
+
+
+def _features(files: bool, batch: Batch, k: NDArray[np.int32] | None, row: int) -> dict[str, Any]:
+    if files and batch.files is not None:
+        features: dict[str, Any] = {names.IMAGE_FEATURE: batch.files[row]}
+    else:
+        # A slice, as one row of an input of shape [B] is no array.
+        features = {name: array[row : row + 1].reshape(-1) for name, array in batch.inputs.items()}
+    if k is not None:
+        features[names.K] = int(k.reshape(-1)[row % k.size])
+    return features

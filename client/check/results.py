@@ -1,0 +1,171 @@
+"""What a check finds: rows judged and faults met, question by question, and the verdict they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.check.forms import NotAsked
+from client.samples.golden import Sample
+from signatures.contract.judge import Tolerances, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing that is wrong: the question it answers, what was asked, and where in the answer it is."""
+
+    question: str
+    message: str
+    signature: str | None = None
+    k: str | None = None
+    record: int | None = None
+    entry: int | None = None
+
+    def __str__(self) -> str:
+        where = [f"signature {self.signature}"] if self.signature else []
+        where += [f"k {self.k}"] if self.k else []
+        where += [f"record {self.record}"] if self.record is not None else []
+        where += [f"entry {self.entry}"] if self.entry is not None else []
+        return (", ".join(where) + ": " if where else "") + self.message
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionResult:
+    """The answer to one question: `records` samples were judged in `answers` rows; `passed` is None if not asked."""
+
+    passed: bool | None
+    records: int
+    answers: int
+    near_ties: int
+    largest_difference: float
+    faults: int
+    first_fault: Fault | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignatureResult:
+    """What one signature answered, to all questions: judged rows, and the time a call took, in milliseconds."""
+
+    signature: str
+    passed: bool
+    answers: int
+    near_ties: int
+    largest_difference: float
+    calls: int
+    median_ms: float
+    longest_ms: float
+
+
+@dataclass
+class SampleEvidence:
+    """What is shown of one sample: what was sent, what came, which entries were kept with k left out."""
+
+    sample: Sample
+    served: NDArray[np.float32] | None = None
+    kept: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """The verdict on one server.
+
+    source: what was held against it. not_asked: signatures that could not be asked, with the reasons. batching: the
+    server merges requests itself and takes only one k per example, so that no other form of k could be asked.
+    evidence, differences: for a report; not part of the JSON.
+    """
+
+    passed: bool
+    address: str
+    model: str
+    version: int
+    source: str
+    tolerances: Tolerances
+    batching: bool
+    not_asked: tuple[NotAsked, ...]
+    identity: QuestionResult
+    backbone: QuestionResult
+    head: QuestionResult
+    signatures: tuple[SignatureResult, ...]
+    labels: tuple[str, ...] = field(repr=False)
+    evidence: tuple[SampleEvidence, ...] = field(repr=False)
+    differences: tuple[float, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row that was judged."""
+
+    signature: str
+    record: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one call took."""
+
+    signature: str
+    seconds: float
+
+
+@dataclass
+class Tally:
+    """What has been found for one question so far."""
+
+    question: str
+    asked: int = 0
+    answered: int = 0
+    rows: list[Row] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    def fault(self, message: str, **where: Any) -> None:
+        """Note a fault."""
+        self.faults.append(Fault(question=self.question, message=message, **where))
+
+    def judged(self, record: int, verdict: Verdict, *, signature: str, k: str) -> None:
+        """Note the verdict on one row."""
+        self.answered += 1
+        self.rows.append(Row(signature, record, verdict))
+        if verdict.problem:
+            self.fault(verdict.problem, record=record, entry=verdict.entry, signature=signature, k=k)
+
+    def result(self, records: int) -> QuestionResult:
+        """Return the answer, which is yes only when all that was asked, of all `records` samples, was answered."""
+        seen = {row.record for row in self.rows}
+        faults = list(self.faults)
+        if not faults and self.asked != self.answered:
+            self.fault(f"{self.asked} answers were asked for and {self.answered} came")
+        if not faults and len(seen) != records:
+            self.fault(f"{len(seen)} of {records} records were answered")
+        return QuestionResult(
+            passed=not self.faults if self.asked else None,
+            records=len(seen),
+            answers=self.answered,
+            near_ties=sum(row.verdict.near_tie for row in self.rows),
+            largest_difference=max((row.verdict.difference for row in self.rows), default=0.0),
+            faults=len(self.faults),
+            first_fault=self.faults[0] if self.faults else None,
+        )
+
+
+def by_signature(tallies: Sequence[Tally], timings: Sequence[Timing]) -> tuple[SignatureResult, ...]:
+    """Return the results of each signature that was asked, in the order in which they first were."""
+    found = []
+    for key in dict.fromkeys(timing.signature for timing in timings):
+        rows = [row for tally in tallies for row in tally.rows if row.signature == key]
+        times = [timing.seconds * 1000 for timing in timings if timing.signature == key]
+        found.append(
+            SignatureResult(
+                signature=key,
+                passed=not any(fault.signature == key for tally in tallies for fault in tally.faults),
+                answers=len(rows),
+                near_ties=sum(row.verdict.near_tie for row in rows),
+                largest_difference=max((row.verdict.difference for row in rows), default=0.0),
+                calls=len(times),
+                median_ms=float(np.median(times)),
+                longest_ms=max(times),
+            )
+        )
+    return tuple(found)

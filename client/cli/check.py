@@ -1,0 +1,111 @@
+"""`serving-client check`."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from client.check.expectations import expectation_of
+from client.check.results import CheckResult
+from client.check.three_questions import check as run_check
+from client.cli import show
+from client.cli.connection import ConnectedCommand, Connection
+from client.cli.options import (
+    as_json_option,
+    show_or_print,
+    tolerance_options,
+    tolerances_of,
+    version_options,
+)
+from client.client import ServingClient
+from client.rpc.metadata import Target
+from client.samples.golden import Expectation, read_golden
+from client.samples.image_samples import picture_samples
+
+
+@click.command(cls=ConnectedCommand)
+@click.argument("pictures", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--golden", type=click.Path(path_type=Path), metavar="PATH", help="A version directory or its golden file."
+)
+@click.option("--against", metavar="HOST:PORT", help="Another server that should serve the same export.")
+@click.option("--against-version", type=click.IntRange(min=0), metavar="N", help="Another version to compare with.")
+@click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page.")
+@tolerance_options
+@version_options
+@as_json_option
+@click.pass_obj
+def check(
+    connection: Connection,
+    pictures: tuple[Path, ...],
+    golden: Path | None,
+    against: str | None,
+    against_version: int | None,
+    page: Path | None,
+    gpu: bool,
+    rtol: float | None,
+    atol: float | None,
+    version: int | None,
+    label: str | None,
+    as_json: bool,
+) -> int:
+    """Check that what is served is what was exported; status 1 when it is not.
+
+    Sends the golden records of a published version and PICTURES of your own, at least one of the two. With several
+    addresses each is checked.
+    """
+    if golden is None and not pictures:
+        raise click.UsageError("give --golden PATH, or pictures to check with.")
+    if against is not None and against_version is not None:
+        raise click.UsageError("give --against or --against-version, not both.")
+    tolerances = tolerances_of(gpu, rtol, atol)
+    expectation = None if golden is None else read_golden(golden)
+    results: list[CheckResult] = []
+    for address in connection.addresses():
+        with connection.open(address) as client, show.waiting(address):
+            target = Target(client.model, version, label)
+            expected = _expected(client, target, expectation, pictures)
+            # Without golden records, replicas can still be held against the first of them.
+            other = against or (results[0].address if results and expectation is None else None)
+            if against_version is not None:
+                expected = _of_version(client, target, expected, against_version)
+            elif other is not None:
+                expected = _of_server(connection, other, address, target, expected)
+            results.append(client.run(run_check(address, target, expected, tolerances)))
+    if page is not None:
+        # Here, because the page says some things in the words that this command line prints.
+        from client.check.report import report
+
+        page.write_text(report(results, datetime.now(UTC)), "utf-8")
+    passed = all(result.passed for result in results)
+    value = results[0] if len(results) == 1 else {"passed": passed, "replicas": results}
+    show_or_print(value, as_json, lambda: show.checks(results))
+    return 0 if passed else 1
+
+
+def _expected(
+    client: ServingClient, target: Target, expectation: Expectation | None, pictures: tuple[Path, ...]
+) -> Expectation:
+    """Return the golden records, those of the pictures after them."""
+    if not pictures:
+        return expectation or Expectation("", ())
+    metadata = client.metadata(version=target.version, label=target.label)
+    preprocessing = client.info(version=target.version, label=target.label).preprocessing
+    samples = picture_samples(pictures, metadata, preprocessing)
+    if expectation is None:
+        return Expectation(f"{len(samples)} pictures", samples)
+    return replace(expectation, samples=expectation.samples + samples)
+
+
+def _of_version(client: ServingClient, target: Target, expected: Expectation, version: int) -> Expectation:
+    if client.metadata(version=target.version, label=target.label).version == version:
+        raise click.UsageError(f"version {version} would be checked against itself.")
+    return client.run(expectation_of(f"version {version}", Target(client.model, version), expected.samples, False))
+
+
+def _of_server(connection: Connection, other: str, address: str, target: Target, expected: Expectation) -> Expectation:
+    if other == address:
+        raise click.UsageError(f"{address} would be checked against itself.")
+    with connection.open(other) as client:
+        return client.run(expectation_of(f"the server at {other}", target, expected.samples, True))

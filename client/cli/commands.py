@@ -1,0 +1,175 @@
+"""The command `serving-client`."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc
+import numpy as np
+
+from client.cli import show
+from client.cli.bench import bench
+from client.cli.check import check
+from client.cli.connection import ConnectedCommand, ConnectedGroup, Connection
+from client.cli.options import as_json_option, show_or_print, version_options
+from client.cli.promote import promote, rollback
+from client.cli.verify import verify
+from client.client import ServingClient
+from client.errors import ClientError, InputError, ServerError, UnreachableError
+from client.promotion.move import PromoteError
+from client.rpc.metadata import ReplicaStatus
+from client.samples.image_samples import picture_samples
+from client.samples.images import picture_size
+from signatures.contract import names
+
+_OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal cannot show is spelled out: labels and file names may hold anything.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line: 0 fine, 1 the answer is no, 2 wrong input, 3 no server in time, 4 a failure of ours."""
+    try:
+        return int(commands.main(arguments, "serving-client", standalone_mode=False) or 0)
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return 2
+    except ClientError as error:
+        print(f"serving-client: {error}", file=sys.stderr)
+        return _status(error)
+    except OSError as error:
+        print(f"serving-client: {error}", file=sys.stderr)
+        return 4
+
+
+def _status(error: ClientError) -> int:
+    if isinstance(error, PromoteError):
+        return 1
+    if isinstance(error, UnreachableError):
+        return 3
+    if isinstance(error, InputError) or (isinstance(error, ServerError) and error.code in _OUR_INPUT):
+        return 2
+    return 4
+
+
+@click.group(cls=ConnectedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sparsehead", prog_name="serving-client", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Call a model on a TensorFlow Serving server, and check that it is what was exported."""
+
+
+@commands.command(cls=ConnectedCommand)
+@as_json_option
+@click.pass_obj
+def status(connection: Connection, as_json: bool) -> int:
+    """Show the versions of the model and their states; status 1 unless one is available at every address."""
+    replicas = _replicas(connection)
+    model, available = connection.required_model(), all(replica.available for replica in replicas)
+    value: dict[str, Any] = {"model": model, "versions": replicas[0].versions}
+    if len(replicas) > 1:
+        value = {"model": model, "available": available, "replicas": replicas}
+    show_or_print(value, as_json, lambda: show.status(model, replicas))
+    return 0 if available else 1
+
+
+def _replicas(connection: Connection) -> list[ReplicaStatus]:
+    """Ask each address; raises the first error where none answers."""
+    replicas: list[ReplicaStatus] = []
+    errors: list[ServerError] = []
+    for address in connection.addresses():
+        try:
+            with connection.open(address) as client:
+                replicas.append(ReplicaStatus(address, client.status()))
+        except ServerError as error:
+            errors.append(error)
+            replicas.append(ReplicaStatus(address, error=str(error)))
+    if len(errors) == len(replicas):
+        raise errors[0]
+    return replicas
+
+
+@commands.command(cls=ConnectedCommand)
+@version_options
+@as_json_option
+@click.pass_obj
+def metadata(connection: Connection, version: int | None, label: str | None, as_json: bool) -> None:
+    """Show the signatures: inputs, outputs, dtypes, shapes, defaults."""
+    with connection.open() as client:
+        found = client.metadata(version=version, label=label)
+    show_or_print(found, as_json, lambda: show.metadata(found))
+
+
+@commands.command(cls=ConnectedCommand)
+@version_options
+@as_json_option
+@click.pass_obj
+def info(connection: Connection, version: int | None, label: str | None, as_json: bool) -> None:
+    """Show the identity that the served export gives of itself."""
+    with connection.open() as client:
+        found = client.info(version=version, label=label)
+    show_or_print(found, as_json, lambda: show.info(found))
+
+
+@commands.command(cls=ConnectedCommand)
+@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--k", type=int, help="How many labels to keep; the export's default where it is left out.")
+@version_options
+@as_json_option
+@click.pass_obj
+def predict(
+    connection: Connection,
+    pictures: tuple[Path, ...],
+    k: int | None,
+    version: int | None,
+    label: str | None,
+    as_json: bool,
+) -> None:
+    """Show the labels that the model keeps for PICTURES, and their scores."""
+    with connection.open() as client:
+        predictions = _predictions(client, pictures, k, version, label)
+    show_or_print({"model": client.model, "predictions": predictions}, as_json, lambda: show.predictions(predictions))
+
+
+def _predictions(
+    client: ServingClient, pictures: tuple[Path, ...], k: int | None, version: int | None, label: str | None
+) -> list[dict[str, Any]]:
+    metadata = client.metadata(version=version, label=label)
+    preprocessing = client.info(version=version, label=label).preprocessing
+    samples = picture_samples(pictures, metadata, preprocessing)
+    by_file = names.ENCODED_IMAGES_TOP_K in metadata.signatures
+    found = []
+    for path, sample in zip(pictures, samples, strict=True):
+        ((name, pixels),) = sample.inputs.items()
+        if by_file and sample.file is not None:
+            signature, inputs = names.ENCODED_IMAGES_TOP_K, {names.ENCODED_IMAGES: np.array([sample.file], object)}
+        else:
+            signature, inputs = names.TOP_K, {name: pixels}
+            if picture_size(path) != (pixels.shape[2], pixels.shape[1]):
+                print(f"{path} was resized to {pixels.shape[2]}x{pixels.shape[1]}", file=sys.stderr)
+        answer = client.predict(inputs, k, signature, version=version, label=label)
+        kept = _kept(answer[names.INDICES][0], answer[names.LABELS][0], answer[names.SCORES][0])
+        found.append({"picture": str(path), "signature": signature, "kept": kept})
+    return found
+
+
+def _kept(indices: Any, labels: Any, scores: Any) -> list[dict[str, Any]]:
+    return [
+        {"index": int(index), "label": label.decode(errors="backslashreplace"), "score": float(score)}
+        for index, label, score in zip(indices, labels, scores, strict=True)
+        if index != names.NO_INDEX
+    ]
+
+
+for command in (check, bench, promote, rollback, verify):
+    commands.add_command(command)

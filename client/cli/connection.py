@@ -1,0 +1,130 @@
+"""The options that say which model is asked and where: they stand before the command or after it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from client.cli.options import utf8
+from client.client import ServingClient
+from client.rpc.channel import ChannelOptions, Tls
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_TIMEOUT = 10.0
+_ELSEWHERE = (
+    "--address, --model, --timeout and the other options of the connection may stand here too: "
+    "see serving-client --help."
+)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What the options of the connection say."""
+
+    address: str | None
+    model: str | None
+    timeout: float
+    options: ChannelOptions
+
+    def required_model(self) -> str:
+        """Return the model's name; raises click.UsageError where the option is missing."""
+        if self.model is None:
+            raise click.UsageError("--model NAME is missing.")
+        return self.model
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of all replicas."""
+        with self.open() as client:
+            return client.addresses
+
+    def open(self, address: str | None = None) -> ServingClient:
+        """Return a client of this address, or of another; raises click.UsageError where an option is missing."""
+        if self.address is None:
+            raise click.UsageError("--address HOST:PORT is missing.")
+        return ServingClient(address or self.address, self.required_model(), timeout=self.timeout, options=self.options)
+
+
+def connection_options() -> list[click.Option]:
+    """Return the options, none of which has a default, so that it shows which were given."""
+    return [
+        click.Option(
+            ["--address"],
+            metavar="HOST:PORT",
+            help="Where the server listens for gRPC; several, separated by commas, are replicas.",
+        ),
+        click.Option(["--model"], callback=utf8, metavar="NAME", help="The name that the model is served under."),
+        click.Option(
+            ["--timeout"],
+            metavar="SECONDS",
+            type=click.FloatRange(min=0, min_open=True),
+            help=f"How long each call may take.  [default: {_TIMEOUT:g}]",
+        ),
+        click.Option(["--tls"], is_flag=True, help="Use TLS, trusting the usual authorities."),
+        click.Option(["--ca"], type=_FILE, metavar="FILE", help="Use TLS, trusting the authority in this PEM file."),
+        click.Option(["--certificate"], type=_FILE, metavar="FILE", help="Your own certificate, for mutual TLS."),
+        click.Option(["--key"], type=_FILE, metavar="FILE", help="Its key."),
+        click.Option(
+            ["--server-name"], metavar="NAME", help="The name in the server's certificate, if not that of the address."
+        ),
+        click.Option(
+            ["--token-file"], type=_FILE, metavar="FILE", help="Send the bearer token in this file; wants TLS."
+        ),
+        click.Option(["--token-over-plaintext"], is_flag=True, help="Send the token without TLS too."),
+        click.Option(["--gzip"], is_flag=True, help="Compress requests."),
+    ]
+
+
+class ConnectedGroup(click.Group):
+    """A group of commands before which the options of the connection may stand."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.params += connection_options()
+
+    def invoke(self, context: click.Context) -> Any:
+        """Leave them to the command."""
+        context.obj = _taken(context)
+        return super().invoke(context)
+
+
+class ConnectedCommand(click.Command):
+    """A command after which they may stand too, where they win; its first argument is a Connection."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.epilog = _ELSEWHERE
+        for option in connection_options():
+            option.hidden = True
+            self.params.append(option)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Make a Connection of those before the command and those after it."""
+        context.obj = _connection(**{**context.obj, **_taken(context)})
+        return super().invoke(context)
+
+
+def _taken(context: click.Context) -> dict[str, Any]:
+    """Take the options of the connection that were given out of a command's."""
+    found = {str(option.name): context.params.pop(str(option.name)) for option in connection_options()}
+    return {name: value for name, value in found.items() if value}
+
+
+def _connection(
+    *,
+    address: str | None = None,
+    model: str | None = None,
+    timeout: float = _TIMEOUT,
+    token_file: Path | None = None,
+    token_over_plaintext: bool = False,
+    gzip: bool = False,
+    tls: bool = False,
+    **certificates: Any,
+) -> Connection:
+    options = ChannelOptions(
+        tls=Tls(**certificates) if tls or certificates else None,
+        token=None if token_file is None else token_file.read_bytes().decode("latin-1").strip(),
+        secrets_over_plaintext=token_over_plaintext,
+        gzip=gzip,
+    )
+    return Connection(address, model, timeout, options)

@@ -1,0 +1,78 @@
+"""What the commands of `serving-client` share: options, and how a result is printed."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+
+from client.errors import InputError
+from signatures.contract.judge import CPU, GPU, Tolerances, with_backbone
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def utf8(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Read a name that servers know, which is UTF-8 whatever the terminal's encoding is."""
+    try:
+        return None if value is None else os.fsencode(value).decode()
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{value!r} is not UTF-8") from error
+
+
+def version_options(command: F) -> F:
+    """Give a command --version and --label."""
+    command = click.option("--label", callback=utf8, help="Ask the version with this label.")(command)
+    return click.option("--version", type=click.IntRange(min=0), help="Ask this version, not the newest.")(command)
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+
+
+def tolerance_options(command: F) -> F:
+    """Give a command --gpu, --rtol and --atol."""
+    command = click.option("--atol", type=click.FloatRange(min=0), help="Absolute difference allowed to dense scores.")(
+        command
+    )
+    command = click.option("--rtol", type=click.FloatRange(min=0), help="Relative difference allowed to dense scores.")(
+        command
+    )
+    return click.option("--gpu", is_flag=True, help="Allow for the TF32 of GPUs.")(command)
+
+
+def tolerances_of(gpu: bool, rtol: float | None, atol: float | None) -> Tolerances:
+    """Return what the tolerance options say."""
+    try:
+        return with_backbone(GPU if gpu else CPU, rtol, atol)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def show_or_print(value: Any, as_json: bool, shown: Callable[[], None]) -> None:
+    """Print the value as one JSON object, or call what shows it to people."""
+    if as_json:
+        print(json.dumps(_plain(value), allow_nan=False))
+    else:
+        shown()
+
+
+def _plain(value: Any) -> Any:
+    """Return the value in JSON's types; what is not finite becomes null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = [field.name for field in fields(value) if field.repr]
+        return {name: _plain(getattr(value, name)) for name in shown}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,218 @@
+"""What the command line prints for people: tables, on a terminal in color."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Column, Table
+from rich.text import Text
+
+from client.bench.baseline import Baseline, Comparison
+from client.bench.load import BenchResult
+from client.check.results import CheckResult
+from client.rpc.metadata import ExportInfo, Metadata, ReplicaStatus, TensorInfo
+
+_BAR = 24
+_PASSED = {
+    True: Text("passed", "green"),
+    False: Text("failed", "bold red"),
+    None: Text("not asked", "yellow"),
+}
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def waiting(address: str) -> Status:
+    """Return a context in which a terminal shows that a server is being asked; elsewhere nothing is shown."""
+    console = Console(stderr=True)
+    return console.status(f"Asking {address} ...", spinner="line" if console.options.ascii_only else "dots")
+
+
+def status(model: str, replicas: Sequence[ReplicaStatus]) -> None:
+    """Print the versions of a model, at each address where there are several."""
+    several = ["address"] if len(replicas) > 1 else []
+    table = _table(*several, "version", "state", "error", title=f"model {model}")
+    for replica in replicas:
+        address = [Text(replica.address)] if several else []
+        if replica.error:
+            table.add_row(*address, "", Text("no answer", "red"), Text(replica.error))
+        for version in replica.versions:
+            color = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
+            table.add_row(*address, str(version.version), Text(version.state, color), Text(version.error))
+    Console().print(table)
+
+
+def metadata(found: Metadata) -> None:
+    """Print signatures, a row for each input and output."""
+    title = f"model {found.model}, version {found.version}"
+    table = _table("signature", "", "name", "dtype", "shape", "default", title=title)
+    for signature in found.signatures.values():
+        rows = [("in", *item) for item in signature.inputs.items()]
+        rows += [("out", *item) for item in signature.outputs.items()]
+        for number, (side, name, info_) in enumerate(rows):
+            key = signature.key if number == 0 else ""
+            table.add_row(Text(key), side, Text(name), info_.dtype, _shape(info_), _default(info_))
+        table.add_section()
+    Console().print(table)
+
+
+def info(found: ExportInfo) -> None:
+    """Print an export's identity."""
+    table = _table("", "")
+    table.show_header = False
+    for name, value in (
+        ("export id", found.export_id),
+        ("model", found.model),
+        ("k", str(found.k)),
+        ("labels", f"{len(found.labels)}: {', '.join(found.labels)}"),
+        ("preprocessing", found.preprocessing or "unknown"),
+        ("golden digest", found.golden_digest),
+    ):
+        table.add_row(name, Text(value))
+    Console().print(table)
+
+
+def predictions(found: Sequence[dict[str, Any]]) -> None:
+    """Print for each picture the labels kept, with their scores as bars."""
+    console = Console()
+    table = _table("picture", "label", "score", "")
+    for prediction in found:
+        picture = Text(Path(prediction["picture"]).name)
+        for kept in prediction["kept"] or [{"label": "none kept", "score": 0.0}]:
+            bar = Text(_bar(kept["score"], console.options.ascii_only), "cyan")
+            table.add_row(picture, Text(kept["label"]), f"{kept['score']:.4f}" if "index" in kept else "", bar)
+            picture = Text("")
+        table.add_section()
+    console.print(table)
+
+
+def checks(results: Sequence[CheckResult]) -> None:
+    """Print the verdict on each replica."""
+    for result in results:
+        check(result)
+
+
+def check(result: CheckResult) -> None:
+    """Print a verdict: a row for each question, the first fault of each that failed, the answer."""
+    console = Console()
+    title = f"model {result.model}, version {result.version} at {result.address}"
+    table = _table("question", "", "records", "answers", "near ties", "largest difference", title=title)
+    questions = {"identity": result.identity, "backbone": result.backbone, "head": result.head}
+    for name, question in questions.items():
+        compared = name != "identity"
+        table.add_row(
+            name,
+            _PASSED[question.passed],
+            str(question.records) if compared else "",
+            str(question.answers),
+            str(question.near_ties) if compared else "",
+            f"{question.largest_difference:.2g}" if compared else "",
+        )
+    console.print(table)
+    for name, question in questions.items():
+        if question.first_fault:
+            more = f" (and {question.faults - 1} more)" if question.faults > 1 else ""
+            console.print(Text(f"{name}: {question.first_fault}{more}", "red"), soft_wrap=True)
+    for note in notes(result):
+        console.print(Text(note, "yellow"), soft_wrap=True)
+    console.print(Text(verdict(result), "bold green" if result.passed else "bold red"))
+
+
+def notes(result: CheckResult) -> list[str]:
+    """Return what limits the answer, in sentences."""
+    found = []
+    if result.batching:
+        found.append("The server batches: it refuses k left out or scalar, so one k per example was sent.")
+    found += [f"Signature {one.signature} was not asked: {one.reason}." for one in result.not_asked]
+    if result.tolerances.blind_to:
+        found.append(f"These tolerances cannot see: {'; '.join(result.tolerances.blind_to)}.")
+    return found
+
+
+def verdict(result: CheckResult) -> str:
+    """Return the answer in a sentence, which claims no more than was asked."""
+    if not result.passed:
+        answer = "What is served is NOT what was expected."
+    elif result.backbone.passed is None:
+        answer = "The head is right. Whether the model is the one exported was not asked: that takes golden records."
+    else:
+        answer = f"What is served is what was expected, by {result.source}."
+    left_out = ", ".join(one.signature for one in result.not_asked)
+    return f"{answer} Not asked: {left_out}." if left_out else answer
+
+
+def bench(
+    model: str, results: Sequence[BenchResult], baseline: Baseline | None, comparisons: Sequence[Comparison]
+) -> None:
+    """Print a row for each load, what failed, and what became of it since a baseline."""
+    console = Console()
+    if not results:
+        return console.print("Nothing was measured.")
+    title = f"{results[0].batch} in each request, latencies in ms"
+    table = _table("load", "calls/s", "p50", "p90", "p99", "p99.9", "longest", "errors", title=title)
+    for result in results:
+        percentiles = [f"{result.percentiles_ms[name]:.2f}" for name in ("50", "90", "99", "99.9")]
+        errors = Text(str(sum(result.errors.values())), "bold red" if result.errors else "")
+        table.add_row(result.load, f"{result.calls_per_second:.0f}", *percentiles, f"{result.longest_ms:.2f}", errors)
+    console.print(table)
+    for result in results:
+        said = [f"{count} calls failed with {code}." for code, count in sorted(result.errors.items())]
+        if len(result.versions) > 1:
+            said.append(f"Versions {', '.join(sorted(result.versions))} answered.")
+        if result.interrupted:
+            said.append(f"Interrupted after {result.answered} answers.")
+        for sentence in (*said, *result.limits):
+            console.print(Text(f"{result.load}: {sentence}", "yellow"), soft_wrap=True)
+    if baseline is not None:
+        _since(console, model, results, baseline, comparisons)
+    return None
+
+
+def _since(
+    console: Console,
+    model: str,
+    results: Sequence[BenchResult],
+    baseline: Baseline,
+    comparisons: Sequence[Comparison],
+) -> None:
+    by_load = {one.load: one for one in comparisons}
+    against = "the baseline" if baseline.model == model else f"the baseline, which is of model {baseline.model}"
+    for result in results:
+        one = by_load.get(result.load)
+        if one is None:
+            text = f"{result.load}: there is nothing to compare with in {against}."
+        else:
+            text = (
+                f"{one.load}, against {against}: {_times(one.calls_per_second)} the calls a second, "
+                f"{_times(one.median)} the median, {_times(one.p99)} the 99th percentile."
+            )
+        console.print(Text(text), soft_wrap=True)
+
+
+def _table(*headers: str, title: str = "") -> Table:
+    """Return an empty table, which folds what is too wide: an ellipsis would hide it, and is not ASCII."""
+    columns = [Column(header, overflow="fold") for header in headers]
+    return Table(*columns, title=title or None, title_justify="left")
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f} times"
+
+
+def _bar(score: float, in_ascii: bool) -> str:
+    share = min(max(score, 0.0), 1.0)
+    if in_ascii:
+        return "#" * round(share * _BAR)
+    eighths = round(share * _BAR * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _shape(info_: TensorInfo) -> str:
+    if info_.shape is None:
+        return "any"
+    return "[" + ", ".join("?" if length == -1 else str(length) for length in info_.shape) + "]"
+
+
+def _default(info_: TensorInfo) -> str:
+    return "" if info_.default is None else str(info_.default.tolist())

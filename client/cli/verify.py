@@ -1,0 +1,45 @@
+"""`serving-client verify`."""
+
+from pathlib import Path
+
+import click
+
+from client.cli.options import as_json_option, show_or_print
+from client.promotion.verify import Verification
+from client.promotion.verify import verify as run_verify
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@as_json_option
+def verify(directory: Path, as_json: bool) -> int:
+    """Compare the files of a version, DIR, with what its export.json says of them; status 1 when they differ.
+
+    No server is asked.
+    """
+    result = run_verify(directory)
+    value = {"passed": result.passed} | {name: getattr(result, name) for name in result.__dataclass_fields__}
+    show_or_print(value, as_json, lambda: _show(result))
+    return 0 if result.passed else 1
+
+
+def _show(result: Verification) -> None:
+    said = {
+        "changed": dict.fromkeys(result.changed, ""),
+        "missing": dict.fromkeys(result.missing, ""),
+        "added": dict.fromkeys(result.added, ""),
+        "could not be read": {name: f": {reason}" for name, reason in result.unreadable.items()},
+    }
+    for what, names in said.items():
+        for name, reason in names.items():
+            click.echo(f"{what}  {_printable(name) or '.'}{reason}")
+    if result.passed:
+        click.echo(f"{result.directory} is as exported: {result.intact} files compared.")
+    else:
+        click.echo(f"{result.directory} is not as exported; {result.intact} of its files are.")
+
+
+def _printable(name: str) -> str:
+    """Return a file's name with every byte that is no UTF-8, and every control character, spelled out."""
+    text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,0 +1,1 @@
+"""Moving version labels from one version to another."""

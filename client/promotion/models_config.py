@@ -1,0 +1,150 @@
+"""The server's models.config: which version has which label, changed in the text so that all else stays as it is."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+
+from client.errors import InputError
+from client.rpc.messages import ModelServerConfig
+
+_TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}<>\[\]:;,]|[^\s{}<>\[\]:;,#"']+""")
+
+
+def labeled_versions(text: str, model: str) -> dict[str, int]:
+    """Return the versions that have labels, by label; raises InputError without such a model."""
+    return dict(sorted(_model_config(_parsed(text), model).version_labels.items()))
+
+
+def base_path(text: str, model: str) -> str:
+    """Return where the model's versions lie; raises InputError without such a model."""
+    path: str = _model_config(_parsed(text), model).base_path
+    return path
+
+
+def with_label(text: str, model: str, label: str, version: int) -> str:
+    """Return the text with one label moved to a version, or added; comments and layout stay.
+
+    Raises InputError for a text that is no models.config, or that names no such model.
+    """
+    wanted = _parsed(text)
+    _model_config(wanted, model).version_labels[label] = version
+    changed = _edited(text, model, label, version)
+    # Editing text is guesswork until what it means has been compared.
+    if _parsed(changed) != wanted:
+        raise InputError(f"the label {label} cannot be changed in this models.config: write its entry on one level")
+    return changed
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file as a whole, keeping its permissions; what reads it meanwhile sees the old one or the new one."""
+    path = path.resolve()
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, path.stat().st_mode & 0o7777 if path.exists() else 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return text_format.Parse(text, ModelServerConfig())
+    except text_format.ParseError as error:
+        raise InputError(f"the file is not a models.config: {error}") from error
+
+
+def _model_config(config: Any, model: str) -> Any:
+    for entry in config.model_config_list.config:
+        if entry.name == model:
+            return entry
+    raise InputError(f"the models.config has no model {model}")
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A field of a text-format message: its name, and where its value stands; for a message, its fields."""
+
+    name: str
+    start: int
+    end: int
+    fields: tuple["_Field", ...] = ()
+
+
+def _edited(text: str, model: str, label: str, version: int) -> str:
+    for entry in _named(_fields(text), "model_config_list", "config"):
+        if _scalar(text, entry, "name") != model:
+            continue
+        for labeled in _named(entry.fields, "version_labels"):
+            if _scalar(text, labeled, "key") == label:
+                value = next(field for field in labeled.fields if field.name == "value")
+                return f"{text[: value.start]}{version}{text[value.end :]}"
+        last = entry.fields[-1]
+        line = text[text.rfind("\n", 0, last.start) + 1 : last.start]
+        indent = "\n" + line[: len(line) - len(line.lstrip())] if "\n" in text[entry.start : entry.end] else " "
+        added = f"{indent}version_labels {{ key: {json.dumps(label, ensure_ascii=False)} value: {version} }}"
+        return text[: last.end] + added + text[last.end :]
+    return text
+
+
+def _named(fields: tuple[_Field, ...], name: str, *more: str) -> Iterator[_Field]:
+    for field in fields:
+        if field.name == name:
+            yield from _named(field.fields, *more) if more else (field,)
+
+
+def _scalar(text: str, field: _Field, name: str) -> str | None:
+    for inner in field.fields:
+        if inner.name == name:
+            value = text[inner.start : inner.end]
+            return value[1:-1] if value[:1] in "\"'" else value
+    return None
+
+
+def _fields(text: str) -> tuple[_Field, ...]:
+    tokens = [match for match in _TOKEN.finditer(text) if not match.group().startswith("#")]
+    fields, _ = _message(tokens, 0)
+    return fields
+
+
+def _message(tokens: list[re.Match[str]], position: int) -> tuple[tuple[_Field, ...], int]:
+    """Read fields up to a closing brace or the end; return them and the position after."""
+    fields: list[_Field] = []
+    while position < len(tokens) and tokens[position].group() not in "}>":
+        name = tokens[position].group()
+        position += 1
+        if name in ",;":
+            continue
+        if position < len(tokens) and tokens[position].group() == ":":
+            position += 1
+        listed = position < len(tokens) and tokens[position].group() == "["
+        position += listed
+        while position < len(tokens):
+            first = tokens[position]
+            if first.group() in "{<":
+                inner, position = _message(tokens, position + 1)
+                fields.append(_Field(name, first.start(), tokens[min(position, len(tokens)) - 1].end(), inner))
+            else:
+                fields.append(_Field(name, first.start(), first.end()))
+                position += 1
+            if not listed or position >= len(tokens) or tokens[position].group() == "]":
+                break
+            position += 1
+        position += listed
+    return tuple(fields), position + 1

@@ -1,0 +1,119 @@
+"""Comparing a version's files with what its export recorded of them."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.errors import InputError
+from signatures.contract.record import ExportRecord, RecordError, record_file
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What became of the files of a version since it was exported.
+
+    Names are paths below the directory. A file that could not be read is in `unreadable`, with the reason, and neither
+    right nor wrong.
+
+    Attributes:
+        directory: the version's directory.
+        export_id: of the export whose record was compared with.
+        intact: how many files are as they were exported.
+        changed: files of another content, and whatever stands in a file's place: a link, a directory, a device.
+        missing: files that were exported and are not there.
+        added: files and links that no export wrote.
+        unreadable: the reason by name, of files and directories.
+    """
+
+    directory: Path
+    export_id: str
+    intact: int
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    added: tuple[str, ...]
+    unreadable: Mapping[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every file is as it was exported, and no other is there."""
+        return not (self.changed or self.missing or self.added or self.unreadable)
+
+
+def verify(directory: Path) -> Verification:
+    """Compare every file of a version with the SHA-256 that its export.json has of it.
+
+    A link counts as changed even if it leads to the same content, which could change without it. Empty directories do
+    not count: copies and object stores drop them. Who could change the files could change export.json as well; against
+    that, sign the directory.
+
+    Args:
+        directory: the version's directory, `models/digits/1`.
+
+    Raises:
+        InputError: when the directory has no export.json, or one that lists no files.
+
+    Example:
+        >>> verify(Path("models/digits/1")).passed
+        True
+    """
+    try:
+        record = ExportRecord.read(directory)
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    if not isinstance(record.files, Mapping) or not record.files:
+        raise InputError(f"{record_file(directory)} lists no files to compare with: export the model again")
+    unreadable: dict[str, str] = {}
+    changed, added, seen = [], [], set()
+    for name, mode in _entries(directory, unreadable):
+        seen.add(name)
+        if name not in record.files:
+            added.append(name)
+            continue
+        try:
+            same = stat.S_ISREG(mode) and _digest(directory / name) == record.files[name]
+        except OSError as error:
+            unreadable[name] = error.strerror or str(error)
+            continue
+        if not same:
+            changed.append(name)
+    # What is below a directory that cannot be read is not known to be missing.
+    hidden = tuple(f"{name}/" for name in unreadable)
+    missing = [name for name in record.files if name not in seen and not name.startswith(hidden)]
+    intact = len(seen & set(record.files)) - len(changed) - len(unreadable.keys() & seen)
+    return Verification(
+        directory, record.export_id, intact, _listed(changed), _listed(missing), _listed(added), unreadable
+    )
+
+
+def _entries(directory: Path, unreadable: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """Yield the name and mode of everything below a directory but directories and its export.json."""
+    own = record_file(Path()).as_posix()
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(directory / folder) as entries:
+                found = sorted(
+                    (f"{folder}{entry.name}", entry.stat(follow_symlinks=False).st_mode) for entry in entries
+                )
+        except OSError as error:
+            unreadable[folder.rstrip("/")] = error.strerror or str(error)
+            continue
+        for name, mode in found:
+            if stat.S_ISDIR(mode):
+                waiting.append(f"{name}/")
+            # A link in its place is not what an export wrote.
+            elif name != own or not stat.S_ISREG(mode):
+                yield name, mode
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _listed(names: list[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))

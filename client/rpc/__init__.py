@@ -1,0 +1,1 @@
+"""Calls over gRPC: the channel, protobuf messages, tensors, calls as values, metadata."""

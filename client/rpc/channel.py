@@ -1,0 +1,211 @@
+"""The gRPC channel: where it leads, how it is secured, how it behaves when the network does not."""
+
+import json
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from client.errors import InputError, ServerError, UnreachableError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How often and how soon a call is sent again that met UNAVAILABLE or RESOURCE_EXHAUSTED; seconds.
+
+    gRPC itself does it and allows at most 5 attempts: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+    """
+
+    attempts: int = 4
+    initial_backoff: float = 0.1
+    max_backoff: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.attempts <= 5:
+            raise InputError(f"attempts is {self.attempts}: gRPC makes from 1 (no retries) to 5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keepalive:
+    """How long a call may see nothing before the connection is probed, and how long the probe may take; seconds.
+
+    A server counts probes that come more often than every 5 minutes as abuse, but bears two in a row, and gRPC sends
+    no more while no data come: https://github.com/grpc/grpc/blob/master/doc/keepalive.md
+    """
+
+    interval: float = 60.0
+    timeout: float = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """Certificates, from PEM files.
+
+    Without `ca` gRPC's own roots are trusted; `certificate` and `key` are for mutual TLS.
+
+    server_name: the name that the server's certificate must show, where it is not that of the address.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Return gRPC's credentials; raises InputError for a file that is missing."""
+        if (self.certificate is None) != (self.key is None):
+            raise InputError("a certificate needs its key, and a key its certificate: give both or none")
+        return grpc.ssl_channel_credentials(_pem(self.ca), _pem(self.key), _pem(self.certificate))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ChannelOptions:
+    """How a channel is made.
+
+    token: sent with each call as `authorization: Bearer ...`. metadata: other headers of each call. Neither is sent
+    over a channel without TLS unless `secrets_over_plaintext` is set. gzip: compress requests.
+
+    Example: `ChannelOptions(tls=Tls(ca=Path("ca.pem")), token="...")`.
+    """
+
+    tls: Tls | None = None
+    token: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    secrets_over_plaintext: bool = False
+    retry: Retry = Retry()
+    keepalive: Keepalive = Keepalive()
+    gzip: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.token or self.metadata) and self.tls is None and not self.secrets_over_plaintext:
+            raise InputError(
+                "a token or metadata would be sent over a plaintext channel, for anyone on the way to read: "
+                "use TLS, or set secrets_over_plaintext"
+            )
+
+        for name, value in self.headers():
+            if not (value.isascii() and value.isprintable()):
+                raise InputError(f"the value of {name} cannot be sent: it may hold ASCII characters only")
+
+    def __repr__(self) -> str:
+        token = "'...'" if self.token else "None"
+        metadata = dict.fromkeys(self.metadata, "...")
+        return (
+            f"ChannelOptions(tls={self.tls}, token={token}, metadata={metadata}, "
+            f"secrets_over_plaintext={self.secrets_over_plaintext}, retry={self.retry}, keepalive={self.keepalive}, "
+            f"gzip={self.gzip})"
+        )
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Return what is sent with each call."""
+        token = (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        return token + tuple((name.lower(), value) for name, value in self.metadata.items())
+
+
+DEFAULT_OPTIONS = ChannelOptions()
+
+
+def open_channel(address: str | Sequence[str], options: ChannelOptions, library: Any = grpc) -> Any:
+    """Return a channel to one address, or to several that are used in turn; `library` is grpc or grpc.aio."""
+    target = grpc_target(address)
+    arguments: list[tuple[str, Any]] = [
+        ("grpc.service_config", service_config(options.retry)),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", round(options.keepalive.interval * 1000)),
+        ("grpc.keepalive_timeout_ms", round(options.keepalive.timeout * 1000)),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+    ]
+    compression = grpc.Compression.Gzip if options.gzip else None
+    if options.tls is None:
+        return library.insecure_channel(target, arguments, compression)
+    name = options.tls.server_name
+    if name is None and target.startswith(("ipv4:", "ipv6:")):
+        name = addresses(address)[0].rpartition(":")[0]
+    if name is not None:
+        arguments.append(("grpc.ssl_target_name_override", name))
+    return library.secure_channel(target, options.tls.credentials(), arguments, compression)
+
+
+def service_config(retry: Retry) -> str:
+    """Return gRPC's service config: retries for every method, and the addresses of a name used in turn."""
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if retry.attempts > 1:
+        policy = {
+            "maxAttempts": retry.attempts,
+            "initialBackoff": f"{retry.initial_backoff}s",
+            "maxBackoff": f"{retry.max_backoff}s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+        }
+        config["methodConfig"] = [{"name": [{}], "retryPolicy": policy}]
+    return json.dumps(config)
+
+
+def addresses(address: str | Sequence[str]) -> list[str]:
+    """Return the addresses in "HOST:PORT,HOST:PORT" or a list of such; raises InputError for one without a port."""
+    found = address.split(",") if isinstance(address, str) else list(address)
+    for one in found:
+        if not one.startswith(("unix:", "dns:")) and not one.rpartition(":")[2].isdigit():
+            raise InputError(f"the address {one!r} has no port: write HOST:PORT, as in localhost:8500")
+    return found
+
+
+def grpc_target(address: str | Sequence[str]) -> str:
+    """Return a gRPC target. Several addresses are looked up here and now, as gRPC takes no list of names."""
+    found = addresses(address)
+    if len(found) == 1:
+        return found[0]
+    families: dict[Any, list[str]] = {}
+    for one in found:
+        host, _, port = one.rpartition(":")
+        try:
+            resolved = {item[0]: item[4][0] for item in socket.getaddrinfo(host.strip("[]"), int(port))}
+        except OSError as error:
+            message = f"the name {host} cannot be looked up: {error.strerror}"
+            raise UnreachableError(message, grpc.StatusCode.UNAVAILABLE) from error
+        for family, ip in resolved.items():
+            families.setdefault(family, []).append(f"{ip}:{port}" if family == socket.AF_INET else f"[{ip}]:{port}")
+    for family, scheme in ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6")):
+        if len(families.get(family, ())) == len(found):
+            return f"{scheme}:{','.join(families[family])}"
+    raise InputError(f"{', '.join(found)} are partly IPv4 and partly IPv6: name servers of one kind")
+
+
+def as_server_error(address: str, timeout: float, error: Any) -> ServerError:
+    """Return what a grpc.RpcError means, in a sentence."""
+    code, details = error.code(), (error.details() or "").split("\n")[0].strip()
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return UnreachableError(f"the server at {address} did not answer within {timeout:g} s", code)
+    if code == grpc.StatusCode.UNAVAILABLE:
+        return UnreachableError(f"no server can be reached at {address}: {_reason(details)}", code)
+    return ServerError(f"the server at {address} answered {code.name}: {details}", code)
+
+
+# What gRPC's details match when no connection could be made, and what a person can do about it.
+_REASONS = {
+    "WRONG_VERSION_NUMBER": "it does not speak TLS, leave TLS out",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by an authority that is trusted here, name that one's",
+    "Hostname Verification Check failed": "its certificate is for another name, give that one as the server name",
+    "backends failing.*Socket closed": "it closed the connection, as one does that wants TLS or a certificate of yours",
+}
+
+
+def _reason(details: str) -> str:
+    known = next((reason for sign, reason in _REASONS.items() if re.search(sign, details)), None)
+    if known:
+        return known
+    # The innermost reason comes last; that of a failed TLS handshake is followed by "OK".
+    return details.removesuffix(": OK").rpartition(": ")[2].rstrip("]")
+
+
+def _pem(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,151 @@
+"""What a caller gives, made into what a signature takes, or refused before anything is sent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from client.errors import InputError
+from client.rpc.codec import as_array
+from client.rpc.dtypes import dtype_name, sendable
+from client.rpc.metadata import Signature, TensorInfo
+from signatures.contract import names
+
+_LEAST, _MOST = -(2**31), 2**31 - 1
+
+
+def arrange_inputs(
+    signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays to send, by input name.
+
+    inputs: arrays by name, or one bare array where there is one input beside k. k: a number, or one per example; None
+    leaves it to the server's default. Raises InputError naming the input, what is expected and what was received.
+    """
+    given = _named(signature, inputs)
+    if unknown := sorted(given.keys() - signature.inputs.keys()):
+        raise InputError(f"signature {signature.key} has no input {unknown[0]!r}, only {', '.join(signature.inputs)}")
+    arrays = {name: _fitting(signature.key, name, signature.inputs[name], value) for name, value in given.items()}
+    batch = _batch(signature, arrays)
+    if k is not None:
+        if names.K not in signature.inputs:
+            raise InputError(f"signature {signature.key} takes no k: leave it out")
+        arrays[names.K] = _scalar(signature, k) if signature.inputs[names.K].shape == () else per_example(k, batch)
+    missing = [name for name, info in signature.inputs.items() if name not in arrays and info.default is None]
+    if missing:
+        raise InputError(f"signature {signature.key} needs the input {missing[0]!r}, which was not given")
+    return arrays
+
+
+def per_example(k: ArrayLike, batch: int) -> NDArray[np.int32]:
+    """Return k as one int32 per example, which every server takes, the one that batches requests itself included."""
+    if type(k) is int:
+        return np.full(batch, min(max(k, _LEAST), _MOST), np.int32)
+    array = whole_numbers(k)
+    if array.shape == (batch,):
+        return array
+    if array.size != 1 or array.ndim > 1:
+        raise InputError(f"k has shape {list(array.shape)}: give one number, or one for each of the {batch} examples")
+    return np.full(batch, array.item(), np.int32)
+
+
+def whole_numbers(k: ArrayLike) -> NDArray[np.int32]:
+    """Return k as int32; larger numbers are cut to its range, which is wider than any number of classes."""
+    array = as_array(k)
+    if array.dtype == np.int32:
+        return array
+    values = array.reshape(-1).tolist()
+    if not all(type(value) is int for value in values):
+        raise InputError(f"k is {k!r}: it must be a whole number, or one for each example")
+    return np.array([min(max(value, _LEAST), _MOST) for value in values], np.int32).reshape(array.shape)
+
+
+def length(arrays: Mapping[str, NDArray[Any]]) -> int:
+    """Return how many examples arrays that are not declared hold: the first one tells that has a dimension."""
+    return next((len(array) for array in arrays.values() if array.ndim), 1)
+
+
+def trim_top_k(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[str, NDArray[Any]]:
+    """Return top_k answers no wider than was asked: a batching server pads them to the widest request it merged."""
+    if k is None or names.INDICES not in outputs:
+        return outputs
+    width = max(0, int(np.max(k, initial=0)))
+    listed = (names.INDICES, names.SCORES, names.LABELS)
+    return {name: array[:, :width] if name in listed and array.ndim == 2 else array for name, array in outputs.items()}
+
+
+def _scalar(signature: Signature, k: ArrayLike) -> NDArray[np.int32]:
+    array = whole_numbers(k)
+    if array.size != 1:
+        raise InputError(
+            f"k of signature {signature.key} is one number for all, not of shape {listed_shape(array.shape)}"
+        )
+    return array.reshape(())
+
+
+def _named(signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike) -> Mapping[str, ArrayLike]:
+    if isinstance(inputs, Mapping):
+        return inputs
+    own = [name for name in signature.inputs if name != names.K]
+    if len(own) != 1:
+        raise InputError(f"signature {signature.key} has the inputs {', '.join(own)}: give them by name")
+    return {own[0]: inputs}
+
+
+def _fitting(key: str, name: str, info: TensorInfo, value: ArrayLike) -> NDArray[Any]:
+    if not sendable(info.dtype):
+        raise InputError(f"input {name} of signature {key} is {info.dtype}, which no request can hold")
+    array = as_array(value)
+    if not isinstance(value, np.ndarray):
+        array = _cast(array, info.dtype)
+    dtype = dtype_name(array.dtype)
+    if dtype != info.dtype and not (info.dtype == "bfloat16" and dtype == "float32"):
+        advice = "" if "string" in (dtype, info.dtype) else f": use .astype({info.dtype!r})"
+        raise InputError(f"input {name} of signature {key} is {info.dtype}, not {dtype}{advice}")
+    if info.shape is not None and not fits(array.shape, info.shape):
+        raise InputError(
+            f"input {name} of signature {key} has shape {listed_shape(info.shape)}, "
+            f"but an array of shape {listed_shape(array.shape)} was given"
+        )
+    return array
+
+
+def _cast(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Give plain Python numbers, which have no dtype of their own, the declared one where that loses nothing."""
+    if array.dtype.kind not in "biufc":
+        return array
+    try:
+        wanted = np.dtype("float32" if dtype == "bfloat16" else dtype)
+    except TypeError:  # one that numpy lacks
+        return array
+    if wanted.kind in "fc" or np.array_equal(array, array.astype(wanted)):
+        return array.astype(wanted)
+    return array
+
+
+def fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
+    """Return whether an array's shape is the declared one, where -1 stands for any length."""
+    if shape[1:] == declared[1:]:  # as nearly always, and four times as fast
+        return len(shape) == len(declared) and declared[:1] in ((), (-1,), shape[:1])
+    return len(shape) == len(declared) and all(want in (-1, have) for want, have in zip(declared, shape, strict=True))
+
+
+def _batch(signature: Signature, arrays: Mapping[str, NDArray[Any]]) -> int:
+    """Return how many examples the inputs hold: the leading length that they share."""
+    batch = None
+    for name, array in arrays.items():
+        if name == names.K or not array.ndim or (signature.inputs[name].shape or (-1,))[0] != -1:
+            continue
+        length = array.shape[0]
+        if length == 0:
+            raise InputError(f"input {name} of signature {signature.key} holds no examples: send at least one")
+        if batch not in (None, length):
+            raise InputError(f"input {name} of signature {signature.key} holds {length} examples, others {batch}")
+        batch = length
+    return 1 if batch is None else batch
+
+
+def listed_shape(shape: tuple[int, ...]) -> str:
+    """Return a shape as an error shows it."""
+    return "[" + ", ".join("any" if length == -1 else str(length) for length in shape) + "]"

@@ -1,0 +1,187 @@
+"""What a server says about a model: its signatures, the state of its versions, the identity of the export."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.errors import DecodeError, InputError
+from client.rpc.codec import decode_tensor
+from client.rpc.dtypes import type_name
+from client.rpc.messages import VERSION_STATES
+from signatures.contract import names
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which model is asked, and which of its versions: the newest, unless `version` or `label` says otherwise."""
+
+    model: str
+    version: int | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.version is not None and self.label is not None:
+            raise InputError(f"version {self.version} and label {self.label!r} were both given: give one of them")
+
+    def __str__(self) -> str:
+        if self.version is not None:
+            return f"version {self.version} of model {self.model}"
+        if self.label is not None:
+            return f"the version of model {self.model} labeled {self.label}"
+        return f"model {self.model}"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output: a dtype as numpy names it, a shape with -1 for any length, None for any shape at all."""
+
+    dtype: str
+    shape: tuple[int, ...] | None
+    default: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One way of calling a model."""
+
+    key: str
+    method: str
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+
+    @property
+    def default_k(self) -> int | None:
+        """The k that the server takes when none is sent."""
+        k = self.inputs.get(names.K)
+        return None if k is None or k.default is None else int(k.default.reshape(-1)[0])
+
+    @property
+    def rounded(self) -> dict[str, str]:
+        """The inputs that are sent in another dtype than numpy can hold them in: bfloat16, made of float32."""
+        return {name: "bfloat16" for name, info in self.inputs.items() if info.dtype == "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The signatures of one served version."""
+
+    model: str
+    version: int
+    signatures: Mapping[str, Signature]
+
+    def signature(self, key: str) -> Signature:
+        """Return a signature by its key; raises InputError, naming those there are, when there is none."""
+        if key not in self.signatures:
+            raise InputError(
+                f"model {self.model} version {self.version} has no signature {key!r}, only {', '.join(self.signatures)}"
+            )
+        return self.signatures[key]
+
+    def with_default_k(self, k: int) -> Self:
+        """Return the same with a default k for each signature that takes one and has none declared."""
+        default = np.array(k, np.int32)
+
+        def completed(signature: Signature) -> Signature:
+            info = signature.inputs.get(names.K)
+            if info is None or info.default is not None:
+                return signature
+            return replace(signature, inputs={**signature.inputs, names.K: replace(info, default=default)})
+
+        signatures = {key: completed(signature) for key, signature in self.signatures.items()}
+        return replace(self, signatures=signatures)
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """The state of one version; `error` is empty unless loading it failed."""
+
+    version: int
+    state: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ReplicaStatus:
+    """The states of the versions at one address, or why they are not known."""
+
+    address: str
+    versions: tuple[VersionStatus, ...] = ()
+    error: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can answer."""
+        return any(version.state == "AVAILABLE" for version in self.versions)
+
+
+@dataclass(frozen=True)
+class ExportInfo:
+    """The identity that a served model gives of itself through its signature `export_info`."""
+
+    export_id: str
+    model: str
+    k: int
+    labels: tuple[str, ...]
+    preprocessing: str | None
+    golden_digest: str
+
+    @classmethod
+    def from_outputs(cls, outputs: Mapping[str, NDArray[Any]]) -> Self:
+        """Read an answer of `export_info`; raises DecodeError unless it holds one identity."""
+
+        def text(name: str) -> str:
+            values = {bytes(value) for value in outputs[name].reshape(-1)}
+            if len(values) != 1:
+                raise DecodeError(f"{names.EXPORT_INFO} gives {len(values)} values of {name} instead of one")
+            return values.pop().decode()
+
+        try:
+            k = np.unique(outputs[names.K])
+            labels = json.loads(text(names.LABELS))
+            if k.size != 1 or not isinstance(labels, list):
+                raise DecodeError(f"{names.EXPORT_INFO} gives k {k.tolist()} and labels {labels!r}")
+            return cls(
+                export_id=text(names.EXPORT_ID),
+                model=text(names.MODEL),
+                k=int(k[0]),
+                labels=tuple(str(label) for label in labels),
+                preprocessing=json.loads(text(names.PREPROCESSING)),
+                golden_digest=text(names.GOLDEN_DIGEST),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DecodeError(f"{names.EXPORT_INFO} does not give an identity: {error!r}") from error
+
+
+def read_signatures(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:
+    """Return the signatures of a SignatureDefMap's entries, those that TensorFlow keeps for itself left out."""
+    return {
+        key: Signature(
+            key=key,
+            method=definition.method_name,
+            inputs={
+                name: _tensor_info(info, definition.defaults.get(name))
+                for name, info in sorted(definition.inputs.items())
+            },
+            outputs={name: _tensor_info(info) for name, info in sorted(definition.outputs.items())},
+        )
+        for key, definition in sorted(signature_defs.items())
+        if not key.startswith("__")
+    }
+
+
+def read_statuses(response: Any) -> tuple[VersionStatus, ...]:
+    """Return the versions of a GetModelStatusResponse, newest first."""
+    statuses = (
+        VersionStatus(status.version, VERSION_STATES.get(status.state, str(status.state)), status.status.error_message)
+        for status in response.model_version_status
+    )
+    return tuple(sorted(statuses, key=lambda status: -status.version))
+
+
+def _tensor_info(info: Any, default: Any = None) -> TensorInfo:
+    shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
+    return TensorInfo(type_name(info.dtype), shape, None if default is None else decode_tensor(default))

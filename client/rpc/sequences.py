@@ -1,0 +1,169 @@
+"""What takes more than one call, written once for the blocking and the asyncio client.
+
+Each function is a generator: it yields a Call and is sent what the call read, or yields a Pause; a ServerError is
+thrown into it.
+"""
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf import text_format
+from numpy.typing import ArrayLike, NDArray
+
+from client.errors import InputError, ServerError, UnreachableError
+from client.rpc import messages
+from client.rpc.calls import Answer, Call, identity_call, metadata_call, predict_call, reload_call, status_call
+from client.rpc.codec import as_array
+from client.rpc.inputs import arrange_inputs, length, per_example, trim_top_k
+from client.rpc.metadata import ExportInfo, Metadata, Signature, Target, VersionStatus
+from signatures.contract import names
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Let this many seconds go by."""
+
+    seconds: float
+
+
+T = TypeVar("T")
+CallSequence = Generator[Call[Any] | Pause, Any, T]
+
+# What a server started with --enable_batching says to a k that is left out, a scalar, or one element for several
+# examples.
+BATCHING_REFUSAL = "Batching Run() input tensors must have"
+
+
+@dataclass
+class ServerCache:
+    """What a client has learned: metadata by target; whether the server wants each input to have the batch's length."""
+
+    metadata: dict[Target, Metadata] = field(default_factory=dict)
+    batching: bool = False
+
+
+def one(call: Call[T]) -> CallSequence[T]:
+    """Make a single call."""
+    answer: T = yield call
+    return answer
+
+
+def predict(
+    cache: ServerCache,
+    target: Target,
+    inputs: Mapping[str, ArrayLike] | ArrayLike,
+    k: ArrayLike | None,
+    signature: str,
+    outputs: Sequence[str],
+    validate: bool,
+) -> CallSequence[dict[str, NDArray[Any]]]:
+    """Ask a signature, the inputs first compared with what it declares unless `validate` is off."""
+    if not validate:
+        answer: Answer = yield predict_call(target, signature, _unchecked(inputs, k), outputs)
+        return trim_top_k(answer.outputs, k)
+    known = target in cache.metadata
+    leaves_k_out = k is None and not (isinstance(inputs, Mapping) and names.K in inputs)
+    metadata = yield from _described(cache, target, signature, leaves_k_out)
+    try:
+        prepared = arrange_inputs(metadata.signature(signature), inputs, k)
+    except InputError:
+        if not known:
+            raise
+        # A version that came since may take what the one we know of did not.
+        del cache.metadata[target]
+        metadata = yield from _described(cache, target, signature, leaves_k_out)
+        prepared = arrange_inputs(metadata.signature(signature), inputs, k)
+    declared = metadata.signature(signature)
+    if outputs and (unknown := sorted(set(outputs) - set(declared.outputs))):
+        raise InputError(f"signature {signature} has no output {unknown[0]!r}, only {', '.join(declared.outputs)}")
+    answer = yield from _asked(cache, target, declared, prepared, outputs)
+    if answer.version != metadata.version:
+        cache.metadata.pop(target, None)
+    if names.INDICES not in answer.outputs:
+        return answer.outputs
+    return trim_top_k(answer.outputs, prepared.get(names.K, declared.default_k))
+
+
+def info(target: Target) -> CallSequence[ExportInfo]:
+    """Ask the served model for its identity."""
+    answer: Answer = yield identity_call(target)
+    return ExportInfo.from_outputs(answer.outputs)
+
+
+def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> CallSequence[None]:
+    """Ask for the status until the version asked for is AVAILABLE; UnreachableError at the monotonic `deadline`."""
+    seen = "no answer"
+    while True:
+        try:
+            statuses: tuple[VersionStatus, ...] = yield replace(status_call(target), deadline=deadline)
+            if any(status.state == "AVAILABLE" for status in statuses):
+                return
+            seen = ", ".join(
+                f"version {status.version} is {status.state} {status.error}".strip() for status in statuses
+            )
+        except ServerError as error:
+            if not isinstance(error, UnreachableError) and error.code != grpc.StatusCode.NOT_FOUND:
+                raise
+            # Cut short by our own deadline, an answer says less than the one before.
+            seen = seen if error.code == grpc.StatusCode.DEADLINE_EXCEEDED else str(error)
+        if time.monotonic() + pause >= deadline:
+            raise UnreachableError(f"{target} was not ready in time: {seen}", grpc.StatusCode.DEADLINE_EXCEEDED)
+        yield Pause(pause)
+
+
+def reload(config: str) -> CallSequence[None]:
+    """Have the server take a models.config, given as text; raises InputError where it is not one."""
+    message = messages.ModelServerConfig()
+    try:
+        text_format.Parse(config, message)
+    except text_format.ParseError as error:
+        raise InputError(f"the text is not a models.config: {error}") from error
+    status = yield reload_call(message)
+    if status.error_code:
+        code = next(code for code in grpc.StatusCode if code.value[0] == status.error_code)
+        raise ServerError(f"the server did not take the configuration: {status.error_message}", code)
+
+
+def _described(cache: ServerCache, target: Target, key: str, leaves_k_out: bool) -> CallSequence[Metadata]:
+    """Return the metadata of a target, with the default k that `export_info` tells where it is needed and missing."""
+    metadata: Metadata = cache.metadata.get(target) or (yield metadata_call(target))
+    signature = metadata.signature(key)
+    unknown = names.K in signature.inputs and signature.default_k is None
+    if leaves_k_out and unknown and names.EXPORT_INFO in metadata.signatures:
+        served = yield from info(target)
+        metadata = metadata.with_default_k(served.k)
+    cache.metadata[target] = metadata
+    return metadata
+
+
+def _asked(
+    cache: ServerCache, target: Target, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: Sequence[str]
+) -> CallSequence[Answer]:
+    dtypes = signature.rounded
+    fillable = names.K not in inputs and signature.default_k is not None
+    if cache.batching and fillable:
+        inputs = _with_default_k(signature, inputs)
+    try:
+        answer: Answer = yield predict_call(target, signature.key, inputs, outputs, dtypes)
+    except ServerError as error:
+        if cache.batching or not fillable or BATCHING_REFUSAL not in str(error):
+            raise
+        answer = yield predict_call(target, signature.key, _with_default_k(signature, inputs), outputs, dtypes)
+        cache.batching = True
+    return answer
+
+
+def _with_default_k(signature: Signature, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return inputs | {names.K: per_example(signature.default_k or 0, length(inputs))}
+
+
+def _unchecked(inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None) -> dict[str, NDArray[Any]]:
+    if not isinstance(inputs, Mapping):
+        raise InputError("without validation, inputs are given by name: {'images': array}")
+    arrays = {name: as_array(value) for name, value in inputs.items()}
+    if k is not None:
+        arrays[names.K] = per_example(k, length(arrays))
+    return arrays

@@ -1,0 +1,80 @@
+"""Samples made of picture files, and picture files made of samples."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from client.errors import InputError
+from client.rpc.metadata import Metadata
+from client.samples.golden import Sample
+from client.samples.images import decoded_picture, preprocessed, unprocessed
+from client.samples.rows import own_inputs
+from signatures.contract import names
+
+_ACCEPTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+
+
+def picture_samples(paths: Sequence[Path], metadata: Metadata, preprocessing: str | None) -> tuple[Sample, ...]:
+    """Return samples of picture files, sized and preprocessed as the model declares; the file is kept if JPEG or PNG.
+
+    Raises InputError for a model that does not take pictures, or whose preprocessing is unknown.
+    """
+    samples = []
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        samples.append(replace(picture_sample(content, str(path), metadata, preprocessing), title=path.name))
+    return tuple(samples)
+
+
+def picture_sample(content: bytes, source: str, metadata: Metadata, preprocessing: str | None) -> Sample:
+    """Return the sample of one picture, given its file's content; see `picture_samples`."""
+    name, (height, width, channels) = picture_input(metadata)
+    pixels = decoded_picture(content, source, height, width, channels)
+    file = content if content.startswith(_ACCEPTED) else None
+    inputs = {name: preprocessed(pixels, preprocessing)[np.newaxis]}
+    return Sample(inputs, file=file, title=source, source=source)
+
+
+def picture_input(metadata: Metadata) -> tuple[str, tuple[int, int, int]]:
+    """Return the name of the input that takes pictures, and their height, width (-1 for any) and channels."""
+    inputs = own_inputs(metadata.signature(names.SERVING_DEFAULT))
+    (name, info), *others = inputs.items() if inputs else [("no input", None)]
+    if others or info is None or info.shape is None or len(info.shape) != 4 or info.dtype != "float32":
+        raise InputError(f"model {metadata.model} does not take pictures, but {', '.join(inputs) or 'nothing'}")
+    return name, info.shape[1:]
+
+
+def pixels_of(sample: Sample, preprocessing: str | None) -> NDArray[np.uint8] | None:
+    """Return the 8-bit pixels, [H, W, C], that a sample was preprocessed from, None if it was not from any."""
+    array: NDArray[Any] = next(iter(sample.inputs.values()))
+    if len(sample.inputs) != 1 or array.ndim != 4 or array.shape[-1] not in (1, 3) or preprocessing is None:
+        return None
+    exact = unprocessed(array[0], preprocessing)
+    pixels = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
+    # A tenth of a gray level is far more than float32 loses, and far less than how much made-up pixels would differ.
+    return pixels if np.abs(exact - pixels).max(initial=0) < 0.1 else None
+
+
+def with_file(sample: Sample, preprocessing: str) -> Sample:
+    """Return the sample with a PNG file of its pixels, where it has none and was made of pixels."""
+    try:
+        pixels = pixels_of(sample, preprocessing) if sample.file is None else None
+    except InputError:  # a preprocessing that cannot be undone here
+        return sample
+    return sample if pixels is None else replace(sample, file=png(pixels), exact=True)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a PNG file of pixels, uint8 [H, W, 1 or 3]."""
+    content = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(content, "PNG")
+    return content.getvalue()

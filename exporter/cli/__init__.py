@@ -1,0 +1,5 @@
+"""The command `export-model`."""
+
+from exporter.cli.command import main
+
+__all__ = ["main"]

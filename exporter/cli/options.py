@@ -1,0 +1,280 @@
+"""The options of `export-model`, and the values that they become."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from exporter.errors import ExportError
+from exporter.server_images import DEFAULT_IMAGE
+from exporter.sources.load import SourceOptions
+from signatures.contract import names
+
+if TYPE_CHECKING:
+    from exporter.options import Options
+
+_PATH = click.Path(path_type=Path)
+
+# What --version without a number means.
+PROGRAM_VERSION = "program"
+_BATCH_OPTIONS = (
+    "max_request_size",
+    "max_batch_size",
+    "allowed_batch_sizes",
+    "batch_timeout_micros",
+    "num_batch_threads",
+    "max_enqueued_batches",
+    "pad_to",
+)
+
+
+def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Take the options of a TOML file as defaults: what the command line says goes first."""
+    if path is None:
+        return
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.UsageError(f"{path} could not be read as TOML: {error}.") from error
+    parameters = {parameter.opts[-1].lstrip("-"): parameter for parameter in context.command.params}
+    if unknown := sorted(set(config) - set(parameters)):
+        raise click.UsageError(f"{path} sets {unknown[0]!r}, which is no option: see export-model --help.")
+    context.default_map = {
+        parameters[key].name or key: _fitting(parameters[key], value, f"{path} sets {key} = {value!r}")
+        for key, value in config.items()
+    }
+
+
+def _fitting(parameter: click.Parameter, value: Any, said: str) -> Any:
+    """Return a value as click takes it; what click would bend, as it makes 2 of 2.5, is refused."""
+    if isinstance(parameter.type, _Lengths):
+        return value
+    if parameter.multiple and not isinstance(value, list):
+        value = [value]
+    types: tuple[type, ...] = (str, int)
+    wanted = "a text"
+    if getattr(parameter, "is_flag", False):
+        types, wanted = (str, bool), "true or false"
+    elif isinstance(parameter.type, click.types.IntParamType):
+        wanted = "a whole number"
+    elif isinstance(parameter.type, click.types.FloatParamType):
+        types, wanted = (str, int, float), "a number"
+    for each in value if parameter.multiple else [value]:
+        if not isinstance(each, types) or (isinstance(each, bool) and bool not in types):
+            raise click.UsageError(f"{said}; use {wanted}{' or a list of such' if parameter.multiple else ''}.")
+    return value
+
+
+class _Lengths(click.ParamType[tuple[int, ...]]):
+    """Numbers separated by commas; in a TOML file a list of numbers will do, too."""
+
+    name = "N,..."
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+        given = value.split(",") if isinstance(value, str) else value
+        try:
+            return tuple(int(str(number)) for number in given)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is not a list of lengths, as in 16,32,64.", parameter, context)
+
+
+_OPTIONS = [
+    click.option(
+        "--config",
+        type=_PATH,
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="TOML file with these options, without dashes.",
+    ),
+    click.option(
+        "--k", default=2, show_default=True, help="How many labels an answer keeps where a request does not say."
+    ),
+    click.option(
+        "--output",
+        type=_PATH,
+        default=Path("models"),
+        show_default=True,
+        help="Directory that holds the base path of each model.",
+    ),
+    click.option("--name", help="The name that the server uses for the model.  [default: the preset's or file's name]"),
+    click.option("--labels", type=_PATH, help="File of the labels, by index: text, one a line, or a JSON list."),
+    click.option(
+        "--activation", type=click.Choice(["sigmoid", "softmax"]), help="For a model whose outputs are logits."
+    ),
+    click.option(
+        "--preprocessing",
+        type=click.Choice(names.PREPROCESSINGS),
+        help="How pixels from 0 to 255 become the model's input. Without it, no picture files can be taken.",
+    ),
+    click.option(
+        "--samples",
+        type=_PATH,
+        help="What to prove the export with: a picture folder, .npz or .tfrecord.  [default: the preset's, or noise]",
+    ),
+    click.option(
+        "--weights", default="none", show_default=True, help="For mobilenetv2 and resnet18: none, imagenet or a file."
+    ),
+    click.option("--allow-unsafe", is_flag=True, help="Load what runs code of its own: Lambda layers, a SavedModel."),
+    click.option(
+        "--custom-objects",
+        multiple=True,
+        metavar="MODULE",
+        help="Module that registers the model's own layers with Keras; repeatable.",
+    ),
+    click.option(
+        "--max-image-pixels",
+        default=64_000_000,
+        show_default=True,
+        help="Size of the largest picture file that is decoded.",
+    ),
+    click.option("--signature", "signatures", multiple=True, help="Only this signature; repeatable.  [default: all]"),
+    click.option(
+        "--batching",
+        type=click.Choice(["none", "in-graph", "server"]),
+        default="none",
+        show_default=True,
+        help="How requests share a run of the backbone.",
+    ),
+    click.option("--max-request-size", type=int, help="Examples in one request, at most.  [default: 1024]"),
+    click.option("--max-batch-size", type=int, help="Examples in one run of the backbone, at most.  [default: 32]"),
+    click.option(
+        "--allowed-batch-size",
+        "allowed_batch_sizes",
+        type=int,
+        multiple=True,
+        help="A size that batches are padded to; repeatable.  [default: powers of two]",
+    ),
+    click.option("--batch-timeout-micros", type=int, help="How long a request waits for others.  [default: 2000]"),
+    click.option("--num-batch-threads", type=int, help="Batches that run at once.  [default: 2]"),
+    click.option("--max-enqueued-batches", type=int, help="Batches that wait, at most.  [default: 100]"),
+    click.option(
+        "--pad-to",
+        type=_Lengths(),
+        help="Lengths that inputs of variable length are padded to before they share a run, as in 16,32,64.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),
+        help="What the backbone computes in.  [default: what the model computes in]",
+    ),
+    click.option(
+        "--max-deviation",
+        type=click.FloatRange(0, 1),
+        help="Refuse where --precision moves a score by more.  [default: 0.05 in float16, 0.1 in bfloat16]",
+    ),
+    click.option(
+        "--max-changed-sets",
+        type=click.FloatRange(0, 1),
+        help="Refuse where it changes more of the kept sets, 0 to 1.  [default: 0.1 in float16, 0.2 in bfloat16]",
+    ),
+    click.option(
+        "--jit-compile", is_flag=True, help="Let XLA compile the backbone; the server then needs a flag for it."
+    ),
+    click.option("--image", default=DEFAULT_IMAGE, show_default=True, help="The server's image."),
+    click.option("--allow-older-image", is_flag=True, help="Export for an image that may not be able to serve it."),
+    click.option("--strict", is_flag=True, help="Refuse a model with an op that has no GPU kernel."),
+    click.option(
+        "--min-exact-match",
+        type=click.FloatRange(0, 1),
+        help="Refuse below this share of labeled samples that are all right.",
+    ),
+    click.option("--min-f1", type=click.FloatRange(0, 1), help="Refuse below this F1 (micro) on labeled samples."),
+    click.option("--golden-megabytes", default=8.0, show_default=True, help="How much the golden records may take."),
+    click.option(
+        "--golden-output", type=_PATH, help="Write the golden records here, and only their digest into the version."
+    ),
+    click.option(
+        "--version",
+        is_flag=False,
+        flag_value=PROGRAM_VERSION,
+        metavar="[N|timestamp]",
+        help="The version's number; alone, show the program's.  [default: the next]",
+    ),
+    click.option(
+        "--keep",
+        type=click.IntRange(1),
+        help="Remove all but the newest N versions and those that deploy/models.config names.",
+    ),
+    click.option("--keep-failed", is_flag=True, help="Keep what a failed proof was about."),
+    click.option(
+        "--serving-root", default="/models", show_default=True, help="Where the server will see the output directory."
+    ),
+    click.option("--dry-run", is_flag=True, help="Do everything but publish, and show what would be."),
+    click.option("--list", "list_versions", is_flag=True, help="Show the versions that there are, and export nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there."),
+]
+
+
+def all_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command every option of `export-model`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def source_options(given: Mapping[str, Any]) -> SourceOptions:
+    """What the options say of the model."""
+    said = {field.name: given[field.name] for field in fields(SourceOptions)}
+    return SourceOptions(**{**said, "labels": _read_labels(given["labels"])})
+
+
+def export_options(given: Mapping[str, Any]) -> Options:
+    """What the options say of the export."""
+    from exporter.options import Options
+    from signatures import Batching
+
+    said = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
+    if said and given["batching"] == "none":
+        option = next(iter(said)).replace("_", "-")
+        raise ExportError(f"--{option} says how to batch: pass --batching in-graph or --batching server with it.")
+    if "max_request_size" in said and given["batching"] == "server":
+        raise ExportError(
+            "--max-request-size is for --batching in-graph: under the server's own batching --max-batch-size bounds a "
+            "request, too."
+        )
+    try:
+        batching = Batching(**said)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    values = {field.name: given[field.name] for field in fields(Options) if field.name in given}
+    return Options(
+        **{
+            **values,
+            "signatures": given["signatures"] or None,
+            "batching": batching if given["batching"] == "in-graph" else None,
+            "server_batching": batching if given["batching"] == "server" else None,
+            "version": _version(given["version"]),
+        }
+    )
+
+
+def _version(said: str | None) -> int | None:
+    if said is None:
+        return None
+    if said == "timestamp":
+        return int(time.time())
+    if not said.isdecimal():
+        raise ExportError(f"--version is {said!r}; use a number, or the word timestamp.")
+    return int(said)
+
+
+def _read_labels(path: Path | None) -> tuple[str, ...]:
+    import json
+
+    if path is None:
+        return ()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        labels = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
+    except (OSError, ValueError) as error:
+        raise ExportError(f"The labels in {path} could not be read: {error}.") from error
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+        raise ExportError(f"{path} holds no list of labels; write one a line, or a JSON list of strings.")
+    return tuple(labels)

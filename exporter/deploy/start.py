@@ -1,0 +1,143 @@
+"""How to start a server: the flags, and the lines for Docker, compose and the stand-in that carry them."""
+
+import shlex
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from exporter.deploy.files import Manifest, to_yaml
+from exporter.deploy.models_config import MODELS_CONFIG
+from exporter.server_images import parse_image
+
+BATCHING_CONFIG = "batching.config"
+MONITORING_CONFIG = "monitoring.config"
+
+NAME = "model-server"
+GRPC_PORT, REST_PORT = 8500, 8501
+
+# How long a server may take before its first answer, where nothing was measured, and at the least.
+_PATIENCE_SECONDS = 600
+# A measured warm-up took place on an idle machine with the files in memory; the server's may be neither.
+_SAFETY_FACTOR = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerStart:
+    """How a server is to be started.
+
+    Attributes:
+        image: the server's image.
+        root: where the server sees the output directory.
+        batching: whether the server merges requests, by batching.config.
+        jit_compile: whether a model needs XLA.
+        startup_seconds: how long it may take to load and warm up, before Kubernetes starts it anew.
+        memory_bytes: the memory that it needs on its host; None where that is not known.
+    """
+
+    image: str
+    root: str
+    batching: bool = False
+    jit_compile: bool = False
+    startup_seconds: int = _PATIENCE_SECONDS
+    memory_bytes: int | None = None
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags of a server that follows models.config while it runs."""
+        return self.flags_for(f"{self.directory}/{MODELS_CONFIG}", "--model_config_file_poll_wait_seconds=30")
+
+    def flags_for(self, config: str, *more: str) -> list[str]:
+        """Return the flags of a server of this config; without the one for labels it refuses one that has some."""
+        flags = [
+            f"--port={GRPC_PORT}",
+            f"--rest_api_port={REST_PORT}",
+            f"--model_config_file={config}",
+            *more,
+            "--allow_version_labels_for_unavailable_models=true",
+            "--enable_grpc_healthcheck_service=true",
+            f"--monitoring_config_file={self.directory}/{MONITORING_CONFIG}",
+        ]
+        if self.batching:
+            flags += ["--enable_batching=true", f"--batching_parameters_file={self.directory}/{BATCHING_CONFIG}"]
+        return flags + self.xla_flags
+
+    @property
+    def directory(self) -> str:
+        """Where the server sees `deploy/`."""
+        return f"{self.root.rstrip('/')}/deploy"
+
+    @property
+    def xla_flags(self) -> list[str]:
+        """Without these a model that must be compiled loads, and then fails every request."""
+        device = "gpu" if self.on_gpu else "cpu"
+        return [f"--xla_{device}_compilation_enabled=true"] if self.jit_compile else []
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether to reserve a GPU."""
+        return parse_image(self.image).gpu
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Without this a server takes nearly all of a GPU's memory at its start, whatever its models need."""
+        return {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if self.on_gpu else {}
+
+    @property
+    def memory_request(self) -> str | None:
+        """The memory that it needs, as Kubernetes writes it."""
+        return None if self.memory_bytes is None else f"{ceil(self.memory_bytes / 2**20)}Mi"
+
+
+def startup_seconds(warmup_seconds: float | None) -> int:
+    """Return how long a server may take to start, from how long a version took to load and warm up here.
+
+    Example:
+        >>> startup_seconds(None), startup_seconds(2.5), startup_seconds(90)
+        (600, 600, 900)
+    """
+    return max(_PATIENCE_SECONDS, ceil(_SAFETY_FACTOR * (warmup_seconds or 0)))
+
+
+def docker_run(start: ServerStart) -> str:
+    """Return the command that starts the server in the output directory."""
+    words = ["docker", "run", "--rm", *(["--gpus=1"] if start.on_gpu else [])]
+    words += [f"--env={name}={value}" for name, value in start.environment.items()]
+    words += [f"--publish={port}:{port}" for port in (GRPC_PORT, REST_PORT)]
+    # The shell that runs it knows the directory.
+    mount = f'--mount=type=bind,source="$PWD",target={shlex.quote(start.root)},readonly'
+    return " ".join([shlex.join(words), mount, shlex.join([start.image, *start.flags])])
+
+
+def serve_model(start: ServerStart, config: Path) -> str:
+    """Return the command that starts the stand-in on this machine with a models.config of this machine's paths."""
+    words = [
+        "serve-model",
+        f"--port={GRPC_PORT}",
+        f"--model_config_file={config}",
+        "--model_config_file_poll_wait_seconds=5",
+        "--allow_version_labels_for_unavailable_models",
+    ]
+    if start.batching:
+        batching = config.parent.parent / BATCHING_CONFIG
+        words += ["--enable_batching", f"--batching_parameters_file={batching}"]
+    if start.jit_compile:
+        words.append("--xla_cpu_compilation_enabled")
+    return shlex.join(words)
+
+
+def compose_file(start: ServerStart) -> str:
+    """Return a compose.yaml that lies in `deploy/`, for `docker compose up`."""
+    service: Manifest = {
+        "image": start.image,
+        "command": start.flags,
+        "ports": [f"{port}:{port}" for port in (GRPC_PORT, REST_PORT)],
+        "volumes": [{"type": "bind", "source": "..", "target": start.root, "read_only": True}],
+        "restart": "unless-stopped",
+    }
+    if start.environment:
+        service["environment"] = start.environment
+    if start.on_gpu:
+        gpu = {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+        service["deploy"] = {"resources": {"reservations": {"devices": [gpu]}}}
+    header = f"# The same without compose, in the directory above this one:\n# {docker_run(start)}\n"
+    return header + to_yaml({"services": {NAME: service}})

@@ -1,0 +1,1 @@
+"""Version directories: numbering, atomic publishing, pruning, listing."""

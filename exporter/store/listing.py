@@ -1,0 +1,56 @@
+"""What was published before: the versions of every model in an output directory, as their export.json tell."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.errors import StoreError
+from exporter.store.versions import VersionStore
+from signatures.contract import names
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """One published version.
+
+    Attributes:
+        model: the model's name.
+        version: the number.
+        bytes: the room that its files take.
+        created: when, in ISO 8601; this and what follows is None for a version that another tool wrote.
+        k: the default k.
+        tensorflow: the version that exported it.
+        export_id: what its `export_info` answers.
+    """
+
+    model: str
+    version: int
+    bytes: int
+    created: str | None = None
+    k: int | None = None
+    tensorflow: str | None = None
+    export_id: str | None = None
+
+
+def list_versions(output: Path) -> list[VersionRecord]:
+    """List the versions of every model below `output`.
+
+    Raises:
+        StoreError: when the directory cannot be read.
+    """
+    try:
+        models = sorted(child for child in output.iterdir() if child.is_dir())
+        return [_record(model, version) for model in models for version in VersionStore(model).versions()]
+    except OSError as error:
+        raise StoreError(f"{output} cannot be read: {error.strerror}.") from error
+
+
+def _record(model: Path, version: int) -> VersionRecord:
+    directory = model / str(version)
+    size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+    try:
+        said = json.loads((directory / names.ASSETS_EXTRA / names.EXPORT_FILE).read_text())
+        known = {name: said[name] for name in ("created", "k", "tensorflow", "export_id")}
+    except (OSError, ValueError, KeyError, TypeError):
+        known = {}
+    return VersionRecord(model.name, version, size, **known)

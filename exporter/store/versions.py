@@ -1,0 +1,208 @@
+"""The versions below a model's base path: numbered directories that appear whole or not at all.
+
+A TensorFlow server takes every child whose name is an integer for a version, complete or not, and ends the good one
+for it. So a version is written under another name on the same file system, flushed, and renamed.
+"""
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from exporter.errors import StoreError
+
+_STAGING = ".staging-"
+_FAILED = ".failed-"
+_LAST_VERSION = ".last_version"
+
+
+class VersionStore:
+    """The versions below one model's base path.
+
+    Numbers only grow: the last one used is kept in a file, so that one is not used again after its version was
+    removed. Exporters that share a base path are kept apart by a lock on the directory.
+
+    Example:
+        >>> store = VersionStore(Path("models/digits"))
+        >>> with store.staging() as directory:
+        ...     (directory / "saved_model.pb").write_bytes(model)
+        ...     version = store.publish(directory)
+    """
+
+    def __init__(self, base_path: Path) -> None:
+        self.base_path = base_path
+
+    def versions(self) -> list[int]:
+        """The published versions, lowest first."""
+        if not self.base_path.is_dir():
+            return []
+        return sorted(int(child.name) for child in self.base_path.iterdir() if child.name.isdecimal())
+
+    @contextmanager
+    def staging(self, keep_on: type[Exception] | None = None) -> Iterator[Path]:
+        """Yield an empty directory to write a version into; on exit it is removed, if it was not published.
+
+        What killed exporters have left is removed first.
+
+        Args:
+            keep_on: an error on which the directory is kept, under another name that the error then says.
+
+        Raises:
+            StoreError: when the base path cannot be written to.
+        """
+        made: list[Path] = []
+        try:
+            made += [path for path in (self.base_path, *self.base_path.parents) if not path.exists()]
+            with self._locked():
+                self._sweep()
+                directory = self.base_path / f"{_STAGING}{uuid.uuid4().hex}"
+                directory.mkdir()
+                # Held as long as this process works on it, and no longer, however it ends.
+                owner = _lock(directory)
+        except BaseException as error:
+            self._remove_if_empty(made)
+            if isinstance(error, OSError):
+                raise StoreError(f"{self.base_path} cannot be written to: {error.strerror}.") from error
+            raise
+        try:
+            yield directory
+        except Exception as error:
+            if keep_on and isinstance(error, keep_on):
+                kept = directory.rename(directory.with_name(directory.name.replace(_STAGING, _FAILED)))
+                error.add_note(f"What failed is kept in {kept}.")
+            raise
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.close(owner)
+            self._remove_if_empty(made)
+
+    def next_version(self, wanted: int | None = None) -> int:
+        """Return the number that the next version gets: the one wanted, or the lowest above all that were used.
+
+        Raises:
+            StoreError: when the one wanted is not above all that were used.
+        """
+        last = max([0, self._last_version(), *self.versions()])
+        if wanted is not None and wanted <= last:
+            raise StoreError(
+                f"Version {wanted} of {self.base_path} cannot be published: {last} was used already, and numbers only "
+                f"rise. Use {last + 1} or more."
+            )
+        return last + 1 if wanted is None else wanted
+
+    def publish(self, directory: Path, wanted: int | None = None) -> int:
+        """Rename a staged directory to a version number, the next or the one wanted, and return that number.
+
+        Raises:
+            StoreError: when the one wanted is not above all that were used.
+        """
+        _flush(directory)
+        with self._locked():
+            version = self.next_version(wanted)
+            # Before the rename: a crash between the two skips a number, the other way round one could come twice.
+            self._keep_last_version(version)
+            directory.rename(self.base_path / str(version))
+            # A server sees it by now, so that nothing may fail any more.
+            with suppress(OSError):
+                _flush_directory(self.base_path)
+        return version
+
+    def prune(self, keep: int, spare: Collection[int] = ()) -> list[int]:
+        """Remove all but the newest `keep` versions and those to spare, and return the numbers removed."""
+        with self._locked():
+            removed = [version for version in self.versions()[:-keep] if version not in spare]
+            for version in removed:
+                # A version is gone at once or not at all, too: a server must not see half of one.
+                doomed = self.base_path / f"{_STAGING}{uuid.uuid4().hex}"
+                (self.base_path / str(version)).rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+        return removed
+
+    def _last_version(self) -> int:
+        try:
+            return int((self.base_path / _LAST_VERSION).read_text())
+        except FileNotFoundError:
+            return 0
+
+    def _keep_last_version(self, version: int) -> None:
+        file = self.base_path / _LAST_VERSION
+        new = file.with_suffix(".new")
+        new.write_text(f"{version}\n")
+        _flush_file(new)
+        new.replace(file)
+
+    def _sweep(self) -> None:
+        """Remove the staging directories that no living process holds."""
+        for leftover in self.base_path.glob(f"{_STAGING}*"):
+            with suppress(BlockingIOError):
+                owner = _lock(leftover, fcntl.LOCK_NB)
+                shutil.rmtree(leftover, ignore_errors=True)
+                os.close(owner)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the base path, made if need be, against other exporters."""
+        descriptor = self._lock_base_path()
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _lock_base_path(self) -> int:
+        # Another exporter that failed may remove the empty directory between any two of our steps: then once more.
+        for _ in range(100):
+            try:
+                self.base_path.mkdir(parents=True, exist_ok=True)
+                descriptor = _lock(self.base_path)
+            except FileNotFoundError as error:
+                vanished = error
+                continue
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), self.base_path.stat()):
+                    return descriptor
+            os.close(descriptor)
+        raise vanished
+
+    def _remove_if_empty(self, made: list[Path]) -> None:
+        """Take back the directories that this exporter made, innermost first, as far as they are empty."""
+        with suppress(OSError):
+            descriptor = _lock(self.base_path)
+            try:
+                for directory in made:
+                    directory.rmdir()
+            finally:
+                os.close(descriptor)
+
+
+def _lock(directory: Path, flags: int = 0) -> int:
+    """Lock a directory; the lock ends when the descriptor is closed, or with the process."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _flush(directory: Path) -> None:
+    for parent, _, files in os.walk(directory, topdown=False):
+        for file in files:
+            _flush_file(Path(parent, file))
+        _flush_directory(Path(parent))
+
+
+def _flush_file(file: Path) -> None:
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _flush_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Is a staged version right? Asked of its final bytes, loaded as a server loads them."""

@@ -1,0 +1,224 @@
+"""Which ops of a written SavedModel can run on a GPU, found without one.
+
+The `tensorflow` wheel for Linux on x86-64 registers the GPU kernels whether or not the machine has a GPU; the
+`tensorflow-cpu` wheel registers none, and then nothing can be said.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import tensorflow as tf
+from rich.table import Table
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import kernels, op_def_registry
+
+from exporter.cli.terminal import folding
+from exporter.errors import ExportError
+
+Device: TypeAlias = Literal["GPU", "CPU"]
+
+# A device that has no kernel of its own for an op takes the one registered for every device.
+_GPU_KERNELS = ("GPU", "DEFAULT")
+
+
+@dataclass(frozen=True)
+class OpUse:
+    """One op, as one signature uses it.
+
+    Attributes:
+        op: the op's name, as in "Conv2D".
+        dtypes: the types it is used with, by which its kernel is chosen.
+        device: "GPU" where a GPU kernel exists for these types and the graph does not pin the op to the CPU.
+        host_memory: the arguments and results that this GPU kernel keeps in the host's memory.
+        in_backbone: whether it is part of the model itself, and not of what is around it.
+        count: how often it stands in the graph.
+    """
+
+    op: str
+    dtypes: tuple[str, ...]
+    device: Device
+    host_memory: tuple[str, ...]
+    in_backbone: bool
+    count: int
+
+
+@dataclass(frozen=True)
+class GpuReadiness:
+    """Where the ops of each signature would run on a server with a GPU; `dataclasses.asdict` makes it JSON.
+
+    Attributes:
+        known: False where this TensorFlow registers no GPU kernels; then every op counts as the CPU's.
+        signatures: the ops in use, by signature key.
+    """
+
+    known: bool
+    signatures: Mapping[str, tuple[OpUse, ...]]
+
+    @property
+    def cpu_ops_in_backbone(self) -> tuple[str, ...]:
+        """The ops for which the backbone would leave the GPU and come back, each a copy; none where not `known`."""
+        if not self.known:
+            return ()
+        uses = (use for uses in self.signatures.values() for use in uses if use.in_backbone and use.device == "CPU")
+        # A constant takes nothing from the GPU, and what it is read by counts for itself.
+        return tuple(sorted({_named(use) for use in uses if use.op != "Const"}))
+
+
+def gpu_readiness(saved_model: Path, backbone: str) -> GpuReadiness:
+    """Look up, for every op that a signature runs, whether TensorFlow has a GPU kernel for its types.
+
+    Args:
+        saved_model: the directory of a SavedModel.
+        backbone: the name of the Python function that the model was traced from.
+
+    Raises:
+        ExportError: when no signature calls a function of that name, so that nothing can be said of the backbone.
+
+    Example:
+        >>> gpu_readiness(Path("models/digits/1"), "backbone").cpu_ops_in_backbone
+        ()
+    """
+    file = saved_model / "saved_model.pb"
+    meta_graph = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0]
+    registered = _gpu_kernels()
+    graph = _Graph(meta_graph.graph_def, re.compile(rf"__(inference|forward)_{re.escape(backbone)}_\d+"))
+    signatures = {
+        key: _uses(graph.run_by([info.name for info in definition.outputs.values()]), registered)
+        for key, definition in sorted(meta_graph.signature_def.items())
+        # The op that initializes tables and the like is declared as a signature, and no client can call it.
+        if not key.startswith("__saved_model_")
+    }
+    if not any(use.in_backbone for uses in signatures.values() for use in uses):
+        raise ExportError(f"No signature of {saved_model} calls a function traced from {backbone!r}.")
+    known = any(kernel.device_type == "GPU" for found in registered.values() for kernel in found)
+    return GpuReadiness(known, signatures)
+
+
+def readiness_table(readiness: GpuReadiness) -> Table:
+    """Show it for people: one row a signature."""
+    table = Table(*folding("signature", "ops with a GPU kernel", "on the CPU", "on the CPU in the backbone"))
+    table.title, table.title_justify = "On a GPU", "left"
+    if not readiness.known:
+        table.caption = "Unknown: this TensorFlow registers no GPU kernels. Export with the tensorflow wheel to learn."
+    for key, uses in readiness.signatures.items():
+        on_cpu = [use for use in uses if use.device == "CPU"]
+        around = sum(use.count for use in on_cpu if not use.in_backbone)
+        inside = ", ".join(sorted({_named(use) for use in on_cpu if use.in_backbone and use.op != "Const"})) or "none"
+        counts = (str(sum(use.count for use in uses) - sum(use.count for use in on_cpu)), str(around), inside)
+        table.add_row(key, *(counts if readiness.known else "???"))
+    return table
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What the functions around a node say of it."""
+
+    in_backbone: bool = False
+    pinned: bool = False
+
+
+class _Graph:
+    """A graph, its functions, and which of them are the backbone."""
+
+    def __init__(self, graph_def: Any, backbone: re.Pattern[str]) -> None:
+        self._nodes = {node.name: node for node in graph_def.node}
+        self._functions = {function.signature.name: function for function in graph_def.library.function}
+        self._backbone = backbone
+
+    def run_by(self, tensors: Sequence[str]) -> Iterator[tuple[Any, _Place]]:
+        """Each node that computing the tensors may run, in whatever function, and its place."""
+        needed: dict[str, Any] = {}
+        waiting = list(tensors)
+        while waiting:
+            name = waiting.pop().removeprefix("^").partition(":")[0]
+            if name not in needed:
+                needed[name] = self._nodes[name]
+                waiting.extend(needed[name].input)
+        yield from self._with_functions(needed.values(), _Place(), set())
+
+    def _with_functions(
+        self, nodes: Iterable[Any], outside: _Place, seen: set[tuple[str, _Place]]
+    ) -> Iterator[tuple[Any, _Place]]:
+        for node in nodes:
+            # A function takes the device of its call, for all of its nodes that name none.
+            place = replace(outside, pinned="CPU" in node.device.upper() if node.device else outside.pinned)
+            yield node, place
+            for name in _called(node):
+                inside = replace(place, in_backbone=place.in_backbone or bool(self._backbone.fullmatch(name)))
+                if name in self._functions and (name, inside) not in seen:
+                    seen.add((name, inside))
+                    yield from self._with_functions(self._functions[name].node_def, inside, seen)
+
+
+def _called(node: Any) -> Iterator[str]:
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        yield from (function.name for function in value.list.func)
+
+
+def _gpu_kernels() -> dict[str, list[Any]]:
+    """The kernels that a GPU could use, by op, its own first."""
+    found = defaultdict(list)
+    every = kernels.get_all_registered_kernels().kernel
+    for device in _GPU_KERNELS:
+        for kernel in every:
+            if kernel.device_type == device:
+                found[kernel.op].append(kernel)
+    return found
+
+
+def _uses(nodes: Iterable[tuple[Any, _Place]], registered: Mapping[str, list[Any]]) -> tuple[OpUse, ...]:
+    counts: Counter[tuple[str, tuple[str, ...], Device, tuple[str, ...], bool]] = Counter()
+    for node, place in nodes:
+        attributes = _attributes(node)
+        usable = () if place.pinned else registered.get(node.op, ())
+        kernel = next((kernel for kernel in usable if _fits(kernel, attributes)), None)
+        device: Device = "CPU" if kernel is None else "GPU"
+        host_memory = () if kernel is None else tuple(kernel.host_memory_arg)
+        counts[node.op, _dtypes(attributes), device, host_memory, place.in_backbone] += 1
+    return tuple(OpUse(*key, count) for key, count in sorted(counts.items()))
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    """The attributes of a node with the defaults, which a SavedModel leaves out."""
+    definition = op_def_registry.get(node.op)
+    declared = definition.attr if definition is not None else ()
+    return {attr.name: attr.default_value for attr in declared} | dict(node.attr.items())
+
+
+def _fits(kernel: Any, attributes: Mapping[str, Any]) -> bool:
+    label = attributes["_kernel"].s.decode() if "_kernel" in attributes else ""
+    return bool(kernel.label == label) and all(
+        constraint.name in attributes
+        and set(_values(attributes[constraint.name])) <= set(_values(constraint.allowed_values))
+        for constraint in kernel.constraint
+    )
+
+
+def _values(attribute: Any) -> list[Any]:
+    """What an attribute holds: one value, or those of a list."""
+    kind = attribute.WhichOneof("value")
+    if kind is None:
+        return []
+    if kind != "list":
+        return [getattr(attribute, kind)]
+    return [value for _, values in attribute.list.ListFields() for value in values]
+
+
+def _dtypes(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """The types of a node's attributes by name, each once."""
+    numbers = [
+        number
+        for value in attributes.values()
+        for number in ([value.type] if value.WhichOneof("value") == "type" else value.list.type)
+    ]
+    return tuple(dict.fromkeys(tf.dtypes.as_dtype(number).name for number in numbers))
+
+
+def _named(use: OpUse) -> str:
+    return f"{use.op} ({', '.join(use.dtypes)})" if use.dtypes else use.op

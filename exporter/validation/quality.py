@@ -1,0 +1,80 @@
+"""How well an exported version classifies labeled samples: the gate before it is published.
+
+Asked through the exported signatures, and where the samples are pictures through their files: a preprocessing other
+than the training's then shows, which no comparison of tensors can.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.errors import ProofFailedError
+from exporter.samples.requests import request
+from exporter.samples.samples import Samples
+from exporter.validation.loaded import LoadedVersion
+from signatures.contract import names
+
+THRESHOLD = 0.5
+_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a version gets right with its default k, where a label counts as said from a score of 0.5.
+
+    Attributes:
+        samples: how many were judged: those whose truth is known.
+        exact_match: the share of samples whose labels are all right and no other is said, 0 to 1.
+        f1: micro-averaged F1 over all labels, 0 to 1.
+        more_than_k: the share of samples with more true labels than k, which no answer can get right, 0 to 1.
+    """
+
+    samples: int
+    exact_match: float
+    f1: float
+    more_than_k: float
+
+
+def measure_quality(version: LoadedVersion, samples: Samples, k: int) -> Quality | None:
+    """Ask for the labels of the samples of which it is known what is true; None where there are no such."""
+    if samples.truth is None:
+        return None
+    known = np.ones(len(samples), bool) if samples.known is None else samples.known
+    truth, samples = samples.truth[known], samples.chosen(np.flatnonzero(known))
+    files = samples.pictures and names.ENCODED_IMAGES in version.signatures
+    key = names.ENCODED_IMAGES if files else names.SERVING_DEFAULT
+    answers = [version.call(key, request(key, batch))[names.PROBABILITIES] for batch in samples.batches(_BATCH)]
+    return _quality(np.concatenate(answers) >= THRESHOLD, truth, k)
+
+
+def require_quality(quality: Quality | None, min_exact_match: float | None, min_f1: float | None) -> None:
+    """Hold a version against what is demanded of it.
+
+    Raises:
+        ProofFailedError: when it is not good enough, or there are no labeled samples to tell.
+    """
+    for name, least, option in (
+        ("exact_match", min_exact_match, "--min-exact-match"),
+        ("f1", min_f1, "--min-f1"),
+    ):
+        if least is None:
+            continue
+        if quality is None:
+            raise ProofFailedError(f"{option} needs labeled samples, and there are none: pass --samples with labels.")
+        if (reached := getattr(quality, name)) < least:
+            raise ProofFailedError(
+                f"{name.replace('_', ' ')} on {quality.samples} labeled samples is {reached:.4f}, below {option} "
+                f"{least:.4f}."
+            )
+
+
+def _quality(said: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], k: int) -> Quality:
+    hits = int(np.sum(said & truth))
+    marked = int(np.sum(said) + np.sum(truth))
+    return Quality(
+        samples=len(truth),
+        exact_match=float(np.mean(np.all(said == truth, axis=1))),
+        f1=2 * hits / marked if marked else 1.0,
+        more_than_k=float(np.mean(np.sum(truth, axis=1) > k)),
+    )

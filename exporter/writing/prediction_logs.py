@@ -1,0 +1,117 @@
+"""Files of requests that travel with a version: TFRecords of PredictionLog, as TensorFlow Serving writes too."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from exporter.samples.requests import request
+from exporter.samples.samples import Samples
+from signatures.contract import names
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def golden_records(
+    model: str, samples: Samples, dense: npt.NDArray[np.float32], megabytes: float
+) -> Iterator[prediction_log_pb2.PredictionLog]:
+    """Make one record a sample: its request with k = N, and the dense answer expected.
+
+    They are what a client compares a server's answers with, with neither the model nor TensorFlow at hand.
+
+    Args:
+        model: the name the model is served as.
+        samples: S examples.
+        dense: the probabilities expected, [S, N].
+        megabytes: stop before the records take more than this many 10^6 bytes; there is always one.
+    """
+    size = 0
+    for row in range(len(samples)):
+        inputs = request(names.SERVING_DEFAULT, samples.rows(row, row + 1), np.array([dense.shape[1]]))
+        log = _predict(model, names.SERVING_DEFAULT, inputs)
+        log.predict_log.response.model_spec.CopyFrom(log.predict_log.request.model_spec)
+        log.predict_log.response.outputs[names.PROBABILITIES].CopyFrom(tf.make_tensor_proto(dense[row : row + 1]))
+        size += log.ByteSize()
+        if row and size > megabytes * 1e6:
+            return
+        yield log
+
+
+def warmup_records(
+    model: str, keys: Sequence[str], samples: Sequence[Samples], k: int, sizes: Sequence[int]
+) -> Iterator[prediction_log_pb2.PredictionLog]:
+    """Make the requests that a server runs before it takes any: each signature for one example, and one for each size.
+
+    A record that fails makes the version fail to load, so each holds under the rules of the server's own batching too:
+    one k an example.
+
+    Args:
+        model: the name the model is served as.
+        keys: the signatures.
+        samples: what the requests are made of, the same examples once for each length that requests are padded to.
+        k: how many labels to keep.
+        sizes: the batch sizes to run.
+    """
+    for key in keys:
+        if key == names.EXPORT_INFO:
+            yield _predict(model, key, {names.PROBE: np.zeros(1, np.int32)})
+        else:
+            yield from (_warmup(model, key, each, k, 1) for each in samples)
+    # The form that takes the least room on disk.
+    key = names.ENCODED_IMAGES if names.ENCODED_IMAGES in keys else names.SERVING_DEFAULT
+    for size in sizes:
+        if size > 1:
+            yield from (_warmup(model, key, each, k, size) for each in samples)
+
+
+def write_records(file: Path, records: Iterator[prediction_log_pb2.PredictionLog]) -> str:
+    """Write a TFRecord file and return its SHA-256 in hexadecimal."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Python's error names the file, TensorFlow's does not.
+    file.touch()
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for record in records:
+            writer.write(record.SerializeToString(deterministic=True))
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def read_requests(file: Path) -> Iterator[tuple[str, Arrays]]:
+    """Read the signature and the inputs of each record."""
+    for record in tf.compat.v1.io.tf_record_iterator(str(file)):
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        if log.HasField("classify_log"):
+            examples = log.classify_log.request.input.example_list.examples
+            serialized = np.array([example.SerializeToString(deterministic=True) for example in examples], object)
+            yield log.classify_log.request.model_spec.signature_name, {names.EXAMPLES: serialized}
+        else:
+            asked = log.predict_log.request
+            yield (
+                asked.model_spec.signature_name,
+                {name: tf.make_ndarray(proto) for name, proto in asked.inputs.items()},
+            )
+
+
+def _warmup(model: str, key: str, samples: Samples, k: int, size: int) -> prediction_log_pb2.PredictionLog:
+    inputs = request(key, samples.repeated(size), np.full(size, k, np.int32))
+    if key != names.CLASSIFY:
+        return _predict(model, key, inputs)
+    log = prediction_log_pb2.PredictionLog()
+    log.classify_log.request.model_spec.name = model
+    log.classify_log.request.model_spec.signature_name = key
+    for example in inputs[names.EXAMPLES]:
+        log.classify_log.request.input.example_list.examples.add().ParseFromString(example)
+    return log
+
+
+def _predict(model: str, key: str, inputs: Arrays) -> prediction_log_pb2.PredictionLog:
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.name = model
+    log.predict_log.request.model_spec.signature_name = key
+    for name, array in inputs.items():
+        log.predict_log.request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+    return log

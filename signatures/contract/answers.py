@@ -1,0 +1,157 @@
+"""The forms that an answer can have: is it well-formed, what are its dense scores, and is each row right?
+
+A new output form needs an AnswerForm here, and the check and the exporter's validation ask it like all others.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signatures.contract import names
+from signatures.contract.judge import Tolerance, Verdict, judge_listed, judge_sparse
+
+Outputs: TypeAlias = Mapping[str, NDArray[Any]]
+Scores: TypeAlias = NDArray[np.float32]
+# The N labels as bytes, an object array.
+Labels: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """One way to answer, as the reader of an answer sees it.
+
+    Attributes:
+        dtypes: the outputs and their dtypes; strings are object arrays of bytes.
+        width: returns the second dimension of each output, of N and of the largest k in the request.
+        judge: judges one row: its outputs, the server's own dense scores [N], its k, the labels and a tolerance.
+        kept: returns the indices that one row keeps, of its outputs and its k.
+        dense: returns the dense scores, [B, N], of the outputs of a request with k = N, and "" or what is wrong.
+    """
+
+    dtypes: Mapping[str, Any]
+    width: Callable[[int, int], int]
+    judge: Callable[[Outputs, Scores, int, Labels, Tolerance], Verdict]
+    kept: Callable[[Outputs, int], list[int]]
+    dense: Callable[[Outputs, Labels], tuple[Scores, str]]
+
+    def problem(self, outputs: Outputs, rows: int, labels: int, k: int, *, padded: bool = False) -> str:
+        """Say how outputs are not the arrays that a request of `rows` examples should get, or nothing.
+
+        padded: whether a server that merges requests may have widened the rows.
+        """
+        width = self.width(labels, k)
+        for name, dtype in self.dtypes.items():
+            if name not in outputs:
+                return f"the output {name} is missing"
+            array, shape = outputs[name], (rows, width)
+            wider = padded and array.ndim == 2 and array.shape[0] == rows and array.shape[1] >= width
+            if array.dtype != dtype or not (array.shape == shape or wider):
+                expected = f"{np.dtype(dtype)} {list(shape)}"
+                return f"the output {name} is {array.dtype} {list(array.shape)}, expected {expected}"
+        return ""
+
+
+def form_of(outputs: Collection[str]) -> AnswerForm | None:
+    """Return the form of an answer with these outputs, None for one that nobody knows how to judge."""
+    return next((form for form in ANSWER_FORMS if set(form.dtypes) == set(outputs)), None)
+
+
+def encoded(labels: Sequence[str]) -> Labels:
+    """Return labels as an object array of bytes, as servers answer with them."""
+    array = np.empty(len(labels), object)
+    array[:] = [label.encode() for label in labels]
+    return array
+
+
+def _judge_sparse_row(row: Outputs, dense: Scores, k: int, labels: Labels, tolerance: Tolerance) -> Verdict:
+    return judge_sparse(dense, row[names.PROBABILITIES], k, tolerance)
+
+
+def _judge_listed_row(row: Outputs, dense: Scores, k: int, labels: Labels, tolerance: Tolerance) -> Verdict:
+    listed = (row[names.INDICES], row[names.SCORES], row[names.LABELS])
+    return judge_listed(dense, *listed, labels, k, tolerance)
+
+
+def _judge_classified_row(row: Outputs, dense: Scores, k: int, labels: Labels, tolerance: Tolerance) -> Verdict:
+    classes, scores = row[names.CLASSES], row[names.SCORES]
+    try:
+        indices = _indices_of_labels(classes, scores, labels, dense)
+    except KeyError as error:
+        return Verdict(f"{error.args[0].decode(errors='backslashreplace')!r} is not one of the labels")
+    return judge_listed(dense, indices, scores, classes, labels, k, tolerance)
+
+
+def _dense_of_listed(outputs: Outputs, labels: Labels) -> tuple[Scores, str]:
+    indices, scores = outputs[names.INDICES], outputs[names.SCORES]
+    if not np.array_equal(np.sort(indices, axis=1), np.tile(np.arange(len(labels)), (len(indices), 1))):
+        return scores, f"with k = {len(labels)} it should list each of the {len(labels)} indices once"
+    dense = np.empty_like(scores)
+    np.put_along_axis(dense, indices.astype(np.intp), scores, axis=1)
+    return dense, ""
+
+
+def _dense_of_classified(outputs: Outputs, labels: Labels) -> tuple[Scores, str]:
+    classes, scores = outputs[names.CLASSES], outputs[names.SCORES]
+    try:
+        rows = [_indices_of_labels(*row, labels, None) for row in zip(classes, scores, strict=True)]
+    except KeyError as error:
+        return scores, f"{error.args[0].decode(errors='backslashreplace')!r} is not one of the labels"
+    indices = np.array(rows, np.int32).reshape(scores.shape)
+    return _dense_of_listed({names.INDICES: indices, names.SCORES: scores}, labels)
+
+
+def _indices_of_labels(classes: Labels, scores: Scores, labels: Labels, dense: Scores | None) -> NDArray[np.int32]:
+    """Return the index that each class of a row stands for: where labels repeat, the one with the nearest score.
+
+    Raises:
+        KeyError: for a class that is not one of the labels.
+    """
+    free: dict[bytes, list[int]] = {}
+    for index, label in enumerate(labels):
+        free.setdefault(label, []).append(index)
+    indices = np.full(len(classes), names.NO_INDEX, np.int32)
+    for place, (label, score) in enumerate(zip(classes, scores, strict=True)):
+        if label == names.NO_LABEL.encode() and score == names.NO_SCORE:
+            continue
+        if label not in free:
+            raise KeyError(label)
+        if candidates := free[label]:
+            near = (
+                candidates[0] if dense is None else min(candidates, key=lambda at: abs(float(dense[at]) - float(score)))
+            )
+            candidates.remove(near)
+            indices[place] = near
+    return indices
+
+
+SPARSE = AnswerForm(
+    dtypes={names.PROBABILITIES: np.dtype(np.float32)},
+    width=lambda labels, k: labels,
+    judge=_judge_sparse_row,
+    kept=lambda row, k: np.flatnonzero(row[names.PROBABILITIES]).tolist(),
+    dense=lambda outputs, labels: (outputs[names.PROBABILITIES], ""),
+)
+LISTED = AnswerForm(
+    dtypes={
+        names.INDICES: np.dtype(np.int32),
+        names.SCORES: np.dtype(np.float32),
+        names.LABELS: np.dtype(object),
+    },
+    width=lambda labels, k: k,
+    judge=_judge_listed_row,
+    kept=lambda row, k: row[names.INDICES][:k].tolist(),
+    dense=_dense_of_listed,
+)
+# What the Classify API answers: the same without indices.
+CLASSIFIED = AnswerForm(
+    dtypes={names.CLASSES: np.dtype(object), names.SCORES: np.dtype(np.float32)},
+    width=lambda labels, k: k,
+    judge=_judge_classified_row,
+    kept=lambda row, k: [],
+    dense=_dense_of_classified,
+)
+
+ANSWER_FORMS: tuple[AnswerForm, ...] = (SPARSE, LISTED, CLASSIFIED)

@@ -1,0 +1,58 @@
+"""The questions that every signature is asked, by the exporter's validation and by the client's check alike."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Question:
+    """One k, as it is sent and as it is meant.
+
+    Attributes:
+        name: how it is shown.
+        sent: int32 as it is sent, a scalar, [1] or [B]; None leaves it out.
+        meant: the k of each example, clamped to [0, N].
+    """
+
+    name: str
+    sent: NDArray[np.int32] | None
+    meant: tuple[int, ...]
+
+    @property
+    def per_example(self) -> NDArray[np.int32]:
+        """The k as one value for each example, [B], which every server takes."""
+        return np.array(self.meant, np.int32)
+
+
+def questions(*, takes_k: bool, default_k: int, labels: int, examples: int, thorough: bool) -> Iterator[Question]:
+    """Return the questions for a request of some examples.
+
+    Args:
+        takes_k: whether the signature takes k at all.
+        default_k: the k that counts where a request leaves it out.
+        labels: N.
+        examples: B, how many examples the request holds.
+        thorough: whether to ask every form of k: one element and scalars too, beside k left out and one k per example.
+
+    Example:
+        >>> [question.name for question in questions(takes_k=True, default_k=2, labels=8, examples=2, thorough=False)]
+        ['left out', '[1, 4] (one per example)']
+    """
+
+    def meant(*k: int) -> tuple[int, ...]:
+        return tuple(min(max(value, 0), labels) for value in k)
+
+    yield Question("left out", None, meant(default_k) * examples)
+    if not takes_k:
+        return
+    # From -1 to N + 1, so that both ends of what is clamped are among them where there are enough examples.
+    mixed = [(row * 3 + 2) % (labels + 3) - 1 for row in range(examples)]
+    yield Question(f"{mixed} (one per example)", np.array(mixed, np.int32), meant(*mixed))
+    if not thorough:
+        return
+    yield Question(f"[{default_k}]", np.array([default_k], np.int32), meant(default_k) * examples)
+    for k in sorted({0, 1, default_k, labels - 1, labels, -1, labels + 3}):
+        yield Question(str(k), np.array(k, np.int32), meant(k) * examples)

@@ -1,0 +1,129 @@
+"""`export.json`: what a published version says of itself. This module is the one owner of the file.
+
+The exporter writes it, and whoever lists, deploys, checks or promotes a version reads it. Its JSON Schema lies beside
+this module as `export.schema.json`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from signatures.contract import names
+
+# Raised when a reader of the last version would misread a record. New optional fields do not raise it.
+SCHEMA_VERSION = 1
+
+# What a record must hold to say who a version is. The first release wrote these, and no schema version.
+_IDENTITY = ("export_id", "model", "k", "labels", "preprocessing", "golden_digest")
+
+
+class RecordError(ValueError):
+    """A file is not an export record that this release can read; the message says which file and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRecord:
+    """What is known of an export.
+
+    Attributes:
+        export_id: what tells this export from every other, 32 hexadecimal digits.
+        model: the name that it is served under.
+        k: how many labels an answer keeps where a request does not say.
+        labels: the N labels, by index.
+        preprocessing: how pixels become the model's input, or None where that is not known.
+        golden_digest: SHA-256 of the golden records, in hexadecimal.
+        created: when it was exported, in ISO 8601 (UTC).
+        tensorflow: the version of TensorFlow that exported it.
+        image: the server image it was exported for.
+        precision: what the backbone computes in.
+        jit_compile: whether XLA compiles the backbone, so that a server needs a flag for it.
+        batching: how requests share a run of the backbone inside the graph; None where they do not.
+        samples: how many examples it was validated with, and whether they were made up.
+        quality: what it gets right on labeled samples; None where there were none.
+        deviation: what another precision changed; None where none was chosen.
+        gpu: where its ops would run on a server with a GPU.
+        signatures: by key, the method and the declared inputs and outputs, with dtype and shape (-1 for any size).
+        files: SHA-256 in hexadecimal of every other file of the version, by path.
+        schema_version: of this format.
+    """
+
+    export_id: str
+    model: str
+    k: int
+    labels: Sequence[str]
+    preprocessing: str | None
+    golden_digest: str
+    created: str | None = None
+    tensorflow: str | None = None
+    image: str | None = None
+    precision: str | None = None
+    jit_compile: bool = False
+    batching: Mapping[str, Any] | None = None
+    samples: Mapping[str, Any] | None = None
+    quality: Mapping[str, Any] | None = None
+    deviation: Mapping[str, Any] | None = None
+    gpu: Mapping[str, Any] | None = None
+    signatures: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What `export_info` answers, by output name."""
+        return {name: getattr(self, name) for name in _IDENTITY}
+
+    def write(self, version: Path) -> None:
+        """Write the record into a version's directory."""
+        file = record_file(version)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, version: Path) -> Self:
+        """Read the record of a version, of this release or an older one.
+
+        Args:
+            version: the version's directory.
+
+        Raises:
+            RecordError: when there is no record, or this release cannot read it.
+
+        Example:
+            >>> ExportRecord.read(Path("models/digits/1")).labels
+            ('0', '1', '2', '3', '4', '5', '6', '7')
+        """
+        return cls.from_file(record_file(version))
+
+    @classmethod
+    def from_file(cls, file: Path) -> Self:
+        """Read a record from a file; see `read`."""
+        try:
+            stated = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecordError(
+                f"{file} cannot be read ({error.strerror}): give a version directory that export-model wrote"
+            ) from error
+        except ValueError as error:
+            raise RecordError(f"{file} is not what export-model writes: {error}") from error
+        missing = [name for name in _IDENTITY if not isinstance(stated, dict) or name not in stated]
+        if missing:
+            raise RecordError(f"{file} is not what export-model writes: it has no {missing[0]!r}")
+        schema_version = stated.get("schema_version", SCHEMA_VERSION)
+        if not isinstance(schema_version, int) or schema_version > SCHEMA_VERSION:
+            raise RecordError(
+                f"{file} has the schema version {schema_version!r}, and this release reads up to {SCHEMA_VERSION}: "
+                "install a newer sparsehead"
+            )
+        if not isinstance(stated["labels"], list) or type(stated["k"]) is not int:
+            raise RecordError(f"{file} is not what export-model writes: its k or its labels are of the wrong type")
+        known = {each.name for each in fields(cls)}
+        # Newer releases may add fields that an older reader can do without.
+        values = {name: value for name, value in stated.items() if name in known and value is not None}
+        return cls(**{"preprocessing": None, **values, "labels": tuple(map(str, stated["labels"]))})
+
+
+def record_file(version: Path) -> Path:
+    """Return where a version's record lies."""
+    return version / names.ASSETS_EXTRA / names.EXPORT_FILE
