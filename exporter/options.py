@@ -8,6 +8,9 @@ from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
 from signatures import Batching
 
+# Examples: as many as validation and check ever put into one request.
+_LEAST_REQUEST = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -63,6 +66,11 @@ class Options:
             raise ExportError("Requests are merged in the graph or by the server: choose one batching.")
         if self.server_batching and self.server_batching.pad_to:
             raise ExportError("Only batching in the graph pads requests: pass --batching in-graph with --pad-to.")
+        if self.batching and self.batching.max_request_size < _LEAST_REQUEST:
+            raise ExportError(
+                f"max_request_size is {self.batching.max_request_size}; use at least {_LEAST_REQUEST}, which the "
+                "validation and a client's check ask for at once: the backbone runs larger requests in parts."
+            )
         for name in ("version", "keep"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ExportError(f"{name} is {value}; use 1 or more.")

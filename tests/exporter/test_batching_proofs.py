@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import signatures.batching
-from client import ServingClient
+from client import ServerError, ServingClient
 from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, export
 from exporter.writing.prediction_logs import read_requests
 from server.config import Settings
@@ -147,3 +147,24 @@ def test_samples_longer_than_every_length_are_refused_and_made_up_ones_cut(tmp_p
     requests = list(read_requests(version.path / "assets.extra" / "tf_serving_warmup_requests"))
     asked = {inputs["ids"].shape for key, inputs in requests if key == "serving_default"}
     assert asked == {(size, length) for size in (1, 2) for length in (8, 16)}
+
+
+def test_under_the_servers_batching_a_request_is_never_split(tmp_path):
+    """Parts of a top_k answer differ in width, and a real server that joins them writes past the end of its memory."""
+    numbers = keras.Input((4,), name="numbers")
+    model = keras.Model(numbers, keras.layers.Dense(LABELS, activation="sigmoid")(numbers))
+    batching = Batching(max_batch_size=3, allowed_batch_sizes=(3,))
+    version = export(Classifier(model, "toy"), tmp_path, options=Options(server_batching=batching))
+
+    settings = Settings(
+        model_name="toy",
+        model_base_path=str(tmp_path / "toy"),
+        enable_batching=True,
+        batching_parameters_file=tmp_path / "deploy" / "batching.config",
+    )
+    with ModelServer(settings) as server, ServingClient(f"localhost:{server.port}", "toy") as client:
+        assert client.check(version.path).passed
+        answer = client.predict(np.ones((3, 4), np.float32), [1, 2, LABELS], "top_k")
+        assert answer["indices"].shape == (3, LABELS)
+        with pytest.raises(ServerError, match="larger than maximum input batch size 3"):
+            client.predict(np.ones((4, 4), np.float32), [1, 2, 3, LABELS], "top_k")

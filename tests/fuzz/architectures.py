@@ -112,7 +112,14 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
     free = any(None in field.shape for field in fields)
     options, batching = _options(rng, free, preprocessing is not None)
     words = ", ".join(
-        [form, *(field.words for field in fields), f"{end.words} of {n}", batching, policy, options.precision]
+        [
+            form,
+            *(field.words for field in fields),
+            f"{end.words} of {n}",
+            batching,
+            policy,
+            f"precision {options.precision}",
+        ]
         + ["int8"] * quantized
     )
     tolerances = {"float32": 2e-4, "mixed_float16": 2e-2, "mixed_bfloat16": 1e-1}
@@ -140,7 +147,7 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
         classifier=classifier,
         options=options,
         k=k,
-        tolerance=0.05 if quantized else max(tolerances[policy], tolerances[options.precision]),
+        tolerance=0.05 if quantized else max(tolerances[policy], tolerances[options.precision or policy]),
         hopeless=end.hopeless or (subclassed and any(field.dtype == "string" for field in fields)),
         typed=not subclassed,
         preprocessing=preprocessing,
@@ -175,7 +182,7 @@ def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[Options
     if words != "alone":
         most = int(rng.choice([1, 3, 8]))
         batching = Batching(
-            max_request_size=int(rng.choice([most, 64])),
+            max_request_size=int(rng.choice([8, 16, 64], p=[0.1, 0.4, 0.5])),
             max_batch_size=most,
             batch_timeout_micros=int(rng.choice([0, 1000, 5000])),
             allowed_batch_sizes=(most,) if rng.random() < 0.3 else (),
