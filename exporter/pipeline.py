@@ -1,7 +1,6 @@
 """The whole way of an export: from a Classifier to a published version."""
 
 import hashlib
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -30,6 +29,7 @@ from exporter.writing.saved_model import write_saved_model
 from signatures import Identity, Signature, compose_signatures
 from signatures.batching import variable_dimensions
 from signatures.contract import names
+from signatures.contract.record import ExportRecord
 
 Step = Callable[[str], AbstractContextManager[Any]]
 
@@ -142,22 +142,21 @@ def export(
                     prove(version, claim)
             quality = measure_quality(version, samples, k)
         require_quality(quality, options.min_exact_match, options.min_f1)
-        record = {
+        ExportRecord(
             **info,
-            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "tensorflow": tf.__version__,
-            "image": options.image,
-            "precision": precision,
-            "jit_compile": options.jit_compile,
-            "batching": None if options.batching is None else asdict(options.batching),
-            "samples": {"count": len(samples), "made_up": samples.made_up},
-            "quality": None if quality is None else asdict(quality),
-            "deviation": None if changed is None else asdict(changed),
-            "gpu": asdict(gpu),
-            "signatures": _described(signatures),
-            "files": _digests(staging),
-        }
-        (extra / names.EXPORT_FILE).write_text(json.dumps(record, indent=2) + "\n")
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            tensorflow=tf.__version__,
+            image=options.image,
+            precision=precision,
+            jit_compile=options.jit_compile,
+            batching=None if options.batching is None else asdict(options.batching),
+            samples={"count": len(samples), "made_up": samples.made_up},
+            quality=None if quality is None else asdict(quality),
+            deviation=None if changed is None else asdict(changed),
+            gpu=asdict(gpu),
+            signatures=_described(signatures),
+            files=_digests(staging),
+        ).write(staging)
         if options.dry_run:
             number = store.next_version(options.version)
         else:
