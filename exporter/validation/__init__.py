@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from exporter.validation.answers import validate_dense, validate_head, validate_images
+from exporter.validation.answers import validate_dense, validate_head, validate_images, validate_own_signatures
 from exporter.validation.batching import validate_padding, validate_shared_runs
 from exporter.validation.expected import ExpectedBehavior
 from exporter.validation.guards import validate_guards
 from exporter.validation.identity import validate_identity
 from exporter.validation.loaded import LoadedVersion
-from exporter.validation.own import validate_own_signatures
 from exporter.validation.portability import validate_portability
 from exporter.validation.warmup import validate_warmup
 

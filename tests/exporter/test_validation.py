@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-import exporter.pipeline
+import exporter.staging
 import exporter.writing.saved_model
 import signatures.input_forms
 import signatures.output_forms
@@ -61,7 +61,7 @@ def test_labels_that_are_mixed_up_are_not_published(tmp_path, monkeypatch):
     def mixed_up(read, model, k, labels, *rest):
         return Identity(read, model, k, labels[::-1], *rest)
 
-    monkeypatch.setattr(exporter.pipeline, "Identity", mixed_up)
+    monkeypatch.setattr(exporter.staging, "Identity", mixed_up)
     assert_refused(tmp_path, r"is labeled|is wrong for sample")
 
 
@@ -70,7 +70,7 @@ def test_other_answers_than_the_keras_models_are_not_published(tmp_path, monkeyp
         model.layers[-1].weight.assign(model.layers[-1].weight + 1)
         return write_saved_model(directory, model, *rest)
 
-    monkeypatch.setattr(exporter.pipeline, "write_saved_model", write_another)
+    monkeypatch.setattr(exporter.staging, "write_saved_model", write_another)
     assert_refused(tmp_path, r"serving_default with k = N is wrong for sample 0: the score is .*, expected")
 
 
@@ -103,7 +103,7 @@ def test_a_warmup_request_that_would_fail_on_a_server_is_found(inputs, tmp_path,
             sent[names.K].CopyFrom(tf.make_tensor_proto(np.int32(2)))
         return iter([*records, last])
 
-    monkeypatch.setattr(exporter.pipeline, "warmup_records", spoilt)
+    monkeypatch.setattr(exporter.staging, "warmup_records", spoilt)
     words = {"a wrong shape": "fails: ", "one k for two examples": "has inputs of different lengths"}
     assert_refused(tmp_path, rf"Warm-up request \d+ to serving_default {words[inputs]}")
 
@@ -118,14 +118,14 @@ def test_metadata_that_lies_is_found(tmp_path, monkeypatch):
         file.write_bytes(saved.SerializeToString(deterministic=True))
         return written
 
-    monkeypatch.setattr(exporter.pipeline, "write_saved_model", lie)
+    monkeypatch.setattr(exporter.staging, "write_saved_model", lie)
     assert_refused(
         tmp_path, r"metadata of serving_default declares features as float32 \(None, 7\) where float32 \(None, 4\)"
     )
 
 
 def test_a_version_that_says_it_is_another_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter.pipeline, "Identity", lambda *given: Identity(*given[:-1], "0" * 64))
+    monkeypatch.setattr(exporter.staging, "Identity", lambda *given: Identity(*given[:-1], "0" * 64))
     assert_refused(tmp_path, "export_info answers golden_digest")
 
 
