@@ -37,7 +37,7 @@ class Classifier:
         labels: the N labels, by index; by default their numbers.
         preprocessing: how pixels become the model's input, one of `names.PREPROCESSINGS`, or None where that is not
             known. Without it no picture files can be taken.
-        samples: examples to prove the export with; by default they are made up.
+        samples: examples to validate the export with; by default they are made up.
         activation: "sigmoid" or "softmax", where the model's output is logits.
         max_image_pixels: width times height of the largest picture file that is decoded.
         untrained: whether its weights are random; every export then says so.
@@ -90,7 +90,7 @@ class Classifier:
         return model_inputs(self.model)
 
     @cached_property
-    def pictures(self) -> ImageDecoding | None:
+    def image_decoding(self) -> ImageDecoding | None:
         """How picture files become the model's input, for an image model whose preprocessing is known."""
         if self.preprocessing is None:
             return None
@@ -117,7 +117,7 @@ class Classifier:
     def backbone(self, batching: Batching | None, jit_compile: bool) -> Backbone:
         """What the signatures are composed over."""
         return Backbone(
-            self.probabilities, self.inputs.specs, self.inputs.id_bounds, self.pictures, batching, jit_compile
+            self.probabilities, self.inputs.specs, self.inputs.id_bounds, self.image_decoding, batching, jit_compile
         )
 
     def weight_bytes(self) -> int:
@@ -168,7 +168,7 @@ class Classifier:
     def _complete(self, samples: Samples) -> Samples:
         """Check samples, and make up what is missing."""
         if not len(samples):
-            return made_up_samples(self.inputs, self.pictures)
+            return made_up_samples(self.inputs, self.image_decoding)
         samples = samples.fitted(self.inputs)
         for name, bound in self.inputs.id_bounds.items():
             ids = samples.inputs[name]
@@ -177,8 +177,8 @@ class Classifier:
                     f"The samples hold {name} = {ids[tuple(wrong[0])]} in sample {wrong[0][0]}; the model's embedding "
                     f"has the ids 0 to {bound - 1}."
                 )
-        if self.pictures and not samples.pictures:
-            return replace(samples, stand_ins=made_up_samples(self.inputs, self.pictures))
+        if self.image_decoding and not samples.images:
+            return replace(samples, stand_ins=made_up_samples(self.inputs, self.image_decoding))
         return samples
 
     def _tensors(self, samples: Samples) -> list[tf.Tensor]:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from client.samples.images import unprocessed
+from signatures.contract.pixels import unprocessed
 
 # Pixels may differ where a picture is resized, and where libraries decode JPEG; nowhere else. On average by less than
 # this, of 255: docs/pictures.md has what was measured.

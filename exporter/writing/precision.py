@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from tensorflow.core.framework import types_pb2
 
-from exporter.errors import ExportError, ProofFailedError
-from exporter.options import Options
+from exporter.errors import ExportError, ValidationError
+from exporter.options import ExportOptions
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.writing.layers import called_layers, first_to_differ, is_leaf
@@ -164,7 +164,7 @@ def answers_in(
     layers: Sequence[Any],
     own: npt.NDArray[np.float32],
     k: int,
-    options: Options,
+    options: ExportOptions,
 ) -> tuple[npt.NDArray[np.float32], Deviation]:
     """Ask the model in another precision, and hold its answers against its own.
 
@@ -180,7 +180,7 @@ def answers_in(
         The dense answers, [S, N], and what changed.
 
     Raises:
-        ProofFailedError: when more changed than may; the message names the first layer whose output left the bound.
+        ValidationError: when more changed than may; the message names the first layer whose output left the bound.
         ExportError: when the model cannot compute in the precision at all.
     """
     precision = str(options.precision)
@@ -210,7 +210,7 @@ def answers_in(
         classifier.model, lambda: classifier.answers(sample), cast_backbone(layers, precision), most
     )
     first = f"The first layer to leave the bound is {found}." if found else "No layer can be named that left the bound."
-    raise ProofFailedError(f"In {precision} {problem}. {first} Leave out --precision, or move the bound.")
+    raise ValidationError(f"In {precision} {problem}. {first} Leave out --precision, or move the bound.")
 
 
 def _can_be_cast(layer: Any) -> bool:

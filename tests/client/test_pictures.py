@@ -7,8 +7,9 @@ from PIL import Image
 from client import InputError, ServingClient
 from client.samples.golden import Sample
 from client.samples.image_samples import picture_samples, pixels_of, png, with_file
-from client.samples.images import preprocessed, read_picture, unprocessed
+from client.samples.images import preprocessed, read_picture
 from signatures.contract import names
+from signatures.contract.pixels import unprocessed
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
 

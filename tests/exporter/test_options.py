@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from exporter import ExportError, Options
+from exporter import ExportError, ExportOptions
 from exporter.cli.command import main
 from signatures import Batching
 
@@ -214,7 +214,7 @@ def test_a_failed_proof_is_status_1_and_says_where_it_is_kept(toy):
 )
 def test_values_that_cannot_be_are_refused_as_a_library_too(given, words):
     with pytest.raises(ExportError, match=words):
-        Options(**given)
+        ExportOptions(**given)
 
 
 def test_a_fraction_in_a_file_of_options_became_a_whole_number_without_a_word(toy):

@@ -11,7 +11,16 @@ from PIL import Image
 
 import signatures.compose
 import signatures.input_forms
-from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
+from exporter import (
+    Classifier,
+    ExportError,
+    ExportOptions,
+    Samples,
+    SourceOptions,
+    ValidationError,
+    export,
+    load_classifier,
+)
 from exporter.samples.samples import samples_of_pictures
 from exporter.validation.loaded import LoadedVersion
 from exporter.validation.pixels import wrong_pixels
@@ -58,7 +67,7 @@ def decoded(file, preprocessing, dtype="float32", channels=3):
 
 
 def refused(output, **given):
-    with pytest.raises((ExportError, ProofFailedError)) as caught:
+    with pytest.raises((ExportError, ValidationError)) as caught:
         export(Classifier(picture_model(given.pop("dtype", "float32")), "toy", **given), output, k=2)
     assert list(output.iterdir()) == []
     return str(caught.value)
@@ -154,8 +163,8 @@ def test_a_wrong_preprocessing_in_the_graph_alone_is_seen(tmp_path, monkeypatch)
 def test_it_is_seen_whichever_signature_takes_the_files(keys, tmp_path, monkeypatch):
     monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, ImageDecoding("tf")))
     classifier = Classifier(picture_model(), "toy", preprocessing="unit")
-    with pytest.raises(ProofFailedError, match=f"{keys[0]} with k = 4 is wrong for sample 0"):
-        export(classifier, tmp_path, k=2, options=Options(signatures=keys))
+    with pytest.raises(ValidationError, match=f"{keys[0]} with k = 4 is wrong for sample 0"):
+        export(classifier, tmp_path, k=2, options=ExportOptions(signatures=keys))
 
 
 def test_a_picture_model_with_arrays_for_samples_was_a_traceback(tmp_path):

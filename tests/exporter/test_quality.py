@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from exporter import Classifier, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
+from exporter import Classifier, ExportOptions, Samples, SourceOptions, ValidationError, export, load_classifier
 
 
 def echo(samples):
@@ -41,16 +41,16 @@ def test_figures_by_hand(tmp_path):
 def test_what_is_not_good_enough_is_not_published(option, just, words, tmp_path):
     classifier = echo(Samples({"scores": SCORES}, truth=TRUTH))
 
-    with pytest.raises(ProofFailedError, match=words):
-        export(classifier, tmp_path, k=2, options=Options(**{option: just + 0.01}))
+    with pytest.raises(ValidationError, match=words):
+        export(classifier, tmp_path, k=2, options=ExportOptions(**{option: just + 0.01}))
     assert list(tmp_path.iterdir()) == []
-    assert export(classifier, tmp_path, k=2, options=Options(**{option: just - 0.01})).version == 1
+    assert export(classifier, tmp_path, k=2, options=ExportOptions(**{option: just - 0.01})).version == 1
 
 
 @pytest.mark.parametrize("option", ["min_exact_match", "min_f1"])
 def test_a_demand_without_labeled_samples_is_refused(option, tmp_path):
-    with pytest.raises(ProofFailedError, match="needs labeled samples, and there are none"):
-        export(echo(Samples({"scores": SCORES})), tmp_path, options=Options(**{option: 0.1}))
+    with pytest.raises(ValidationError, match="needs labeled samples, and there are none"):
+        export(echo(Samples({"scores": SCORES})), tmp_path, options=ExportOptions(**{option: 0.1}))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,14 +66,14 @@ def test_a_sample_of_unknown_truth_counted_as_one_without_a_true_label(tmp_path)
     assert version.quality.f1 == pytest.approx(2 * 2 / (2 + 3))
     assert "The true labels of 2 of the 3 samples are not known: the gate judges the other 1." in version.warnings
 
-    with pytest.raises(ProofFailedError, match=r"exact match on 1 labeled samples is 0\.0000"):
-        export(echo(samples), tmp_path, k=2, options=Options(min_exact_match=0.5))
+    with pytest.raises(ValidationError, match=r"exact match on 1 labeled samples is 0\.0000"):
+        export(echo(samples), tmp_path, k=2, options=ExportOptions(min_exact_match=0.5))
 
 
 def test_digits_with_another_preprocessing_than_its_training_is_caught(tmp_path):
-    demand = Options(min_exact_match=0.8)
+    demand = ExportOptions(min_exact_match=0.8)
 
-    with pytest.raises(ProofFailedError, match=r"exact match on 32 labeled samples is .*, below --min-exact-match"):
+    with pytest.raises(ValidationError, match=r"exact match on 32 labeled samples is .*, below --min-exact-match"):
         export(load_classifier("digits", SourceOptions(preprocessing="none")), tmp_path, options=demand)
     assert list(tmp_path.iterdir()) == []
     assert export(load_classifier("digits"), tmp_path, options=demand).quality.exact_match >= 0.8

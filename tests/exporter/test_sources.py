@@ -216,7 +216,7 @@ def test_tf_examples_of_picture_files_are_decoded_as_a_server_will(tmp_path, sam
     from_records = load_classifier("digits", SourceOptions(samples=samples)).samples
 
     of_preset = load_classifier("digits").samples.rows(0, 3)
-    assert list(from_records.pictures) == pictures
+    assert list(from_records.images) == pictures
     np.testing.assert_array_equal(from_records.inputs["images"], of_preset.inputs["images"])
     assert from_records.truth is None
 

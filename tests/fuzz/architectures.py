@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from exporter import Classifier, Options, Samples, SourceOptions, load_classifier
+from exporter import Classifier, ExportOptions, Samples, SourceOptions, load_classifier
 from signatures import Batching
 from signatures.contract import names
 
@@ -46,7 +46,7 @@ class Architecture:
     n: int
     activation: str | None
     classifier: Callable[[Path], Classifier]
-    options: Options
+    options: ExportOptions
     k: int
     tolerance: float
     hopeless: bool
@@ -176,7 +176,7 @@ def _disturb(model: Any, rng: np.random.Generator) -> None:
             layer.moving_variance.assign(rng.uniform(0.5, 2.0, layer.moving_variance.shape))
 
 
-def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[Options, str]:
+def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[ExportOptions, str]:
     said: dict[str, Any] = {}
     words = str(rng.choice(["alone", "batched in the graph", "batched by the server"], p=[0.52, 0.38, 0.1]))
     if words != "alone":
@@ -205,7 +205,7 @@ def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[Options
         said["signatures"] = tuple(str(key) for key in rng.choice(every, count, replace=False))
     if rng.random() < 0.05:
         said["golden_megabytes"] = 1e-6
-    return Options(**said), words
+    return ExportOptions(**said), words
 
 
 def _preprocessing(rng: np.random.Generator, fields: Sequence[Field]) -> str:
