@@ -5,6 +5,7 @@ swap places: a near tie. All else is a problem.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +61,37 @@ GPU = Tolerances(
         "the order of labels whose scores differ by less than about 0.5%",
     ),
 )
+
+
+_FLOAT32, _FLOAT16 = CPU.backbone, Tolerance(rtol=1e-2, atol=5e-3)
+
+# How far apart two runs of one model may be, by what it computes in. Activations rounded to integers jump from one to
+# the next where a float differs in its last bit: quantized layers are as coarse as float16.
+DENSE_TOLERANCES: Mapping[str, Tolerance] = {
+    "float64": _FLOAT32,
+    "float32": _FLOAT32,
+    "mixed_float16": _FLOAT16,
+    **dict.fromkeys(("gptq", "awq", "float8", "int8", "int4"), _FLOAT16),
+    "mixed_bfloat16": Tolerance(rtol=5e-2, atol=2e-2),
+}
+
+
+def for_precision(tolerances: Tolerances, precision: str | None) -> Tolerances:
+    """Return tolerances that are at least as wide as a precision needs.
+
+    Tolerances that a user chose stay as they are: only CPU and GPU are widened.
+
+    Args:
+        tolerances: of the hardware.
+        precision: what the model computes in, as export.json says; None where that is not known.
+    """
+    needed = DENSE_TOLERANCES.get(precision or "float32", _FLOAT32)
+    given = tolerances.backbone
+    if tolerances not in (CPU, GPU) or (needed.rtol <= given.rtol and needed.atol <= given.atol):
+        return tolerances
+    blind = f"differences that {precision} makes by itself"
+    wider = Tolerance(rtol=max(needed.rtol, given.rtol), atol=max(needed.atol, given.atol))
+    return replace(tolerances, backbone=wider, blind_to=(*tolerances.blind_to, blind))
 
 
 def with_backbone(tolerances: Tolerances, rtol: float | None, atol: float | None) -> Tolerances:
