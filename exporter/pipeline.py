@@ -14,7 +14,9 @@ from exporter.checks import OwnSignatures, check_gpu, check_options, check_own_s
 from exporter.deploy import ServerFiles
 from exporter.errors import StoreError, ValidationError, reason
 from exporter.options import ExportOptions
+from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
+from exporter.sources.examine import examine
 from exporter.staging import ExportRequest, StagedVersion, Step, ask_model, described, stage
 from exporter.store.follow_up import follow_up
 from exporter.store.versions import VersionStore
@@ -79,6 +81,7 @@ def export(
     options: ExportOptions | None = None,
     step: Step = nullcontext,
     *,
+    samples: Samples | None = None,
     own_signatures: OwnSignatures | None = None,
     validations: Mapping[str, Validation] | None = None,
     export_id: str | None = None,
@@ -91,6 +94,7 @@ def export(
         k: how many labels a served answer keeps where a request does not say.
         options: how the model computes, how it is validated, and how it is published.
         step: entered around each step of the work, with a few words for a person who waits.
+        samples: examples to validate with; by default those at the classifier's `sample_path`, or made-up ones.
         own_signatures: by key, an input form and an output form for each signature to add to the standard ones. They
             are traced over the same backbone and validated as the others are.
         validations: what the staged version must pass, by the words for `step`; by default what
@@ -108,12 +112,14 @@ def export(
         PosixPath('models/digits/1')
     """
     options, own = options or ExportOptions(), own_signatures or {}
+    with step("Reading the samples, trying the model"):
+        classifier, samples = examine(classifier, samples)
     request = ExportRequest(classifier, k, options, step, own, export_id or uuid.uuid4().hex)
-    warnings = check_options(classifier, classifier.samples, k, options)
+    warnings = check_options(classifier, samples, k, options)
     check_own_signatures(classifier, own)
     if validations is None:
         validations = validations_for(batching=options.batching is not None, own_signatures=bool(own))
-    answers = ask_model(request)
+    answers = ask_model(request, samples)
     store = VersionStore(Path(output) / classifier.name)
     with (
         store.staging(keep_on=ValidationError if options.keep_failed else None) as directory,

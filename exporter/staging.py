@@ -75,10 +75,10 @@ class StagedVersion:
     gpu: GpuReadiness
 
 
-def ask_model(request: ExportRequest) -> ModelAnswers:
+def ask_model(request: ExportRequest, samples: Samples) -> ModelAnswers:
     """Ask the Keras model about the samples, in the precision that is exported too."""
     classifier, options = request.classifier, request.options
-    samples = samples_that_fit(classifier, options.batching)
+    samples = samples_that_fit(classifier, samples, options.batching)
     with request.step("Asking the Keras model"):
         dense = classifier.dense_answers(samples)
     deviation, cast = None, layers_to_cast(classifier, samples, options.precision)

@@ -149,7 +149,11 @@ def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str
 
 def _rollout(candidate: gate.Candidate, models_config: Path) -> dict[str, str]:
     """Return the gates of a version, by path: the files of other models stay as their own exports left them."""
-    stable = stable_version(_text(models_config), candidate.model)
+    try:
+        stable = stable_version(read_models_config(models_config), candidate.model)
+    except ValueError:
+        # Not even text: `_write_models_config` has a note about it.
+        stable = None
     texts = {
         "argo-rollouts.yaml": argo.argo_file(candidate),
         "flagger.yaml": flagger.flagger_file(candidate),

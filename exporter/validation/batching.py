@@ -29,13 +29,13 @@ _ASKED = 8
 _ROUNDS = 3
 
 
-def samples_that_fit(classifier: Classifier, batching: Batching | None) -> Samples:
-    """Return the classifier's samples, made-up ones cut to the longest length that a request may have.
+def samples_that_fit(classifier: Classifier, samples: Samples, batching: Batching | None) -> Samples:
+    """Return samples, made-up ones cut to the longest length that a request may have.
 
     Raises:
         ExportError: when samples that a user gave are longer.
     """
-    samples, specs = classifier.samples, classifier.inputs.specs
+    specs = classifier.inputs.specs
     longest = samples.longest(specs)
     if batching is None or not batching.pad_to or longest <= batching.pad_to[-1]:
         return samples

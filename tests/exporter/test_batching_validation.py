@@ -17,19 +17,19 @@ from signatures import Batching
 LABELS = 8
 
 
-def tokens(*, masked=True, samples=None):
+def tokens(*, masked=True):
     """A classifier of token ids of any length."""
     keras.utils.set_random_seed(1)
     ids = keras.Input((None,), dtype="int32", name="ids")
     x = keras.layers.Embedding(50, 8, mask_zero=masked, embeddings_initializer="random_normal")(ids)
     x = keras.layers.GlobalAveragePooling1D()(x)
     x = keras.layers.Dense(LABELS, activation="sigmoid", kernel_initializer="random_normal")(x)
-    return Classifier(keras.Model(ids, x), "tokens", samples=samples or Samples({}))
+    return Classifier(keras.Model(ids, x), "tokens")
 
 
-def refusal(output, error, classifier, **options):
+def refusal(output, error, classifier, samples=None, **options):
     with pytest.raises(error) as caught:
-        export(classifier, output, options=ExportOptions(**options))
+        export(classifier, output, options=ExportOptions(**options), samples=samples)
     assert list(output.iterdir()) == []
     return str(caught.value)
 
@@ -84,19 +84,19 @@ def test_a_model_that_does_not_mask_its_padding_is_refused_with_the_reason(tmp_p
     assert "mask_zero=True" in refused
 
 
-def words(samples=None):
+def words():
     """A classifier of words of any number, which to it are alike if it does not know them. It masks nothing."""
     keras.utils.set_random_seed(1)
     text = keras.Input((None,), dtype="string", name="text")
     known = keras.layers.StringLookup(vocabulary=["red", "green"])(text)
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(3, 8)(known))
     x = keras.layers.Dense(LABELS, activation="sigmoid", kernel_initializer="random_normal")(x)
-    return Classifier(keras.Model(text, x), "words", samples=samples or Samples({}))
+    return Classifier(keras.Model(text, x), "words")
 
 
 @pytest.mark.parametrize("samples", [None, Samples({"text": np.array([["blue", "gray", "blue"]])})])
 def test_padding_is_told_from_words_that_the_samples_do_not_hold(tmp_path, samples):
-    refused = refusal(tmp_path, ValidationError, words(samples), batching=Batching(pad_to=(8,)))
+    refused = refusal(tmp_path, ValidationError, words(), samples, batching=Batching(pad_to=(8,)))
     assert refused.startswith("Padding changes the model's answers: by ")
 
 
@@ -140,7 +140,7 @@ def test_requests_that_share_a_run_across_lengths_are_seen_before_publishing(tmp
 
 def test_samples_longer_than_every_length_are_refused_and_made_up_ones_cut(tmp_path):
     long = Samples({"ids": np.ones((2, 40), np.int32)})
-    refused = refusal(tmp_path, ExportError, tokens(samples=long), batching=Batching(pad_to=(8, 16)))
+    refused = refusal(tmp_path, ExportError, tokens(), long, batching=Batching(pad_to=(8, 16)))
     assert "Add 40 or more to --pad-to" in refused
 
     version = export(tokens(), tmp_path, options=ExportOptions(batching=Batching(max_batch_size=2, pad_to=(8, 16))))

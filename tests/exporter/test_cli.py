@@ -210,3 +210,18 @@ def test_a_lambda_layer_exports_when_it_is_allowed(tmp_path):
     result = run(tmp_path / "lambda.keras", "--allow-unsafe", "--output", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "out" / "lambda" / "1").exists()
+
+
+def test_strict_is_the_old_name_of_require_gpu_kernels():
+    from click.testing import CliRunner
+
+    from exporter.cli.command import main
+    from exporter.cli.options import export_options
+
+    shown = CliRunner().invoke(main, ["--help"]).output
+    assert "--require-gpu-kernels" in shown
+    assert "--strict" not in shown
+    for flag in ("--require-gpu-kernels", "--strict"):
+        given = main.make_context("export-model", [flag]).params
+        assert export_options(given).require_gpu_kernels
+    assert not export_options(main.make_context("export-model", []).params).require_gpu_kernels

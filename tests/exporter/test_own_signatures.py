@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from exporter import Classifier, ExportError, ValidationError, export, load_classifier
+from exporter.sources.examine import examine
 from exporter.validation.loaded import LoadedVersion
 from exporter.writing.prediction_logs import read_requests
 from server.errors import ServingError
@@ -55,7 +56,7 @@ def test_the_examples_signature_averages_an_image_and_its_mirror_image(example, 
 
     version = export(digits, tmp_path, k=2, own_signatures=example.own_signatures(digits, 2))
 
-    images = digits.samples.inputs["images"][:3]
+    images = examine(digits)[1].inputs["images"][:3]
     expected = (digits.model(images).numpy() + digits.model(images[:, :, ::-1]).numpy()) / 2
     with LoadedVersion(version.path) as loaded:
         answer = loaded.call("flipped_top_k", {"images": images, "k": np.array(3, np.int32)})

@@ -17,6 +17,7 @@ from exporter import (
     export,
     load_classifier,
 )
+from exporter.sources.examine import examine
 from exporter.writing.precision import PRECISIONS, cast_backbone, computes_in, deviation, layers_to_cast
 
 LABELS = 5
@@ -26,9 +27,9 @@ def record(version):
     return json.loads((version.path / "assets.extra" / "export.json").read_text())
 
 
-def refusal(classifier, output, error=ValidationError, **options):
+def refusal(classifier, output, error=ValidationError, samples=None, **options):
     with pytest.raises(error) as refused:
-        export(classifier, output, k=2, options=ExportOptions(**options))
+        export(classifier, output, k=2, options=ExportOptions(**options), samples=samples)
     assert not output.exists() or list(output.iterdir()) == []
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -146,13 +147,13 @@ def steep():
 def test_the_bound_on_changed_sets_can_be_moved(tmp_path):
     # In float16 these all are 0.5.
     features = 0.5 + np.random.default_rng(0).permuted(np.tile(np.linspace(-2e-4, 2e-4, 8), (20, 1)), axis=1)
-    classifier = Classifier(steep(), "toy", samples=Samples({"features": features.astype(np.float32)}))
+    classifier, samples = Classifier(steep(), "toy"), Samples({"features": features.astype(np.float32)})
 
-    said = refusal(classifier, tmp_path, precision="mixed_float16", max_deviation=1)
+    said = refusal(classifier, tmp_path, samples=samples, precision="mixed_float16", max_deviation=1)
 
     assert "of the kept sets change, more than --max-changed-sets 0.1 allows" in said
     options = ExportOptions(precision="mixed_float16", max_deviation=1, max_changed_sets=1)
-    assert export(classifier, tmp_path, k=2, options=options).deviation.changed_sets > 0.5
+    assert export(classifier, tmp_path, k=2, options=options, samples=samples).deviation.changed_sets > 0.5
 
 
 class OutsideOfLayers(keras.Model):
@@ -170,7 +171,7 @@ def test_where_no_layer_leaves_the_bound_the_message_says_so(tmp_path):
     model = OutsideOfLayers()
     model(np.zeros((2, 4), np.float32))
     samples = Samples({"inputs": np.full((2, 4), 0.5001, np.float32)})
-    said = refusal(Classifier(model, "toy", samples=samples), tmp_path, precision="mixed_float16")
+    said = refusal(Classifier(model, "toy"), tmp_path, samples=samples, precision="mixed_float16")
     assert "No layer can be named that left the bound." in said
 
 
@@ -178,8 +179,7 @@ def test_the_layer_that_computes_the_scores_stays_as_it_is_however_deep_it_lies(
     inner = keras.Input((8,))
     scores = keras.Model(inner, head(keras.layers.Dense(8, name="hidden")(inner), "scores"))
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="first"), scores])
-    classifier = Classifier(model, "toy")
-    cast = layers_to_cast(classifier, classifier.samples, "mixed_float16")
+    cast = layers_to_cast(*examine(Classifier(model, "toy")), "mixed_float16")
     assert [layer.name for layer in cast] == ["first", "hidden"]
 
 
@@ -271,8 +271,7 @@ def test_lookups_and_layers_of_other_policies_compute_in_what_they_did():
     known = keras.layers.StringLookup(vocabulary=["word1", "word2"])(word)
     model = keras.Model(word, head(keras.layers.Flatten()(keras.layers.Embedding(4, 3)(known))))
     assert computes_in(model) == "float32"
-    classifier = Classifier(model, "toy")
-    cast = layers_to_cast(classifier, classifier.samples, "mixed_float16")
+    cast = layers_to_cast(*examine(Classifier(model, "toy")), "mixed_float16")
     assert [type(layer).__name__ for layer in cast] == ["Embedding", "Flatten"]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from exporter import Classifier, ExportOptions, Samples, SourceOptions, load_classifier
+from exporter.sources.examine import examine
 from signatures import Batching
 from signatures.contract import names
 
@@ -31,8 +32,8 @@ class Architecture:
     """A model, and how it is to be exported.
 
     words: what it is, for a person. fields: its inputs, in the order of `served`, their names in a request. pack: from
-    tensors in that order to what the model is called with. classifier: makes the Classifier, given an empty
-    directory; that may be refused.
+    tensors in that order to what the model is called with. classifier: makes the Classifier and its samples, given
+    an empty directory; that may be refused.
     tolerance: how far from the model's own scores a served one may lie. hopeless: only a refusal is right.
     typed: whether the model says what types it takes. guarded: whether it says how many ids an embedding has.
     """
@@ -45,7 +46,7 @@ class Architecture:
     pack: Callable[[Sequence[Any]], Any]
     n: int
     activation: str | None
-    classifier: Callable[[Path], Classifier]
+    classifier: Callable[[Path], tuple[Classifier, Samples]]
     options: ExportOptions
     k: int
     tolerance: float
@@ -130,7 +131,7 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
     if subclassed or end.words in ("strings", "a table of its own", "Python code"):
         source = "object"
 
-    def classifier(directory: Path) -> Classifier:
+    def classifier(directory: Path) -> tuple[Classifier, Samples]:
         return _classifier(directory, model, source, f"m{seed}", labels, preprocessing, samples, end.activation)
 
     return Architecture(
@@ -252,10 +253,9 @@ def _classifier(
     preprocessing: str | None,
     samples: Samples | None,
     activation: str | None,
-) -> Classifier:
-    given = {} if samples is None else {"samples": samples}
+) -> tuple[Classifier, Samples]:
     if source == "object":
-        return Classifier(model, name, labels, preprocessing, activation=activation, **given)
+        return examine(Classifier(model, name, labels, preprocessing, activation=activation), samples)
     options = SourceOptions(
         name=name, labels=labels, preprocessing=preprocessing, activation=activation, allow_unsafe=True
     )
@@ -264,4 +264,4 @@ def _classifier(
         model.save(path)
     else:
         model.export(path, verbose=False)
-    return load_classifier(str(path), options)
+    return examine(load_classifier(str(path), options))
