@@ -20,8 +20,8 @@ _IHDR_END = 33
 # As in JPEG. A file of one long row passes for small, but resizing takes memory by the length of its rows.
 _LONGEST_SIDE = 65_535
 
-# Each scan of a progressive JPEG passes over the whole picture, and takes 53 bytes if it says nothing. Encoders write
-# about 10. A picture smaller than allowed may have more: the marker also turns up in what cameras append to a picture.
+# Each scan of a progressive JPEG passes over the whole image, and takes 53 bytes if it says nothing. Encoders write
+# about 10. An image smaller than allowed may have more: the marker also turns up in what cameras append to an image.
 _SCAN_MARKER = b"\xff\xda"
 _MOST_SCANS = 64
 
@@ -43,9 +43,9 @@ def decode_images(
 ) -> tf.Tensor:
     """Decode JPEG and PNG files to pixels of one size, each as Pillow's `convert("RGB")` or `convert("L")` would.
 
-    A picture of the size wanted is equal to Pillow's; any other is resized (bilinear, antialiased) and not rounded.
+    An image of the size wanted is equal to Pillow's; any other is resized (bilinear, antialiased) and not rounded.
     Transparency is dropped, 16 bits keep their high byte, EXIF orientation is not applied, of an animated PNG the
-    picture for plain decoders is taken. docs/pictures.md has the bounds.
+    image for plain decoders is taken. docs/pictures.md has the bounds.
 
     Args:
         encoded: string [B], one file each; of unknown shape where it comes from a request.
@@ -69,7 +69,7 @@ def decode_images(
     """
     if channels not in (1, 3):
         raise ValueError(
-            f"pictures decode to 1 or 3 channels, but the model takes {channels}; leave out the image signatures"
+            f"images decode to 1 or 3 channels, but the model takes {channels}; leave out the image signatures"
         )
     encoded = tf.ensure_shape(encoded, [None])
 
@@ -90,7 +90,7 @@ def _decode(number: tf.Tensor, file: tf.Tensor, max_pixels: int) -> tf.Tensor:
     is_png = tf.equal(tf.strings.substr(file, 0, len(_PNG_START)), _PNG_START)
     known = _assert(
         tf.logical_or(is_jpeg, is_png),
-        ["picture", number, "is neither a JPEG nor a PNG; its first bytes:", _first_bytes(file)],
+        ["image", number, "is neither a JPEG nor a PNG; its first bytes:", _first_bytes(file)],
     )
     with tf.control_dependencies([known]):
         checked = tf.cond(
@@ -113,7 +113,7 @@ def _check_jpeg(number: tf.Tensor, file: tf.Tensor, max_pixels: int) -> tf.Tenso
     with tf.control_dependencies([_assert_size(number, width, height, max_pixels)]):
         few_scans = _assert(
             _pixels(width, height) * tf.cast(scans, tf.int64) <= max_pixels * _MOST_SCANS,
-            ["picture", number, "is a JPEG with", scans, "scans, too many for its size; save it as a baseline JPEG"],
+            ["image", number, "is a JPEG with", scans, "scans, too many for its size; save it as a baseline JPEG"],
         )
     with tf.control_dependencies([few_scans]):
         return tf.cond(tf.equal(components, 4), lambda: _mark_as_adobe(file), lambda: tf.identity(file))
@@ -142,12 +142,12 @@ def _check_png(number: tf.Tensor, file: tf.Tensor, max_pixels: int) -> tf.Tensor
                 height > 0,
             ]
         ),
-        ["picture", number, "is a PNG with a header that is broken or cut short; send the whole file"],
+        ["image", number, "is a PNG with a header that is broken or cut short; send the whole file"],
     )
     texts = tf.add_n([_count(file, name) for name in _TEXT_CHUNKS])
     few_texts = _assert(
         texts <= _MOST_TEXTS,
-        ["picture", number, "is a PNG with", texts, f"texts, more than the {_MOST_TEXTS} allowed; send it without"],
+        ["image", number, "is a PNG with", texts, f"texts, more than the {_MOST_TEXTS} allowed; send it without"],
     )
     with tf.control_dependencies([whole]):
         small = _assert_size(number, width, height, max_pixels)
@@ -159,7 +159,7 @@ def _assert_size(number: tf.Tensor, width: tf.Tensor, height: tf.Tensor, max_pix
     return _assert(
         tf.logical_and(_pixels(width, height) <= max_pixels, tf.maximum(width, height) <= _LONGEST_SIDE),
         [
-            *("picture", number, "is", width, "x", height),
+            *("image", number, "is", width, "x", height),
             f"pixels; send one of at most {max_pixels} pixels in all and {_LONGEST_SIDE} a side",
         ],
     )
@@ -177,7 +177,7 @@ def _count(file: tf.Tensor, mark: bytes) -> tf.Tensor:
 def _fit(pixels: tf.Tensor, height: int, width: int, channels: int) -> tf.Tensor:
     """Make float32 [height, width, channels] of uint8 [?, ?, 3].
 
-    Gray is made after resizing, which is linear: before, it would need many times the picture's memory.
+    Gray is made after resizing, which is linear: before, it would need many times the image's memory.
     """
 
     def as_it_is() -> tf.Tensor:

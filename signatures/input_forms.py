@@ -14,7 +14,7 @@ from signatures.preprocessing import preprocess
 
 Decoder: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
-# How many pictures of one request are in memory, decoded, before they are resized.
+# How many images of one request are in memory, decoded, before they are resized.
 _DECODED_AT_ONCE = 4
 
 _WHITE = 255
