@@ -102,7 +102,7 @@ class Backbone:
     jit_compile: bool = False
 
     def traced(self, model: str) -> Callable[..., tf.Tensor]:
-        """Return the function that every signature calls, traced once; a batching op has the model's name in its own."""
+        """Return the function that every signature calls, traced once. A batching op is named for the model."""
         specs = list(self.inputs.values())
 
         def backbone(*tensors: tf.Tensor) -> tf.Tensor:
