@@ -1,6 +1,6 @@
 """What the client adds to a call: `python benchmarks/client_calls.py HOST:PORT MODEL`, against a server that is up.
 
-One thread asks for one picture of the declared size, in turns: a bare gRPC stub that sends a prebuilt request and
+One thread asks for one image of the declared size, in turns: a bare gRPC stub that sends a prebuilt request and
 does not decode, `predict` as users call it, and `predict` with validate=False. A row is the calls per second, and the
 median ratio to the bare stub of the same round.
 """

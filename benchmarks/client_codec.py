@@ -1,6 +1,6 @@
 """What encoding and decoding cost: `python benchmarks/client_codec.py`; where TensorFlow is installed, against it too.
 
-A request of 32 pictures of 224x224x3 is built; 19 MB of repeated floats are decoded. Things to compare take turns,
+A request of 32 images of 224x224x3 is built; 19 MB of repeated floats are decoded. Things to compare take turns,
 and a row gives the median of each one's times and the median ratio to ours.
 """
 
@@ -39,13 +39,13 @@ def timed(work: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def main(as_json: bool) -> None:
     """Compare the codec with a plain copy and with TensorFlow's."""
-    pictures = np.random.default_rng(0).random((32, 224, 224, 3), np.float32)
-    repeated = TensorProto(dtype=1, float_val=pictures.reshape(-1))
-    for size in pictures.shape:
+    images = np.random.default_rng(0).random((32, 224, 224, 3), np.float32)
+    repeated = TensorProto(dtype=1, float_val=images.reshape(-1))
+    for size in images.shape:
         repeated.tensor_shape.dim.add(size=size)
     encoding: dict[str, Callable[[], Any]] = {
-        "ours": lambda: predict_call(Target("m"), "s", {"images": pictures}).request,
-        "one copy": pictures.tobytes,
+        "ours": lambda: predict_call(Target("m"), "s", {"images": images}).request,
+        "one copy": images.tobytes,
     }
     decoding: dict[str, Callable[[], Any]] = {"ours": lambda: decode_tensor(repeated)}
     try:
@@ -58,7 +58,7 @@ def main(as_json: bool) -> None:
 
         def through_message() -> bytes:
             request = predict_pb2.PredictRequest()
-            request.inputs["images"].CopyFrom(tf.make_tensor_proto(pictures))
+            request.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
             return request.SerializeToString()
 
         encoding["make_tensor_proto, CopyFrom, SerializeToString"] = through_message

@@ -53,7 +53,7 @@ class Ratio:
 
 
 def write_calibrated_model(file: Path, weights: Path) -> None:
-    """Save an untrained MobileNetV2 whose scores differ between pictures, and write down the bytes of its weights.
+    """Save an untrained MobileNetV2 whose scores differ between images, and write down the bytes of its weights.
 
     As it comes it answers 0.5 to everything.
     """
@@ -64,17 +64,17 @@ def write_calibrated_model(file: Path, weights: Path) -> None:
 
     keras.utils.set_random_seed(0)
     model = build_mobilenetv2()
-    pictures = np.random.default_rng(0).uniform(-1, 1, (6, 224, 224, 3)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 224, 224, 3)).astype(np.float32)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    model(pictures, training=True)
+    model(images, training=True)
     head = model.layers[-1]
-    logits = tf.matmul(keras.Model(model.input, head.input)(pictures, training=False), head.kernel)
+    logits = tf.matmul(keras.Model(model.input, head.input)(images, training=False), head.kernel)
     scale = 2 / tf.math.reduce_std(logits)
     head.kernel.assign(head.kernel * scale)
     head.bias.assign(-scale * tf.reduce_mean(logits, axis=0))
-    assert model(pictures).numpy().std() > 0.1
+    assert model(images).numpy().std() > 0.1
     model.save(file)
     weights.write_text(str(sum(v.value.dtype.size * int(np.prod(v.shape)) for v in model.variables)))
 

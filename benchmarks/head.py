@@ -85,10 +85,10 @@ def comparisons() -> Iterator[Comparison]:
         return model(images, training=False)
 
     for batch in (1, 32):
-        pictures = random.uniform(-1, 1, (batch, 224, 224, 3)).astype(np.float32)
+        images = random.uniform(-1, 1, (batch, 224, 224, 3)).astype(np.float32)
         variables = [variable.value for variable in model.variables]
         yield Comparison(
-            f"head on MobileNetV2, batch {batch}", with_head(mobilenet), mobilenet, variables, pictures, 6, 1.02
+            f"head on MobileNetV2, batch {batch}", with_head(mobilenet), mobilenet, variables, images, 6, 1.02
         )
 
     kernel = tf.Variable(random.normal(0, 0.1, (256, 20_000)).astype(np.float32))

@@ -1,4 +1,4 @@
-"""What training for the sparsified head does, on held-out pictures of the preset `digits`.
+"""What training for the sparsified head does, on held-out images of the preset `digits`.
 
 `python benchmarks/regularizer.py` (needs the extras `export` and `dev`; about two minutes a training on two shared
 cores) trains the preset's network without and with `TopKMassRegularizer`, and with the head as its last layer.
@@ -39,14 +39,14 @@ THROUGH_HEAD = "through the head"
 
 @dataclass(frozen=True)
 class Measured:
-    """What held-out pictures say of one kind of training, dense or with the head on; means over the seeds.
+    """What held-out images say of one kind of training, dense or with the head on; means over the seeds.
 
     Attributes:
         training: "plain", THROUGH_HEAD, or the regularizer's weight.
         head: whether the head was on when it was measured.
-        mass_outside: the probability outside each picture's CAP largest, mean over the pictures.
-        more_than_cap: the share of pictures with more than CAP labels called.
-        exact_match: the share of pictures with all labels right.
+        mass_outside: the probability outside each image's CAP largest, mean over the images.
+        more_than_cap: the share of images with more than CAP labels called.
+        exact_match: the share of images with all labels right.
         f1_micro: the F1 over all decisions.
         exact_match_spread: the largest less the smallest exact match of the seeds.
     """
@@ -60,7 +60,7 @@ class Measured:
     exact_match_spread: float
 
 
-def train(training: str, pictures: Pictures, seed: int, progress: Progress) -> keras.Model:
+def train(training: str, images: Pictures, seed: int, progress: Progress) -> keras.Model:
     """Train the preset's network, and return it with dense answers."""
     keras.utils.set_random_seed(seed)
     model = build_model()
@@ -70,7 +70,7 @@ def train(training: str, pictures: Pictures, seed: int, progress: Progress) -> k
     elif training != "plain":
         model.get_layer("probabilities").activity_regularizer = TopKMassRegularizer(CAP, float(training))
     task = progress.add_task(f"{training}, seed {seed}", total=None)
-    fit(trained, pictures, lambda loss: progress.update(task, description=f"{training}, seed {seed}: loss {loss:.4f}"))
+    fit(trained, images, lambda loss: progress.update(task, description=f"{training}, seed {seed}: loss {loss:.4f}"))
     progress.remove_task(task)
     return model
 
@@ -107,18 +107,16 @@ def show(results: list[Measured], seeds: int) -> None:
         )
     console = Console()
     console.print(table)
-    console.print(
-        f"{MEASURED_PICTURES} held-out pictures; means over {seeds} trainings, spread from lowest to highest."
-    )
+    console.print(f"{MEASURED_PICTURES} held-out images; means over {seeds} trainings, spread from lowest to highest.")
 
 
 @click.command()
 @click.option("--weight", "weights", multiple=True, default=("0.01", "0.1", "1"), show_default=True)
 @click.option("--seeds", default=2, show_default=True, help="Trainings of each kind.")
-@click.option("--pictures", default=TRAINING_PICTURES, show_default=True, help="Pictures to train on.")
+@click.option("--pictures", default=TRAINING_PICTURES, show_default=True, help="Images to train on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 def main(weights: tuple[str, ...], seeds: int, pictures: int, as_json: bool) -> None:
-    """Train the digits network in several ways and measure each on held-out pictures."""
+    """Train the digits network in several ways and measure each on held-out images."""
     tf.config.experimental.enable_op_determinism()
     training_scans, held_out_scans = load_scans()
     held_out = compose(held_out_scans, MEASURED_PICTURES, MEASURED_SEED)

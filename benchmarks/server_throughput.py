@@ -2,7 +2,7 @@
 
     python benchmarks/server_throughput.py [--clients 16] [--seconds 3] [--rounds 9]
 
-Both serve the preset `digits`, one picture a request, k left out. The bare server is gRPC, one handler and the session:
+Both serve the preset `digits`, one image a request, k left out. The bare server is gRPC, one handler and the session:
 it reads the bytes that it hopes for and writes what comes out. Each round asks both, in changing order, so that
 whatever else the machine does meets both. Clients are processes of their own, four threads each.
 """
@@ -44,8 +44,8 @@ def bare_server(version, ports):
     def predict(request, context):
         tensor = next(iter(request.inputs.values()))
         shape = [dim.size for dim in tensor.tensor_shape.dim]
-        picture = np.frombuffer(tensor.tensor_content, np.float32).reshape(shape)
-        (scores,) = session.run(dict(zip(feeds, (picture, k), strict=True)), fetches)
+        image = np.frombuffer(tensor.tensor_content, np.float32).reshape(shape)
+        (scores,) = session.run(dict(zip(feeds, (image, k), strict=True)), fetches)
         response = predict_pb2.PredictResponse()
         output = response.outputs[names.PROBABILITIES]
         output.dtype = 1
@@ -123,8 +123,8 @@ def export_digits(folder):
     return folder / "digits" / "1"
 
 
-def one_picture():
-    """A serialized PredictRequest with one random 32x32 picture."""
+def one_image():
+    """A serialized PredictRequest with one random 32x32 image."""
     from tensorflow_serving.apis import predict_pb2
 
     from server.tensors import encode
@@ -132,8 +132,8 @@ def one_picture():
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "digits"
-    picture = np.random.default_rng(0).random((1, 32, 32, 1), np.float32)
-    request.inputs[names.IMAGES].CopyFrom(encode(picture, as_content=True))
+    image = np.random.default_rng(0).random((1, 32, 32, 1), np.float32)
+    request.inputs[names.IMAGES].CopyFrom(encode(image, as_content=True))
     return request.SerializeToString()
 
 
@@ -153,7 +153,7 @@ def main():
             servers.append(context.Process(target=target, args=(version, queue), daemon=True))
             servers[-1].start()
             ports[name] = queue.get(timeout=120)
-        data = one_picture()
+        data = one_image()
         for number in range(1, arguments.rounds + 1):
             for name in sorted(ports, reverse=number % 2 == 0):
                 rate = requests_a_second(context, ports[name], data, arguments.clients, arguments.seconds)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way: export with k = 2, serve, ask for some pictures over gRPC, check, stop the server.
+# The whole way: export with k = 2, serve, ask for some images over gRPC, check, stop the server.
 # Needs export-model, serve-model and serving-client on the PATH; `make demo` sees to that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,7 +33,7 @@ fi
 echo "listening on port $port"
 client=(serving-client --address "localhost:$port" --model digits)
 
-say "serving-client predict: at most two of the eight labels stay for each picture"
+say "serving-client predict: at most two of the eight labels stay for each image"
 (cd "$samples" && "${client[@]}" predict 00.png 01.png 02.png 03.png 04.png)
 
 say "serving-client check: is what is served what was exported?"

@@ -1,7 +1,7 @@
 """Train the digits network for its sparsified head, with the regularizer: `python examples/train_digits.py`.
 
 It needs the extras `export` and `dev`, and about two minutes on two shared cores. It says what the regularizer and the
-head do to held-out pictures, saves the model and says how to serve it.
+head do to held-out images, saves the model and says how to serve it.
 """
 
 from pathlib import Path
@@ -30,10 +30,10 @@ from signatures.regularizer import TopKMassRegularizer
 
 @click.command()
 @click.option("--weight", default=0.1, show_default=True, help="What probability outside the two largest costs.")
-@click.option("--pictures", default=TRAINING_PICTURES, show_default=True, help="Pictures to train on.")
+@click.option("--pictures", default=TRAINING_PICTURES, show_default=True, help="Images to train on.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("digits-regularized.keras"), show_default=True)
 def main(weight: float, pictures: int, output: Path) -> None:
-    """Train, measure on held-out pictures, and save for serving."""
+    """Train, measure on held-out images, and save for serving."""
     keras.utils.set_random_seed(TRAINING_SEED)
     training, held_out = load_scans()
     model = build_model()

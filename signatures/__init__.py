@@ -1,6 +1,6 @@
 """What a served call computes: the sparsified head, the guards and the traced signatures.
 
-The public names are loaded when they are first used, so that `signatures.contract.names` costs no import of TensorFlow.
+The public names are loaded on first use, so that importing `signatures.contract.names` does not import TensorFlow.
 """
 
 from importlib import import_module

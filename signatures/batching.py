@@ -1,11 +1,11 @@
 """Batching inside the graph: requests share a run of the backbone, and nothing else.
 
-The server's own batching merges requests before any guard of ours has run, so that one bad request fails its
-batch-mates. Here each request is checked and decoded by itself, then only the backbone runs batched, and the head
-runs by itself again, with each request's own k.
+The server's own batching merges requests before any of our guards has run, so one bad request fails all requests in
+its batch. Here each request is checked and decoded separately. Only the backbone runs batched. The head then runs
+separately again, with each request's own k.
 
-Requests share a run only if they agree in every dimension but the first: the op fails all of them otherwise. So inputs
-of variable length are padded to one of a few lengths first, and each length has a queue of its own.
+Requests can share a run only if they agree in every dimension but the first; otherwise the op fails all of them. So
+inputs of variable length are first padded to one of a few lengths, and each length has its own queue.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,20 +19,24 @@ from signatures.contract import names
 
 @dataclass(frozen=True, kw_only=True)
 class Batching:
-    """How requests share one run of the backbone. None of the defaults was measured on a GPU.
+    """Settings for how requests share one run of the backbone. None of the defaults was measured on a GPU.
 
     Attributes:
-        max_request_size: examples in one request, at most; a larger one is refused.
-        max_batch_size: examples in one run of the backbone, at most; a larger request is split.
+        max_request_size: the most examples that one request may hold; a larger request is refused.
+        max_batch_size: the most examples in one run of the backbone; a larger request is split.
         batch_timeout_micros: how long a request waits for others, in microseconds.
-        allowed_batch_sizes: the sizes that a batch is padded to, rising, the last of them `max_batch_size`.
-        num_batch_threads: batches that run at once.
-        max_enqueued_batches: batches that wait, at most; past that a request gets UNAVAILABLE.
-        pad_to: for a model with inputs of variable length, the lengths that they are padded to, rising, with zeros or
-            empty strings. A request that is longer than the last one is refused.
+        allowed_batch_sizes: the sizes that a batch is padded to, in rising order; the last is `max_batch_size`.
+        num_batch_threads: how many batches run at once.
+        max_enqueued_batches: how many batches may wait; beyond that, a request gets UNAVAILABLE.
+        pad_to: for a model with inputs of variable length, the lengths to pad them to with zeros or empty strings, in
+            rising order. A request longer than the last one is refused.
 
     Raises:
-        ValueError: when the sizes contradict each other.
+        ValueError: if the sizes contradict each other.
+
+    Example:
+        >>> Batching(max_batch_size=12).sizes
+        (1, 2, 4, 8, 12)
     """
 
     max_request_size: int = 1024
@@ -46,9 +50,9 @@ class Batching:
     def __post_init__(self) -> None:
         for name in ("max_request_size", "max_batch_size", "num_batch_threads", "max_enqueued_batches"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, and must be at least 1.")
+                raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
         if self.batch_timeout_micros < 0:
-            raise ValueError(f"batch_timeout_micros is {self.batch_timeout_micros}, and must not be negative.")
+            raise ValueError(f"batch_timeout_micros is {self.batch_timeout_micros}, but it must not be negative.")
         if self.max_request_size < self.max_batch_size:
             raise ValueError(
                 f"max_request_size is {self.max_request_size}; use at least max_batch_size, {self.max_batch_size}."
@@ -63,13 +67,13 @@ class Batching:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The sizes of the batches that run: those allowed, by default the powers of two up to the largest."""
+        """The sizes of the batches that run: the allowed ones, by default powers of two up to `max_batch_size`."""
         powers = [1 << n for n in range(self.max_batch_size.bit_length()) if 1 << n < self.max_batch_size]
         return self.allowed_batch_sizes or (*powers, self.max_batch_size)
 
 
 def variable_dimensions(spec: tf.TensorSpec) -> list[int]:
-    """Return the dimensions behind the first that have no declared size.
+    """Return the dimensions after the first that have no declared size.
 
     Example:
         >>> variable_dimensions(tf.TensorSpec([None, None, 3]))
@@ -86,17 +90,20 @@ def batched(
 ) -> Callable[..., tf.Tensor]:
     """Return a function that computes what `backbone` does, in batches shared by all requests and signatures.
 
-    The raw op rather than `tf.nondifferentiable_batch_function`: only it can name the queue, and without one name each
-    signature would wait in a queue of its own. A server keeps the queues of two versions apart.
+    This uses the raw op instead of `tf.nondifferentiable_batch_function`, because only the raw op can name the queue.
+    Without a shared name, each signature would wait in its own queue. A server keeps the queues of two versions apart.
 
     Args:
-        backbone: computes [B, N] of tensors [B, ...].
-        inputs: what it takes, in order.
+        backbone: computes [B, N] from tensors [B, ...].
+        inputs: the inputs that it takes, in order.
         batching: sizes and times.
-        name: of the op, by which a server's metrics tell models apart.
+        name: the op's name, by which a server's metrics tell models apart.
+
+    Returns:
+        A function of tensors [B, ...] that returns [B, N].
 
     Raises:
-        ValueError: when an input has a variable length and there is no `pad_to`, or the other way round.
+        ValueError: if an input has a variable length and there is no `pad_to`, or the other way around.
     """
     specs = list(inputs.values())
     variable = [key for key, spec in inputs.items() if variable_dimensions(spec)]
@@ -110,15 +117,15 @@ def batched(
     traced = tf.function(backbone, input_signature=specs, autograph=False).get_concrete_function()
 
     def run(tensors: Sequence[tf.Tensor], queue: str) -> tf.Tensor:
-        # What surrounds the backbone is pinned to the CPU (see `signatures.compose`); the op itself must not be. On a
-        # GPU it hands the backbone's inputs and outputs over in host memory, and runs the backbone where it is.
+        # Everything around the backbone is pinned to the CPU (see `signatures.compose`), but the op must not be. On a
+        # GPU it passes the backbone's inputs and outputs through host memory and runs the backbone where it is.
         with tf.device(None):
             (output,) = tf.raw_ops.BatchFunction(
                 in_tensors=list(tensors),
                 captured_tensors=traced.captured_inputs,
                 f=traced,
                 Tout=[output.dtype for output in traced.outputs],
-                # For the op, "max_batch_size" bounds a request, and the last allowed size a run.
+                # For the op, "max_batch_size" limits a request, and the last allowed size limits a run.
                 max_batch_size=batching.max_request_size,
                 allowed_batch_sizes=list(batching.sizes),
                 enable_large_batch_splitting=True,
@@ -141,7 +148,7 @@ def batched(
 
 
 def _place_of_length(tensors: Sequence[tf.Tensor], specs: Sequence[tf.TensorSpec], pad_to: Sequence[int]) -> tf.Tensor:
-    """Return which of the lengths is the first that a request fits into, by its longest input; refuse a longer one."""
+    """Return the index of the first length that fits a request's longest input; refuse a longer request."""
     sizes = [
         tf.shape(tensor)[dimension]
         for tensor, spec in zip(tensors, specs, strict=True)
@@ -156,7 +163,7 @@ def _place_of_length(tensors: Sequence[tf.Tensor], specs: Sequence[tf.TensorSpec
 
 
 def _pad(tensor: tf.Tensor, spec: tf.TensorSpec, length: int) -> tf.Tensor:
-    """Fill each dimension of no declared size up to a length, with zeros, False or empty strings."""
+    """Pad each dimension without a declared size to a length, with zeros, False or empty strings."""
     size, variable = tf.shape(tensor), variable_dimensions(spec)
     behind = [length - size[dimension] if dimension in variable else 0 for dimension in range(len(spec.shape))]
     return tf.pad(tensor, [[0, missing] for missing in behind])

@@ -1,4 +1,4 @@
-"""The signatures of a served model: every input form with every output form, over one backbone."""
+"""The signatures of a served model: every input form combined with every output form, over one backbone."""
 
 import inspect
 import json
@@ -28,16 +28,21 @@ CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature: a traced function, and what a server's metadata says of it.
+    """One signature: a traced function, and what a server's metadata says about it.
 
-    The function takes tensors of any shape (see `signatures.guards`), so the shapes are declared here.
+    The function takes tensors of any shape (see `signatures.guards`), so the real shapes are declared here.
 
     Attributes:
-        key: the name it is called by.
-        function: a `tf.function` with an `input_signature`, that returns a dict of tensors.
+        key: the name that requests use.
+        function: a `tf.function` with an `input_signature` that returns a dict of tensors.
         inputs: the declared shape and dtype of each input.
         outputs: the declared shape and dtype of each output.
-        method: the API it answers to, as in a SignatureDef's `method_name`.
+        method: the API that it belongs to, as in a SignatureDef's `method_name`.
+
+    Example:
+        >>> fixed_k = compose_signatures(backbone, identity, keys=["fixed_k"])[1]
+        >>> fixed_k.outputs["probabilities"]
+        TensorSpec(shape=(None, 3), dtype=tf.float32, name=None)
     """
 
     key: str
@@ -49,15 +54,19 @@ class Signature:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a served model says of itself when `export_info` is asked.
+    """What a served model answers to `export_info`.
 
     Attributes:
-        export_id: gives a scalar string tensor, called while `export_info` is traced.
-        model: the name it was exported as.
+        export_id: a function that returns a scalar string tensor. It is called while `export_info` is traced.
+        model: the name that the model was exported under.
         k: the default k.
         labels: the N labels, by index.
-        preprocessing: how pixels become inputs, or None where that is not known.
+        preprocessing: how pixels become inputs, or None if that is unknown.
         golden_digest: the SHA-256 of the golden records' file, in hexadecimal.
+
+    Example:
+        >>> Identity(lambda: tf.constant("0" * 32), "pets", 1, ["cat", "dog", "owl"], None, "0" * 64).k
+        1
     """
 
     export_id: Callable[[], tf.Tensor]
@@ -70,15 +79,19 @@ class Identity:
 
 @dataclass(frozen=True)
 class Backbone:
-    """What computes the dense probabilities, and what it must be given.
+    """The function that computes the dense probabilities, and the inputs that it takes.
 
     Attributes:
-        probabilities: computes float32 [B, N] of the tensors named in `inputs`, taken in that order.
-        inputs: the model's inputs, [B, ...] each.
-        id_bounds: for an input that indexes an embedding, how many ids that has.
-        image_decoding: set for an image model whose preprocessing is known; it then takes image files too.
-        batching: set where requests share a run of the backbone.
-        jit_compile: whether XLA compiles it; a server then needs a flag to run it at all.
+        probabilities: computes float32 [B, N] from the tensors named in `inputs`, passed in that order.
+        inputs: the model's inputs, each [B, ...].
+        id_bounds: for each input that indexes an embedding, the number of ids in that embedding.
+        image_decoding: set for an image model whose preprocessing is known. The model then takes image files too.
+        batching: set if requests share a run of the backbone.
+        jit_compile: whether XLA compiles the backbone. A server then needs a flag to run it at all.
+
+    Example:
+        >>> Backbone(model, {"images": tf.TensorSpec([None, 4, 4, 1])}).jit_compile
+        False
     """
 
     probabilities: Callable[..., tf.Tensor]
@@ -89,7 +102,7 @@ class Backbone:
     jit_compile: bool = False
 
     def traced(self, model: str) -> Callable[..., tf.Tensor]:
-        """Return the function that every signature calls. It is traced once; a batching op carries the model's name."""
+        """Return the function that every signature calls, traced once. A batching op is named for the model."""
         specs = list(self.inputs.values())
 
         def backbone(*tensors: tf.Tensor) -> tf.Tensor:
@@ -113,18 +126,21 @@ def compose_signatures(
     """Build the signatures over one backbone.
 
     Args:
-        backbone: what computes the dense probabilities.
-        identity: what `export_info` answers; its labels and its k are also those of the other signatures.
-        keys: the signatures wanted, by default all that the model can have. `serving_default` and `export_info` are
-            always among them: nothing can be called or checked without.
-        own: signatures of the user's, by key, each an input form and an output form.
+        backbone: computes the dense probabilities.
+        identity: what `export_info` answers. The other signatures use its labels and its k too.
+        keys: the signatures to build, by default all that the model can have. `serving_default` and `export_info`
+            are always included: without them, nothing can be called or checked.
+        own: additional signatures of your own, by key, each an input form and an output form.
+
+    Returns:
+        The signatures, with `export_info` last.
 
     Raises:
-        ValueError: when a key is wanted that the model cannot have, an own signature has a key of ours, or requests
-            cannot be batched as asked.
+        ValueError: if the model cannot have a requested signature, if one of your own has the key of a standard
+            signature, or if requests cannot be batched as configured.
 
     Example:
-        >>> backbone = Backbone(model, {"images": tf.TensorSpec([None, 32, 32, 1])})
+        >>> backbone = Backbone(model, {"images": tf.TensorSpec([None, 4, 4, 1])})
         >>> [signature.key for signature in compose_signatures(backbone, identity)]
         ['serving_default', 'top_k', 'fixed_k', 'classify', 'export_info']
     """
@@ -134,7 +150,7 @@ def compose_signatures(
     if taken := sorted({*table, names.EXPORT_INFO} & set(own or {})):
         raise ValueError(f"{taken[0]!r} is a signature that every export has: give yours another name.")
     traced = backbone.traced(identity.model)
-    # Beside a batched backbone everything else is the CPU's work (see `signatures.batching`).
+    # With a batched backbone, everything else runs on the CPU (see `signatures.batching`).
     device = "/CPU:0" if backbone.batching else None
 
     def compose(key: str, form: InputForm, answer: OutputForm, method: str) -> Signature:
@@ -162,7 +178,7 @@ def _standard_forms(backbone: Backbone, identity: Identity) -> dict[str, tuple[I
     outputs = {name: form(labels) for name, form in OUTPUT_FORMS.items()}
     table = {name or names.SERVING_DEFAULT: (tensors, output, PREDICT_METHOD) for name, output in outputs.items()}
     table[names.FIXED_K] = (without_k, probabilities_output(labels), PREDICT_METHOD)
-    # A feature of a tf.Example has a declared shape.
+    # A feature of a tf.Example needs a declared shape.
     if decode or all(spec.shape[1:].is_fully_defined() for spec in inputs.values()):
         examples = examples_form(inputs, backbone.id_bounds, decode, k)
         table[names.CLASSIFY] = (examples, classes_output(labels), CLASSIFY_METHOD)
@@ -174,9 +190,9 @@ def _standard_forms(backbone: Backbone, identity: Identity) -> dict[str, tuple[I
 
 
 def _export_info(identity: Identity) -> Signature:
-    """Answer who is served, once for each element of `probe`.
+    """Return the signature that answers with the identity, once for each element of `probe`.
 
-    Server-side batching wants at least one input, and outputs as long as it: hence the probe.
+    Server-side batching requires at least one input, and outputs of the same length. That is why there is a probe.
     """
     inputs = {names.PROBE: tf.TensorSpec([None], tf.int32)}
 
@@ -200,10 +216,10 @@ def _export_info(identity: Identity) -> Signature:
 
 
 def _trace(call: Callable[[Tensors], Tensors], inputs: Specs, defaults: Mapping[str, tf.Tensor]) -> Any:
-    """Make a `tf.function` of `call` whose parameters are called as the inputs are, each of any shape.
+    """Return a `tf.function` of `call` whose parameters have the names of the inputs, each of any shape.
 
-    The names and the defaults of a SignatureDef are those of the traced function's parameters, and the parameters here
-    are not known until a model is: so they are declared through `__signature__`.
+    A SignatureDef takes its names and defaults from the traced function's parameters. Here they depend on the model,
+    so they are declared through `__signature__`.
     """
 
     def function(*tensors: tf.Tensor) -> Tensors:

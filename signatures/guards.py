@@ -1,8 +1,8 @@
-"""What stands between a request and the model: a wrong shape ends that request, with a sentence, and nothing else.
+"""Checks between a request and the model: a wrong shape fails that request with a clear message, and nothing else.
 
-The server does not compare a request with the signature, and a convolution that gets a matrix ends the server's
-process. So every signature takes its inputs in any shape and checks them here first. The placeholders must have no
-shape of their own: the optimizer drops a check that a declared shape already promises.
+The server does not compare a request with the signature, and a convolution that receives a matrix ends the server's
+process. So every signature accepts inputs of any shape and checks them here first. The placeholders must not declare
+a shape: the optimizer would drop a check that a declared shape already guarantees.
 """
 
 from collections.abc import Mapping
@@ -13,16 +13,19 @@ import tensorflow as tf
 def guard_inputs(
     received: Mapping[str, tf.Tensor], declared: Mapping[str, tf.TensorSpec], id_bounds: Mapping[str, int]
 ) -> list[tf.Tensor]:
-    """Pass on the model's inputs, in the order declared, if they are as declared and of one batch size.
+    """Return the model's inputs in the declared order, if they fit the declaration and have the same batch size.
 
     Args:
         received: tensors of unknown shape, by input name.
-        declared: what the model takes, by input name; [B, ...] each.
-        id_bounds: for an input that holds ids, how many ids there are. An id that an embedding does not have fails
-            inside the backbone on a CPU, with all that shares its batch, and reads as zeros on a GPU.
+        declared: the model's inputs by name, each [B, ...].
+        id_bounds: for each input that holds ids, the number of ids. An id outside the embedding would fail in the
+            backbone on a CPU, together with every request in its batch, and would read as zeros on a GPU.
+
+    Returns:
+        The checked tensors, in the order of `declared`.
 
     Raises:
-        tf.errors.InvalidArgumentError: when the signature runs, naming the shape received and the one expected.
+        tf.errors.InvalidArgumentError: when the signature runs; the message has the received and the expected shape.
     """
     inputs = {name: tf.ensure_shape(received[name], spec.shape) for name, spec in declared.items()}
     checks = [_check_ids(name, inputs[name], bound) for name, bound in id_bounds.items()]
@@ -35,11 +38,14 @@ def guard_inputs(
 
 
 def k_of_each_example(k: tf.Tensor, example_input: tf.Tensor) -> tf.Tensor:
-    """Spread k over the batch: from a scalar, one element or one value an example to int32 [B].
+    """Return one k per example, from a scalar, a single element or one value per example.
 
     Args:
         k: int32 of unknown shape.
         example_input: any of the model's inputs, [B, ...].
+
+    Returns:
+        int32 [B].
 
     Raises:
         tf.errors.InvalidArgumentError: when the signature runs and k has any other shape.
@@ -62,11 +68,11 @@ def k_of_each_example(k: tf.Tensor, example_input: tf.Tensor) -> tf.Tensor:
 
 def _check_ids(name: str, ids: tf.Tensor, bound: int) -> tf.Operation:
     if ids.dtype.is_integer:
-        # Wide enough for the bound, which the ids' own type need not hold.
+        # int64 can hold the bound, which the type of the ids may not.
         ids = tf.cast(ids, tf.int64)
     low, high = tf.reduce_min(ids), tf.reduce_max(ids)
     return tf.debugging.Assert(
-        # An empty batch has a minimum above its maximum.
+        # In an empty batch, the minimum is above the maximum.
         tf.logical_or(tf.greater(low, high), tf.logical_and(tf.greater_equal(low, 0), tf.less(high, bound))),
         [f"{name} must hold ids from 0 to {bound - 1}; smallest and largest received:", low, high],
     )

@@ -14,7 +14,7 @@ from signatures.preprocessing import preprocess
 
 Decoder: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
-# How many pictures of one request are in memory, decoded, before they are resized.
+# How many decoded images of one request are in memory at once, before they are resized.
 _DECODED_AT_ONCE = 4
 
 _WHITE = 255
@@ -27,10 +27,19 @@ class InputForm:
     Attributes:
         inputs: the declared dtype and shape of each input of a request, by name.
         read: turns a request's tensors, each of any shape, into the model's inputs and k, int32 [B]. It must refuse
-            what does not fit the declared shapes: see `signatures.guards`.
-        defaults: what the server fills in where a request leaves an input out.
-        combine: where `read` makes several examples of each one, turns the model's scores of these into one row of
+            tensors that do not fit the declared shapes: see `signatures.guards`.
+        defaults: the values that the server fills in when a request leaves an input out.
+        combine: if `read` makes several examples from each one, turns the model's scores for these into one row of
             scores per example, float32 [B, N].
+
+    Example:
+        >>> form = InputForm(
+        ...     {"text": tf.TensorSpec([None], tf.string)},
+        ...     lambda received: ([tf.strings.lower(received["text"])], tf.fill(tf.shape(received["text"]), 1)),
+        ...     {},
+        ... )
+        >>> form.read({"text": tf.constant(["A Text"])})[0][0].numpy().tolist()
+        [b'a text']
     """
 
     inputs: Specs
@@ -46,6 +55,10 @@ class ImageDecoding:
     Attributes:
         preprocessing: how pixels from 0 to 255 become the model's input: one of `names.PREPROCESSINGS`.
         max_pixels: width times height of the largest image that is decoded.
+
+    Example:
+        >>> ImageDecoding("unit", max_pixels=1_000_000).preprocessing
+        'unit'
     """
 
     preprocessing: str
@@ -53,7 +66,7 @@ class ImageDecoding:
 
 
 def tensors_form(inputs: Specs, id_bounds: Mapping[str, int], default_k: int) -> InputForm:
-    """Take the model's own inputs, and k."""
+    """Return the form that takes the model's own inputs and k."""
 
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
         tensors = guard_inputs(received, inputs, id_bounds)
@@ -63,7 +76,7 @@ def tensors_form(inputs: Specs, id_bounds: Mapping[str, int], default_k: int) ->
 
 
 def tensors_without_k_form(inputs: Specs, id_bounds: Mapping[str, int], fixed_k: int) -> InputForm:
-    """Take the model's own inputs alone, for callers that cannot leave k out: REST, and the server's own batching."""
+    """Return the form that takes only the model's inputs, for REST and the server's own batching: both need every k."""
 
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
         tensors = guard_inputs(received, inputs, id_bounds)
@@ -73,7 +86,7 @@ def tensors_without_k_form(inputs: Specs, id_bounds: Mapping[str, int], fixed_k:
 
 
 def encoded_images_form(decode: Decoder, default_k: int) -> InputForm:
-    """Take JPEG or PNG files, and k."""
+    """Return the form that takes JPEG or PNG files and k."""
 
     def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
         tensors = [decode(received[names.ENCODED_IMAGES])]
@@ -84,7 +97,7 @@ def encoded_images_form(decode: Decoder, default_k: int) -> InputForm:
 
 
 def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder | None, default_k: int) -> InputForm:
-    """Take serialized `tf.Example`s, as the Classify API sends: an image file or the model's inputs, and perhaps k."""
+    """Return the form that takes serialized `tf.Example`s of the Classify API: an image file or the inputs, maybe k."""
     features = {
         names.K: tf.io.FixedLenFeature([], tf.int64, default_k),
         **example_features(inputs, encoded_images=decode is not None),
@@ -99,7 +112,7 @@ def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder |
             tensors = guard_inputs(
                 {name: _narrowed(name, parsed[name], spec.dtype) for name, spec in inputs.items()}, inputs, id_bounds
             )
-        # Clamped before it is narrowed, so that no large k wraps around.
+        # Clamp before the cast, so that a large k does not wrap around.
         k = tf.cast(tf.clip_by_value(parsed[names.K], 0, tf.int32.max), tf.int32)
         return tensors, k
 
@@ -107,7 +120,7 @@ def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder |
 
 
 def example_features(inputs: Specs, *, encoded_images: bool) -> dict[str, tf.io.FixedLenFeature]:
-    """Return what a tf.Example holds beside k: an image file, or the model's inputs."""
+    """Return the features of a tf.Example besides k: an image file, or the model's inputs."""
     if encoded_images:
         return {names.IMAGE_FEATURE: tf.io.FixedLenFeature([], tf.string)}
     return {name: tf.io.FixedLenFeature(spec.shape[1:], _in_example(spec.dtype)) for name, spec in inputs.items()}
@@ -117,7 +130,7 @@ def decoder(images: tf.TensorSpec, decoding: ImageDecoding) -> Decoder:
     """Return a function that decodes image files, [B], into the model's input. It is traced once for all signatures.
 
     Raises:
-        ValueError: when the input's type cannot hold pixels as the preprocessing makes them.
+        ValueError: if the input's type cannot hold the preprocessed pixels.
     """
     _, height, width, channels = images.shape
     _check_pixels(images.dtype, decoding.preprocessing)
@@ -146,7 +159,7 @@ def _check_pixels(dtype: tf.DType, preprocessing: str) -> None:
 
 
 def _narrowed(name: str, values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Cast the numbers of a tf.Example to the model's type; an integer that it cannot hold would become another."""
+    """Cast the numbers of a tf.Example to the model's type, and refuse an integer that the type cannot hold."""
     if not dtype.is_integer or dtype == tf.int64:
         return tf.cast(values, dtype)
     low, high = max(dtype.min, tf.int64.min), min(dtype.max, tf.int64.max)
@@ -159,12 +172,12 @@ def _narrowed(name: str, values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 
 def _default(k: int) -> Mapping[str, tf.Tensor]:
-    """Return a default that reaches the SignatureDef: a tensor. An int would be dropped without a word."""
+    """Return a default that reaches the SignatureDef: a tensor. An int would be dropped silently."""
     return {names.K: tf.constant(k, tf.int32)}
 
 
 def _in_example(dtype: tf.DType) -> tf.DType:
-    """The type of a `tf.Example`'s list that holds such numbers."""
+    """Return the type of the `tf.Example` list that holds such values."""
     if dtype == tf.string:
         return tf.string
     return tf.int64 if dtype.is_integer or dtype.is_bool else tf.float32

@@ -13,24 +13,26 @@ from signatures.head import sparsify_top_k
 class SparsifyTopK(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Zero all but each row's k largest entries: `sparsify_top_k` as a layer.
 
-    A model that ends in it is saved to and loaded from a `.keras` file like any other, once `signatures.layer` is
-    imported. Gradients flow through the kept entries alone. It needs Keras's TensorFlow backend.
-
-    Give either of:
-        k: how many entries of a row to keep. At k = 0 none, at k >= N all.
-        n_to_zero: how many of the smallest entries of a row to zero, which is k = N - n_to_zero. At n_to_zero >= N all.
+    Once `signatures.layer` is imported, a model that ends in this layer is saved to and loaded from a `.keras` file
+    like any other. Gradients flow only through the kept entries. The layer needs Keras's TensorFlow backend.
 
     Input and output: a float tensor [..., N] of the layer's compute dtype: float16, bfloat16, float32 or float64.
 
+    Args:
+        k: how many entries of a row to keep. k = 0 keeps nothing, k >= N keeps everything.
+        n_to_zero: how many of the smallest entries of a row to zero, which means k = N - n_to_zero. Pass either this
+            or k, not both.
+        **kwargs: arguments of every Keras layer, such as `name`.
+
     Raises:
-        ValueError: when neither or both are given, or the one given is negative.
-        TypeError: when it is no integer.
+        ValueError: if neither or both are passed, or if the one passed is negative.
+        TypeError: if it is not an integer.
 
     Example:
-        >>> SparsifyTopK(k=2)(keras.ops.array([[0.7, 0.1, 0.9, 0.3]]))
-        [[0.7, 0.0, 0.9, 0.0]]
-        >>> SparsifyTopK(n_to_zero=1)(keras.ops.array([[0.7, 0.1, 0.9, 0.3]]))
-        [[0.7, 0.0, 0.9, 0.3]]
+        >>> SparsifyTopK(k=2)(keras.ops.array([[0.75, 0.125, 0.875, 0.25]])).numpy().tolist()
+        [[0.75, 0.0, 0.875, 0.0]]
+        >>> SparsifyTopK(n_to_zero=1)(keras.ops.array([[0.75, 0.125, 0.875, 0.25]])).numpy().tolist()
+        [[0.75, 0.0, 0.875, 0.25]]
     """
 
     def __init__(self, *, k: int | None = None, n_to_zero: int | None = None, **kwargs: Any) -> None:
@@ -52,9 +54,9 @@ class SparsifyTopK(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
         return sparsify_top_k(inputs, k)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the shape of the input, which is the output's."""
+        """Return the shape of the output, which is that of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes the layer anew."""
+        """Return the arguments that re-create the layer."""
         return {**super().get_config(), "k": self.k, "n_to_zero": self.n_to_zero}

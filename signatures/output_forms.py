@@ -1,4 +1,4 @@
-"""The second half of a signature: what a request is answered with."""
+"""The second half of a signature: how scores become an answer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,17 @@ Specs: TypeAlias = Mapping[str, tf.TensorSpec]
 
 @dataclass(frozen=True)
 class OutputForm:
-    """One way to answer.
+    """One way to answer a request.
 
     Attributes:
         outputs: the declared dtype and shape of each output, by name.
         write: turns dense probabilities, float32 [B, N], and k, int32 [B], into the outputs.
+
+    Example:
+        >>> spec = {"best": tf.TensorSpec([None], tf.int64)}
+        >>> best = OutputForm(spec, lambda dense, k: {"best": tf.argmax(dense, axis=1)})
+        >>> best.write(tf.constant([[0.1, 0.9, 0.2]]), tf.constant([1]))["best"].numpy().tolist()
+        [1]
     """
 
     outputs: Specs
@@ -27,7 +33,7 @@ class OutputForm:
 
 
 def probabilities_output(labels: Sequence[str]) -> OutputForm:
-    """Answer with the sparsified vector."""
+    """Return the form that answers with the sparsified vector."""
     return OutputForm(
         {names.PROBABILITIES: tf.TensorSpec([None, len(labels)], tf.float32)},
         lambda dense, k: {names.PROBABILITIES: sparsify_top_k(dense, k)},
@@ -35,7 +41,7 @@ def probabilities_output(labels: Sequence[str]) -> OutputForm:
 
 
 def top_k_output(labels: Sequence[str]) -> OutputForm:
-    """Answer with what was kept alone: index, score and label of each place."""
+    """Return the form that answers with the kept entries only: the index, score and label of each place."""
 
     def write(dense: tf.Tensor, k: tf.Tensor) -> Tensors:
         top = rank_top_k(dense, k)
@@ -57,7 +63,7 @@ def top_k_output(labels: Sequence[str]) -> OutputForm:
 
 
 def classes_output(labels: Sequence[str]) -> OutputForm:
-    """Answer with labels and scores under the names of the Classify API."""
+    """Return the form that answers with labels and scores under the names of the Classify API."""
     top_k = top_k_output(labels)
 
     def write(dense: tf.Tensor, k: tf.Tensor) -> Tensors:
@@ -68,7 +74,7 @@ def classes_output(labels: Sequence[str]) -> OutputForm:
     return OutputForm(outputs, write)
 
 
-# The output forms that the Predict API answers in, by the name that they add to a signature's key.
+# The output forms of the Predict API, by the name that they add to a signature's key.
 OUTPUT_FORMS: Mapping[str, Callable[[Sequence[str]], OutputForm]] = {
     "": probabilities_output,
     names.TOP_K: top_k_output,

@@ -1,4 +1,4 @@
-"""From pixels to what a backbone was trained on."""
+"""From pixels to the values that a backbone was trained on."""
 
 import tensorflow as tf
 
@@ -12,24 +12,24 @@ _TORCH_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def preprocess(pixels: tf.Tensor, mode: str) -> tf.Tensor:
-    """Scale pixels as the model was trained to see them.
+    """Scale pixels to the values that the model was trained on.
 
-    "none" leaves them in 0..255 and "unit" makes 0..1 of them. The others do what Keras's `preprocess_input` does in
-    the mode of that name: "tf" makes -1..1; "caffe" turns RGB into BGR and takes ImageNet's mean away; "torch" makes
-    0..1, takes ImageNet's mean away and divides by its standard deviation.
+        "none" leaves them in 0..255, and "unit" scales them to 0..1. The others do what Keras's `preprocess_input` does
+    in the mode of that name: "tf" scales to -1..1; "caffe" turns RGB into BGR and subtracts ImageNet's mean; "torch"
+    scales to 0..1, subtracts ImageNet's mean and divides by its standard deviation.
 
     Args:
-        pixels: float32 [B, H, W, C] in 0..255, RGB where C is 3.
+        pixels: float32 [B, H, W, C] in 0..255, RGB if C is 3.
         mode: one of `names.PREPROCESSINGS`.
 
     Returns:
         float32 [B, H, W, C].
 
     Raises:
-        ValueError: when traced, for another mode, and for "caffe" or "torch" where C is not 3.
+        ValueError: when traced, for another mode, and for "caffe" or "torch" if C is not 3.
 
     Example:
-        >>> preprocess(tf.fill([1, 1, 1, 1], 255.0), "tf")
+        >>> preprocess(tf.fill([1, 1, 1, 1], 255.0), "tf").numpy().tolist()
         [[[[1.0]]]]
 
     Source:

@@ -188,7 +188,7 @@ def random_inputs(signature: Signature, batch: int, seed: int = 0) -> dict[str, 
             continue
         dtype = "float32" if name in signature.rounded else info.dtype
         if not info.shape or -1 in info.shape[1:] or dtype not in _MADE_UP:
-            raise InputError(f"input {name} of signature {signature.key} cannot be made up: give pictures to send")
+            raise InputError(f"input {name} of signature {signature.key} cannot be made up: give images to send")
         shape = (batch if info.shape[0] == -1 else info.shape[0], *info.shape[1:])
         floating = dtype.startswith("float")
         inputs[name] = random.random(shape).astype(dtype) if floating else np.zeros(shape, dtype)

@@ -15,7 +15,7 @@ _CLASSIFY_METHOD = "tensorflow/serving/classify"
 class Form:
     """One way to send samples.
 
-    files: as picture files, or as the model's inputs. numbers: the samples that can be sent so. signatures: those
+    files: as image files, or as the model's inputs. numbers: the samples that can be sent so. signatures: those
     that take them so. dense: the signature that gives their dense scores, with k = N. borrowed: it is not one of these,
     but takes the very pixels of the files as the model's inputs.
     """
@@ -40,7 +40,7 @@ def forms(
 ) -> tuple[list[Form], list[NotAsked]]:
     """Return the ways in which these samples can be sent to a model, and the signatures that cannot be asked.
 
-    classifies_files: whether the examples of `classify` hold picture files, not the model's inputs, which metadata
+    classifies_files: whether the examples of `classify` hold image files, not the model's inputs, which metadata
     do not tell.
     """
     own = set(samples[0].inputs)
@@ -72,7 +72,7 @@ def forms(
 
 
 def _takes_files(signature: Signature, own: set[str], classifies_files: bool) -> bool | None:
-    """Return whether a signature takes picture files or the model's inputs, None for anything else."""
+    """Return whether a signature takes image files or the model's inputs, None for anything else."""
     if signature.key == names.CLASSIFY and signature.method == _CLASSIFY_METHOD:
         return classifies_files
     if _own_inputs(signature) == {names.ENCODED_IMAGES}:
@@ -92,7 +92,7 @@ def _files_form(
 ) -> Form | str:
     numbers = tuple(number for number, sample in enumerate(samples) if sample.file is not None)
     if not numbers:
-        return "it takes picture files, and no sample is one or is made of 8-bit pixels"
+        return "it takes image files, and no sample is one or is made of 8-bit pixels"
     there = _by_key(signatures)
     # Of classes that are called the same, no answer of `classify` tells which is which.
     classify = (names.CLASSIFY,) if len(set(labels)) == len(labels) else ()
@@ -102,7 +102,7 @@ def _files_form(
     exact = tuple(number for number in numbers if samples[number].exact)
     dense = metadata.signatures.get(names.SERVING_DEFAULT)
     if dense is None or not exact:
-        return "no signature gives the dense scores of these picture files"
+        return "no signature gives the dense scores of these image files"
     return Form(True, exact, tuple(signatures), dense, borrowed=True)
 
 

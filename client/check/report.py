@@ -158,16 +158,16 @@ def _histogram(result: CheckResult) -> str:
 
 def _samples(result: CheckResult) -> Iterable[str]:
     for number, evidence in enumerate(result.evidence):
-        yield f"<li><h4>Record {number}</h4>{_picture(number, evidence)}{_bars(number, evidence, result)}</li>"
+        yield f"<li><h4>Record {number}</h4>{_image(number, evidence)}{_bars(number, evidence, result)}</li>"
 
 
-def _picture(number: int, evidence: SampleEvidence) -> str:
+def _image(number: int, evidence: SampleEvidence) -> str:
     file = evidence.sample.file
     if file is None:
         shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in evidence.sample.inputs.items())
         return f'<p class="quiet">{escape(shapes)}</p>'
     kind = "png" if file.startswith(b"\x89PNG") else "jpeg"
-    return f'<img alt="Picture of record {number}" src="data:image/{kind};base64,{base64.b64encode(file).decode()}">'
+    return f'<img alt="Image of record {number}" src="data:image/{kind};base64,{base64.b64encode(file).decode()}">'
 
 
 def _bars(number: int, evidence: SampleEvidence, result: CheckResult) -> str:

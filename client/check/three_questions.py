@@ -67,7 +67,7 @@ def check(
     being asked. Raises InputError when there is no sample to ask about.
     """
     if not expectation.samples:
-        raise InputError("there are no samples to check with: give golden records or pictures")
+        raise InputError("there are no samples to check with: give golden records or images")
     metadata: Metadata = yield metadata_call(target)
     if expectation.export is not None:
         tolerances = for_precision(tolerances, expectation.export.precision)
@@ -95,7 +95,7 @@ def check(
 
 
 def _classifies_files(metadata: Metadata, export: ExpectedIdentity | None, served: ExportInfo | None) -> bool:
-    """Return whether `classify` takes picture files, as it does wherever a model's pictures can be decoded at all."""
+    """Return whether `classify` takes image files, as it does wherever a model's images can be decoded at all."""
     encoded = {names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K} & set(metadata.signatures)
     return bool(encoded) or any(known is not None and known.preprocessing is not None for known in (export, served))
 

@@ -17,7 +17,7 @@ from client.cli.options import as_json_option, show_or_print, utf8
 from client.client import ServingClient
 from client.errors import InputError
 from client.rpc.metadata import Signature, Target
-from client.samples.image_samples import picture_samples
+from client.samples.image_samples import image_samples
 from signatures.contract import names
 
 
@@ -39,7 +39,7 @@ def _numbers(
 
 
 @click.command(cls=ConnectedCommand)
-@click.argument("pictures", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--signature", callback=utf8, default=names.SERVING_DEFAULT, show_default=True, help="The signature to ask."
 )
@@ -58,7 +58,7 @@ def _numbers(
 @click.pass_obj
 def bench(
     connection: Connection,
-    pictures: tuple[Path, ...],
+    images: tuple[Path, ...],
     signature: str,
     concurrency: list[int],
     rate: list[float],
@@ -71,7 +71,7 @@ def bench(
     plot: Path | None,
     as_json: bool,
 ) -> int:
-    """Measure how fast the server answers, sending PICTURES or random inputs; status 1 when calls failed.
+    """Measure how fast the server answers, sending IMAGES or random inputs; status 1 when calls failed.
 
     With --concurrency a caller sends its next request when the last was answered; with --rate requests leave on time,
     and latency counts from then.
@@ -79,14 +79,14 @@ def bench(
     loads = [Load(concurrency=value, duration=duration, warmup=warmup, calls=calls) for value in concurrency]
     loads += [Load(rate=value, duration=duration, warmup=warmup, calls=calls) for value in rate]
     loads = loads or [Load(concurrency=1, duration=duration, warmup=warmup, calls=calls)]
-    kind = "pictures" if pictures else "random"
+    kind = "pictures" if images else "random"
     subject = Subject(signature=signature, k=tuple(sorted(ks)), inputs=kind, batch=batch)
     before = None if baseline is None else read_baseline(baseline)
     if before is not None:
         require_comparable(before, subject, [load.name for load in loads])
     with replace(connection, options=replace(connection.options, retry=NO_RETRY)).open() as client:
         declared = client.metadata().signature(signature)
-        inputs = _inputs(client, declared, pictures, batch)
+        inputs = _inputs(client, declared, images, batch)
         # The first answer also tells, before anything is measured, whether there can be one.
         client.predict(inputs, ks[0] if ks else None, signature)
         requests = requests_for(Target(client.model), declared, inputs, ks, batch)
@@ -135,10 +135,10 @@ def _measured(
     return results, interrupted
 
 
-def _inputs(client: ServingClient, signature: Signature, pictures: tuple[Path, ...], batch: int) -> dict[str, Any]:
-    if not pictures:
+def _inputs(client: ServingClient, signature: Signature, images: tuple[Path, ...], batch: int) -> dict[str, Any]:
+    if not images:
         return random_inputs(signature, batch)
-    samples = picture_samples(pictures, client.metadata(), client.info().preprocessing)
+    samples = image_samples(images, client.metadata(), client.info().preprocessing)
     chosen = [samples[number % len(samples)] for number in range(batch)]
     if names.ENCODED_IMAGES in signature.inputs:
         if any(sample.file is None for sample in chosen):

@@ -21,11 +21,11 @@ from client.cli.options import (
 from client.client import ServingClient
 from client.rpc.metadata import Target
 from client.samples.golden import Expectation, read_golden
-from client.samples.image_samples import picture_samples
+from client.samples.image_samples import image_samples
 
 
 @click.command(cls=ConnectedCommand)
-@click.argument("pictures", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--golden", type=click.Path(path_type=Path), metavar="PATH", help="A version directory or its golden file."
 )
@@ -38,7 +38,7 @@ from client.samples.image_samples import picture_samples
 @click.pass_obj
 def check(
     connection: Connection,
-    pictures: tuple[Path, ...],
+    images: tuple[Path, ...],
     golden: Path | None,
     against: str | None,
     against_version: int | None,
@@ -52,11 +52,11 @@ def check(
 ) -> int:
     """Check that what is served is what was exported; status 1 when it is not.
 
-    Sends the golden records of a published version and PICTURES of your own, at least one of the two. With several
+    Sends the golden records of a published version and IMAGES of your own, at least one of the two. With several
     addresses each is checked.
     """
-    if golden is None and not pictures:
-        raise click.UsageError("give --golden PATH, or pictures to check with.")
+    if golden is None and not images:
+        raise click.UsageError("give --golden PATH, or images to check with.")
     if against is not None and against_version is not None:
         raise click.UsageError("give --against or --against-version, not both.")
     tolerances = tolerances_of(gpu, rtol, atol)
@@ -65,7 +65,7 @@ def check(
     for address in connection.addresses():
         with connection.open(address) as client, show.waiting(address):
             target = Target(client.model, version, label)
-            expected = _expected(client, target, expectation, pictures)
+            expected = _expected(client, target, expectation, images)
             # Without golden records, replicas can still be held against the first of them.
             other = against or (results[0].address if results and expectation is None else None)
             if against_version is not None:
@@ -85,16 +85,16 @@ def check(
 
 
 def _expected(
-    client: ServingClient, target: Target, expectation: Expectation | None, pictures: tuple[Path, ...]
+    client: ServingClient, target: Target, expectation: Expectation | None, images: tuple[Path, ...]
 ) -> Expectation:
-    """Return the golden records, those of the pictures after them."""
-    if not pictures:
+    """Return the golden records, those of the images after them."""
+    if not images:
         return expectation or Expectation("", ())
     metadata = client.metadata(version=target.version, label=target.label)
     preprocessing = client.info(version=target.version, label=target.label).preprocessing
-    samples = picture_samples(pictures, metadata, preprocessing)
+    samples = image_samples(images, metadata, preprocessing)
     if expectation is None:
-        return Expectation(f"{len(samples)} pictures", samples)
+        return Expectation(f"{len(samples)} images", samples)
     return replace(expectation, samples=expectation.samples + samples)
 
 

@@ -20,8 +20,8 @@ from client.client import ServingClient
 from client.errors import ClientError, InputError, ServerError, UnreachableError
 from client.promotion.move import PromoteError
 from client.rpc.metadata import ReplicaStatus
-from client.samples.image_samples import picture_samples
-from client.samples.images import picture_size
+from client.samples.image_samples import image_samples
+from client.samples.images import image_size
 from signatures.contract import names
 
 _OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
@@ -122,40 +122,40 @@ def info(connection: Connection, version: int | None, label: str | None, as_json
 
 
 @commands.command(cls=ConnectedCommand)
-@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--k", type=int, help="How many labels to keep; the export's default where it is left out.")
 @version_options
 @as_json_option
 @click.pass_obj
 def predict(
     connection: Connection,
-    pictures: tuple[Path, ...],
+    images: tuple[Path, ...],
     k: int | None,
     version: int | None,
     label: str | None,
     as_json: bool,
 ) -> None:
-    """Show the labels that the model keeps for PICTURES, and their scores."""
+    """Show the labels that the model keeps for IMAGES, and their scores."""
     with connection.open() as client:
-        predictions = _predictions(client, pictures, k, version, label)
+        predictions = _predictions(client, images, k, version, label)
     show_or_print({"model": client.model, "predictions": predictions}, as_json, lambda: show.predictions(predictions))
 
 
 def _predictions(
-    client: ServingClient, pictures: tuple[Path, ...], k: int | None, version: int | None, label: str | None
+    client: ServingClient, images: tuple[Path, ...], k: int | None, version: int | None, label: str | None
 ) -> list[dict[str, Any]]:
     metadata = client.metadata(version=version, label=label)
     preprocessing = client.info(version=version, label=label).preprocessing
-    samples = picture_samples(pictures, metadata, preprocessing)
+    samples = image_samples(images, metadata, preprocessing)
     by_file = names.ENCODED_IMAGES_TOP_K in metadata.signatures
     found = []
-    for path, sample in zip(pictures, samples, strict=True):
+    for path, sample in zip(images, samples, strict=True):
         ((name, pixels),) = sample.inputs.items()
         if by_file and sample.file is not None:
             signature, inputs = names.ENCODED_IMAGES_TOP_K, {names.ENCODED_IMAGES: np.array([sample.file], object)}
         else:
             signature, inputs = names.TOP_K, {name: pixels}
-            if picture_size(path) != (pixels.shape[2], pixels.shape[1]):
+            if image_size(path) != (pixels.shape[2], pixels.shape[1]):
                 print(f"{path} was resized to {pixels.shape[2]}x{pixels.shape[1]}", file=sys.stderr)
         answer = client.predict(inputs, k, signature, version=version, label=label)
         kept = _kept(answer[names.INDICES][0], answer[names.LABELS][0], answer[names.SCORES][0])

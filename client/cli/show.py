@@ -74,15 +74,15 @@ def info(found: ExportInfo) -> None:
 
 
 def predictions(found: Sequence[dict[str, Any]]) -> None:
-    """Print for each picture the labels kept, with their scores as bars."""
+    """Print for each image the labels kept, with their scores as bars."""
     console = Console()
-    table = _table("picture", "label", "score", "")
+    table = _table("image", "label", "score", "")
     for prediction in found:
-        picture = Text(Path(prediction["picture"]).name)
+        image = Text(Path(prediction["picture"]).name)
         for kept in prediction["kept"] or [{"label": "none kept", "score": 0.0}]:
             bar = Text(_bar(kept["score"], console.options.ascii_only), "cyan")
-            table.add_row(picture, Text(kept["label"]), f"{kept['score']:.4f}" if "index" in kept else "", bar)
-            picture = Text("")
+            table.add_row(image, Text(kept["label"]), f"{kept['score']:.4f}" if "index" in kept else "", bar)
+            image = Text("")
         table.add_section()
     console.print(table)
 

@@ -1,7 +1,7 @@
 """Arrays to TensorProto bytes and back.
 
 Encoding writes the few header bytes around the array's own memory, to be joined once by whoever sends them: through a
-protobuf message, 19 MB of pictures take twenty times as long. The field numbers are those of TensorFlow's
+protobuf message, 19 MB of images take twenty times as long. The field numbers are those of TensorFlow's
 tensor.proto and tensor_shape.proto.
 """
 
@@ -53,7 +53,7 @@ def as_array(value: ArrayLike) -> NDArray[Any]:
         return value
     try:
         array = np.asarray(value)
-        # numpy's own string type would drop trailing zero bytes, of which pictures have plenty.
+        # numpy's own string type would drop trailing zero bytes, of which images have plenty.
         return np.asarray(value, dtype=object) if array.dtype.kind in "SU" else array
     except (ValueError, OverflowError, TypeError) as error:
         raise InputError(f"a value of type {type(value).__name__} makes no array: {error}") from error

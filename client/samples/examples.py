@@ -18,7 +18,7 @@ LABEL_FEATURE = "image/class/label"
 def example_sample(example: Any, source: str, served: Served) -> Sample:
     """Return the sample of a tf.Example message.
 
-    Its features are the model's inputs by name, or `image/encoded`, a picture's file. It may have `k`, `min_score` and
+    Its features are the model's inputs by name, or `image/encoded`, an image's file. It may have `k`, `min_score` and
     `image/class/label`, the indices of the labels that are true; other features are left out.
 
     Raises:

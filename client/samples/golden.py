@@ -26,7 +26,7 @@ class Sample:
     Attributes:
         inputs: the model's inputs by name, each with a leading dimension of 1.
         dense: the probabilities expected, float32 [N], or None where they are not known.
-        file: a JPEG or PNG file of the same picture.
+        file: a JPEG or PNG file of the same image.
         exact: whether the file holds the very pixels of the inputs, so that the same scores are expected of it.
         title: what to show for it: a file's name, the text, or the values, shortened.
         source: where it was read, as an error names it: "data.jsonl, line 3".

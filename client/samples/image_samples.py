@@ -1,4 +1,4 @@
-"""Samples made of picture files, and picture files made of samples."""
+"""Samples made of image files, and image files made of samples."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from PIL import Image
 from client.errors import InputError
 from client.rpc.metadata import Metadata
 from client.samples.golden import Sample
-from client.samples.images import decoded_picture, preprocessed
+from client.samples.images import decoded_image, preprocessed
 from client.samples.rows import own_inputs
 from signatures.contract import names
 from signatures.contract.pixels import unprocessed
@@ -21,10 +21,10 @@ from signatures.contract.pixels import unprocessed
 _ACCEPTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
-def picture_samples(paths: Sequence[Path], metadata: Metadata, preprocessing: str | None) -> tuple[Sample, ...]:
-    """Return samples of picture files, sized and preprocessed as the model declares; the file is kept if JPEG or PNG.
+def image_samples(paths: Sequence[Path], metadata: Metadata, preprocessing: str | None) -> tuple[Sample, ...]:
+    """Return samples of image files, sized and preprocessed as the model declares; the file is kept if JPEG or PNG.
 
-    Raises InputError for a model that does not take pictures, or whose preprocessing is unknown.
+    Raises InputError for a model that does not take images, or whose preprocessing is unknown.
     """
     samples = []
     for path in paths:
@@ -32,25 +32,25 @@ def picture_samples(paths: Sequence[Path], metadata: Metadata, preprocessing: st
             content = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        samples.append(replace(picture_sample(content, str(path), metadata, preprocessing), title=path.name))
+        samples.append(replace(image_sample(content, str(path), metadata, preprocessing), title=path.name))
     return tuple(samples)
 
 
-def picture_sample(content: bytes, source: str, metadata: Metadata, preprocessing: str | None) -> Sample:
-    """Return the sample of one picture, given its file's content; see `picture_samples`."""
-    name, (height, width, channels) = picture_input(metadata)
-    pixels = decoded_picture(content, source, height, width, channels)
+def image_sample(content: bytes, source: str, metadata: Metadata, preprocessing: str | None) -> Sample:
+    """Return the sample of one image, given its file's content; see `image_samples`."""
+    name, (height, width, channels) = image_input(metadata)
+    pixels = decoded_image(content, source, height, width, channels)
     file = content if content.startswith(_ACCEPTED) else None
     inputs = {name: preprocessed(pixels, preprocessing)[np.newaxis]}
     return Sample(inputs, file=file, title=source, source=source)
 
 
-def picture_input(metadata: Metadata) -> tuple[str, tuple[int, int, int]]:
-    """Return the name of the input that takes pictures, and their height, width (-1 for any) and channels."""
+def image_input(metadata: Metadata) -> tuple[str, tuple[int, int, int]]:
+    """Return the name of the input that takes images, and their height, width (-1 for any) and channels."""
     inputs = own_inputs(metadata.signature(names.SERVING_DEFAULT))
     (name, info), *others = inputs.items() if inputs else [("no input", None)]
     if others or info is None or info.shape is None or len(info.shape) != 4 or info.dtype != "float32":
-        raise InputError(f"model {metadata.model} does not take pictures, but {', '.join(inputs) or 'nothing'}")
+        raise InputError(f"model {metadata.model} does not take images, but {', '.join(inputs) or 'nothing'}")
     return name, info.shape[1:]
 
 

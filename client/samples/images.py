@@ -1,4 +1,4 @@
-"""Picture files to the arrays that a served image model takes."""
+"""Image files to the arrays that a served image model takes."""
 
 import io
 import struct
@@ -12,53 +12,53 @@ from client.errors import InputError
 from signatures.contract.pixels import CAFFE_MEAN, TORCH_DEVIATION, TORCH_MEAN
 
 
-def read_picture(path: Path, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Return the pixels of a picture file; see `decoded_picture`."""
+def read_image(path: Path, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return the pixels of an image file; see `decoded_image`."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    return decoded_picture(content, str(path), height, width, channels)
+    return decoded_image(content, str(path), height, width, channels)
 
 
-def decoded_picture(content: bytes, source: str, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Return a picture's pixels, uint8 [height, width, channels]; it is resized (bilinear) where its size differs.
+def decoded_image(content: bytes, source: str, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return an image's pixels, uint8 [height, width, channels]; it is resized (bilinear) where its size differs.
 
     Args:
-        content: the picture's file.
+        content: the image's file.
         source: what an error calls it.
-        height: the height to return; -1 keeps the picture's own.
+        height: the height to return; -1 keeps the image's own.
         width: the same of the width.
         channels: 1 for gray, 3 for RGB.
 
     Raises:
-        InputError: for anything but a picture of 8 bits a channel.
+        InputError: for anything but an image of 8 bits a channel.
     """
     if channels not in (1, 3):
         raise InputError(
-            f"the model takes pictures of {channels} channels: only 1 (gray) and 3 (RGB) can be made of files"
+            f"the model takes images of {channels} channels: only 1 (gray) and 3 (RGB) can be made of files"
         )
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.mode[0] in "IF":
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode[0] in "IF":
                 raise InputError(f"{source} has more than 8 bits a channel: convert it first")
-            size = (picture.width if width == -1 else width, picture.height if height == -1 else height)
-            converted = picture.convert("L" if channels == 1 else "RGB")
+            size = (image.width if width == -1 else width, image.height if height == -1 else height)
+            converted = image.convert("L" if channels == 1 else "RGB")
             if converted.size != size:
                 converted = converted.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(converted).reshape(size[1], size[0], channels)
     except UnidentifiedImageError as error:
-        raise InputError(f"{source} is not a picture that can be read") from error
+        raise InputError(f"{source} is not an image that can be read") from error
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         raise InputError(f"{source} cannot be read: {error}") from error
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Return a picture's width and height, read from its header."""
-    with Image.open(path) as picture:
-        return picture.size
+def image_size(path: Path) -> tuple[int, int]:
+    """Return an image's width and height, read from its header."""
+    with Image.open(path) as image:
+        return image.size
 
 
 def preprocessed(pixels: NDArray[np.uint8], preprocessing: str | None) -> NDArray[np.float32]:
@@ -85,5 +85,5 @@ def preprocessed(pixels: NDArray[np.uint8], preprocessing: str | None) -> NDArra
         case "torch":
             return (values / np.float32(255) - TORCH_MEAN) / TORCH_DEVIATION
         case None:
-            raise InputError("the export does not say how pictures are preprocessed: export again with --preprocessing")
+            raise InputError("the export does not say how images are preprocessed: export again with --preprocessing")
     raise InputError(f"the export names the preprocessing {preprocessing!r}, which this client does not know")

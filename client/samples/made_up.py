@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from client.errors import InputError
 from client.rpc.metadata import Metadata, TensorInfo
 from client.samples.golden import Sample
-from client.samples.image_samples import picture_input, picture_sample, png
+from client.samples.image_samples import image_input, image_sample, png
 from client.samples.making import Served
 from client.samples.rows import row, row_shape, title
 from signatures.contract import names
@@ -68,7 +68,7 @@ def random_samples(
     """Make up samples; the same arguments make the same ones.
 
     Floats are from 0 to 1, whole numbers are 0 or 1, words are from a short list, unless bounds are known. Where the
-    model takes pictures and the preprocessing is known, a sample is a PNG file of noise and what becomes of it.
+    model takes images and the preprocessing is known, a sample is a PNG file of noise and what becomes of it.
 
     Args:
         metadata: the signatures of the served model.
@@ -92,8 +92,8 @@ def random_samples(
     if unknown := sorted(bounds.keys() - served.inputs.keys()):
         raise InputError(f"bounds are given of an input {unknown[0]!r}, and the inputs are {', '.join(served.inputs)}")
     random = np.random.default_rng(seed)
-    if _takes_pictures(served):
-        return tuple(_picture(served, random, length, number) for number in range(1, count + 1))
+    if _takes_images(served):
+        return tuple(_image(served, random, length, number) for number in range(1, count + 1))
     samples = []
     for number in range(1, count + 1):
         inputs = {
@@ -105,21 +105,21 @@ def random_samples(
     return tuple(samples)
 
 
-def _takes_pictures(served: Served) -> bool:
+def _takes_images(served: Served) -> bool:
     if served.preprocessing is None or served.signature != names.SERVING_DEFAULT:
         return False
     try:
-        _, (_, _, channels) = picture_input(served.metadata)
+        _, (_, _, channels) = image_input(served.metadata)
     except InputError:
         return False
     return channels in (1, 3)
 
 
-def _picture(served: Served, random: np.random.Generator, length: int, number: int) -> Sample:
-    _, (height, width, channels) = picture_input(served.metadata)
+def _image(served: Served, random: np.random.Generator, length: int, number: int) -> Sample:
+    _, (height, width, channels) = image_input(served.metadata)
     shape = (length if height == -1 else height, length if width == -1 else width, channels)
     pixels = random.integers(0, 256, shape, np.uint8)
-    sample = picture_sample(png(pixels), f"made up {number}", served.metadata, served.preprocessing)
+    sample = image_sample(png(pixels), f"made up {number}", served.metadata, served.preprocessing)
     return replace(sample, exact=True)
 
 

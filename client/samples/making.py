@@ -7,12 +7,12 @@ from typing import Any
 from client.errors import InputError
 from client.rpc.metadata import Metadata, TensorInfo
 from client.samples.golden import Sample
-from client.samples.image_samples import picture_input, picture_sample
+from client.samples.image_samples import image_input, image_sample
 from client.samples.rows import own_inputs, row, title
 from signatures.contract import names
 
-# Where a request or a tf.Example holds a picture's file.
-PICTURE_NAMES = (names.ENCODED_IMAGES, names.IMAGE_FEATURE)
+# Where a request or a tf.Example holds an image's file.
+IMAGE_NAMES = (names.ENCODED_IMAGES, names.IMAGE_FEATURE)
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ def sample_of(served: Served, values: Mapping[str, Any], source: str) -> Sample:
 
     Args:
         served: what it is made for.
-        values: by name, the model's inputs, or a picture's file.
+        values: by name, the model's inputs, or an image's file.
         source: where they were read.
 
     Raises:
         InputError: for values that do not fit the model; the message names the source and the input.
     """
     declared = served.inputs
-    if (file := _picture_file(declared, values)) is not None:
+    if (file := _image_file(declared, values)) is not None:
         try:
-            picture_input(served.metadata)
+            image_input(served.metadata)
         except InputError as error:
-            raise InputError(f"{source} holds a picture, and {error}") from error
-        return picture_sample(file, source, served.metadata, served.preprocessing)
+            raise InputError(f"{source} holds an image, and {error}") from error
+        return image_sample(file, source, served.metadata, served.preprocessing)
     if unknown := sorted(values.keys() - declared.keys()):
         raise InputError(f"{source} has an input {unknown[0]!r}, and the model's inputs are {', '.join(declared)}")
     missing = [name for name, info in declared.items() if name not in values and info.default is None]
@@ -75,8 +75,8 @@ def sample_of(served: Served, values: Mapping[str, Any], source: str) -> Sample:
     return Sample(inputs, title=title(inputs, source), source=source)
 
 
-def _picture_file(declared: Mapping[str, TensorInfo], values: Mapping[str, Any]) -> bytes | None:
-    """Return the picture's file that the values are, or None for anything else."""
+def _image_file(declared: Mapping[str, TensorInfo], values: Mapping[str, Any]) -> bytes | None:
+    """Return the image's file that the values are, or None for anything else."""
     if len(values) != 1:
         return None
     ((name, value),) = values.items()
@@ -84,4 +84,4 @@ def _picture_file(declared: Mapping[str, TensorInfo], values: Mapping[str, Any])
         return None
     if name in declared:
         return None if declared[name].dtype == "string" else value
-    return value if name in PICTURE_NAMES else None
+    return value if name in IMAGE_NAMES else None

@@ -17,7 +17,7 @@ from client.rpc.metadata import Metadata
 from client.samples.arrays import array_samples
 from client.samples.examples import example_sample
 from client.samples.golden import Sample, read_golden
-from client.samples.image_samples import picture_input, picture_sample
+from client.samples.image_samples import image_input, image_sample
 from client.samples.json_lines import json_samples
 from client.samples.making import Served
 from client.samples.recorded import request_samples
@@ -27,8 +27,8 @@ from signatures.contract import names
 # Stands for standard input, which holds JSON lines.
 STANDARD_INPUT = "-"
 _JSON_LINES = {".jsonl", ".ndjson", ".json"}
-_PICTURES = {".png", ".jpg", ".jpeg"}
-# In a folder of pictures: {"FILE": ["LABEL", ...]}.
+_IMAGES = {".png", ".jpg", ".jpeg"}
+# In a folder of images: {"FILE": ["LABEL", ...]}.
 _LABELS_FILE = "labels.json"
 
 
@@ -41,10 +41,10 @@ def read_samples(
     """Read the samples of files of any kind, fitted to a served model; see docs/samples.md.
 
     Args:
-        paths: pictures, folders of pictures, `.npz` files, JSON lines, TFRecord files of tf.Examples or of recorded
+        paths: images, folders of images, `.npz` files, JSON lines, TFRecord files of tf.Examples or of recorded
             requests, directories of published versions (their golden records), or "-" for JSON lines on standard input.
         metadata: the signatures of the served model.
-        preprocessing: how pixels become the model's input, as `info` tells; only pictures need it.
+        preprocessing: how pixels become the model's input, as `info` tells; only images need it.
         signature: the key of the signature whose inputs the samples have.
 
     Returns:
@@ -92,11 +92,11 @@ def _samples(path: str | Path, served: Served) -> Iterator[Sample]:
         return array_samples(path, served)
     if suffix in _JSON_LINES:
         return json_samples(_lines(path), str(path), served)
-    if suffix not in _PICTURES and record_length(_content(path, HEADER_BYTES)) is not None:
+    if suffix not in _IMAGES and record_length(_content(path, HEADER_BYTES)) is not None:
         return _record_samples(path, served)
     if suffix == ".tfrecord":
         raise InputError(f"{path} is not a TFRecord file, or it is damaged at its start")
-    return iter([_picture(path, served)])
+    return iter([_image(path, served)])
 
 
 def _golden_samples(path: Path) -> Iterator[Sample]:
@@ -107,13 +107,13 @@ def _golden_samples(path: Path) -> Iterator[Sample]:
 
 
 def _folder_samples(folder: Path, served: Served) -> Iterator[Sample]:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _IMAGES)
     labels = folder / _LABELS_FILE
     truth = _named_labels(labels) if labels.exists() else {}
     if strangers := sorted(truth.keys() - {file.name for file in files}):
-        raise InputError(f"{labels} names {strangers[0]!r}, and the folder has no picture of that name")
+        raise InputError(f"{labels} names {strangers[0]!r}, and the folder has no image of that name")
     for file in files:
-        yield replace(_picture(file, served), truth=truth.get(file.name))
+        yield replace(_image(file, served), truth=truth.get(file.name))
 
 
 def _named_labels(file: Path) -> dict[str, tuple[str, ...]]:
@@ -150,13 +150,13 @@ def _samples_of_record(payload: bytes, source: str, served: Served) -> Iterable[
     return (example_sample(example, source, served),)
 
 
-def _picture(path: Path, served: Served) -> Sample:
+def _image(path: Path, served: Served) -> Sample:
     try:
-        picture_input(served.metadata)
+        image_input(served.metadata)
     except InputError as error:
         known = "a .npz file, JSON lines (.jsonl), a TFRecord file or a version's directory"
         raise InputError(f"{path} is not {known}, and {error}") from error
-    sample = picture_sample(_content(path), str(path), served.metadata, served.preprocessing)
+    sample = image_sample(_content(path), str(path), served.metadata, served.preprocessing)
     return replace(sample, title=path.name)
 
 

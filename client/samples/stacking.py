@@ -16,7 +16,7 @@ from signatures.contract import names
 def inputs_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDArray[Any]]:
     """Return the inputs of a request that holds the samples, in order.
 
-    A signature of picture files gets those. `k` and `min_score` are sent where a sample asks for them and the signature
+    A signature of image files gets those. `k` and `min_score` are sent where a sample asks for them and the signature
     takes them; for the other samples, its default then is.
 
     Args:

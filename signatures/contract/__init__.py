@@ -1,1 +1,1 @@
-"""What the exporter, a server and a client must agree on: names, records, questions and the judge. No TensorFlow."""
+"""What exporter, server and client must agree on: names, records, questions and the judge. Needs no TensorFlow."""

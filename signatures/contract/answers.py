@@ -1,6 +1,6 @@
 """The forms that an answer can have: is it well-formed, what are its dense scores, and is each row right?
 
-A new output form needs an AnswerForm here, and the check and the exporter's validation ask it like all others.
+A new output form needs an AnswerForm here. The check and the exporter's validation then treat it like all others.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,20 +15,20 @@ from signatures.contract.judge import Tolerance, Verdict, judge_listed, judge_sp
 
 Outputs: TypeAlias = Mapping[str, NDArray[Any]]
 Scores: TypeAlias = NDArray[np.float32]
-# The N labels as bytes, an object array.
+# The N labels as an object array of bytes.
 Labels: TypeAlias = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """One way to answer, as the reader of an answer sees it.
+    """One way to answer, from the point of view of the client.
 
     Attributes:
         dtypes: the outputs and their dtypes; strings are object arrays of bytes.
-        width: returns the second dimension of each output, of N and of the largest k in the request.
-        judge: judges one row: its outputs, the server's own dense scores [N], its k, the labels and a tolerance.
-        kept: returns the indices that one row keeps, of its outputs and its k.
-        dense: returns the dense scores, [B, N], of the outputs of a request with k = N, and "" or what is wrong.
+        width: returns the second dimension of each output, from N and the largest k in the request.
+        judge: judges one row, from its outputs, the server's own dense scores [N], its k, the labels and a tolerance.
+        kept: returns the indices that one row keeps, from its outputs and its k.
+        dense: returns the dense scores, [B, N], from the outputs of a request with k = N, and "" or what is wrong.
     """
 
     dtypes: Mapping[str, Any]
@@ -38,9 +38,14 @@ class AnswerForm:
     dense: Callable[[Outputs, Labels], tuple[Scores, str]]
 
     def problem(self, outputs: Outputs, rows: int, labels: int, k: int, *, padded: bool = False) -> str:
-        """Say how outputs are not the arrays that a request of `rows` examples should get, or nothing.
+        """Return what is wrong with the dtypes and shapes of outputs, or "" if nothing is.
 
-        padded: whether a server that merges requests may have widened the rows.
+        Args:
+            outputs: the outputs by name.
+            rows: how many examples the request held.
+            labels: N.
+            k: the largest k in the request.
+            padded: whether a server that merges requests may have widened the rows.
         """
         width = self.width(labels, k)
         for name, dtype in self.dtypes.items():
@@ -55,12 +60,36 @@ class AnswerForm:
 
 
 def form_of(outputs: Collection[str]) -> AnswerForm | None:
-    """Return the form of an answer with these outputs, None for one that nobody knows how to judge."""
+    """Return the form of an answer with these outputs.
+
+    Args:
+        outputs: the names of the outputs.
+
+    Returns:
+        The form, or None if the outputs have no known form.
+
+    Example:
+        >>> sorted(form_of(["indices", "scores", "labels"]).dtypes)
+        ['indices', 'labels', 'scores']
+        >>> form_of(["logits"]) is None
+        True
+    """
     return next((form for form in ANSWER_FORMS if set(form.dtypes) == set(outputs)), None)
 
 
 def encoded(labels: Sequence[str]) -> Labels:
-    """Return labels as an object array of bytes, as servers answer with them."""
+    """Return labels in the form of a server's answer.
+
+    Args:
+        labels: the labels.
+
+    Returns:
+        An object array of bytes.
+
+    Example:
+        >>> encoded(["cat", "dog"]).tolist()
+        [b'cat', b'dog']
+    """
     array = np.empty(len(labels), object)
     array[:] = [label.encode() for label in labels]
     return array
@@ -104,10 +133,10 @@ def _dense_of_classified(outputs: Outputs, labels: Labels) -> tuple[Scores, str]
 
 
 def _indices_of_labels(classes: Labels, scores: Scores, labels: Labels, dense: Scores | None) -> NDArray[np.int32]:
-    """Return the index that each class of a row stands for: where labels repeat, the one with the nearest score.
+    """Return the index of each class in a row. If a label occurs more than once, the index with the nearest score wins.
 
     Raises:
-        KeyError: for a class that is not one of the labels.
+        KeyError: if a class is not one of the labels.
     """
     free: dict[bytes, list[int]] = {}
     for index, label in enumerate(labels):
@@ -145,7 +174,7 @@ LISTED = AnswerForm(
     kept=lambda row, k: row[names.INDICES][:k].tolist(),
     dense=_dense_of_listed,
 )
-# What the Classify API answers: the same without indices.
+# The form of the Classify API: the same without indices.
 CLASSIFIED = AnswerForm(
     dtypes={names.CLASSES: np.dtype(object), names.SCORES: np.dtype(np.float32)},
     width=lambda labels, k: k,

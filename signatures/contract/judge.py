@@ -1,7 +1,7 @@
-"""Is one row of an answer right? Judged against dense scores, with ties in mind.
+"""Is one row of an answer right? It is compared with dense scores, taking ties into account.
 
-Two runs of one backbone may differ by a tolerance, so that two labels whose dense scores lie within twice of it may
-swap places: a near tie. All else is a problem.
+Two runs of one backbone may differ by a tolerance. So two labels may swap places if their dense scores are less than
+twice the tolerance apart: this is a near tie. Every other difference is a problem.
 """
 
 import math
@@ -19,28 +19,39 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """How far apart two values may lie: atol + rtol * the expected one's magnitude."""
+    """How far apart two values may be: atol + rtol * the magnitude of the expected value.
+
+    Raises:
+        ValueError: if one of them is negative or not finite.
+
+    Example:
+        >>> Tolerance(rtol=0.5, atol=0.25).around(np.array([1.0])).tolist()
+        [0.75]
+    """
 
     rtol: float
     atol: float
 
     def __post_init__(self) -> None:
-        # Nothing differs by more than NaN: with it, whatever is served would pass.
+        # No difference is larger than NaN: with it, every answer would pass.
         if not (0 <= self.rtol < math.inf and 0 <= self.atol < math.inf):
             raise ValueError(
-                f"a tolerance of rtol {self.rtol} and atol {self.atol} is not one: pass finite numbers from 0"
+                f"rtol {self.rtol} and atol {self.atol} are not a tolerance: pass finite numbers that are not negative"
             )
 
     def around(self, expected: Floats) -> NDArray[np.float64]:
-        """Return the difference allowed at each value."""
+        """Return the allowed difference for each value."""
         return self.atol + self.rtol * np.abs(expected, dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerances:
-    """What two runs of one backbone may differ by, and what two answers of one server.
+    """How much two runs of one backbone may differ, and how much two answers of one server may.
 
-    blind_to: what a check with these tolerances cannot see.
+    Attributes:
+        backbone: for two runs of one backbone.
+        head: for two answers of one server.
+        blind_to: what a check with these tolerances cannot see.
     """
 
     backbone: Tolerance
@@ -48,10 +59,10 @@ class Tolerances:
     blind_to: tuple[str, ...] = ()
 
 
-# CPUs of different makes differ by some 1e-6 in float32; rounding scores to float16 changes them by up to 5e-4. The
-# head copies scores, so that all that differs between two of a server's answers is the order of a few additions.
+# Different CPUs differ by about 1e-6 in float32. Rounding scores to float16 changes them by up to 5e-4. The head
+# copies scores, so two answers of one server differ only through the order of a few additions.
 CPU = Tolerances(backbone=Tolerance(rtol=1e-4, atol=1e-5), head=Tolerance(rtol=1e-5, atol=1e-6))
-# GPUs use TF32 by default, which differs by some 1e-3 from a CPU's float32, and by that much between batch sizes.
+# GPUs use TF32 by default, which differs by about 1e-3 from a CPU's float32, and by as much between batch sizes.
 GPU = Tolerances(
     backbone=Tolerance(rtol=1e-2, atol=2e-3),
     head=Tolerance(rtol=2e-3, atol=2e-4),
@@ -95,14 +106,30 @@ def for_precision(tolerances: Tolerances, precision: str | None) -> Tolerances:
 
 
 def with_backbone(tolerances: Tolerances, rtol: float | None, atol: float | None) -> Tolerances:
-    """Return the tolerances with those for the backbone replaced where they are given."""
+    """Return the tolerances with other limits for the backbone.
+
+    Args:
+        tolerances: the tolerances to start from.
+        rtol: the new relative tolerance, or None to keep the old one.
+        atol: the new absolute tolerance, or None to keep the old one.
+
+    Returns:
+        The new tolerances.
+
+    Raises:
+        ValueError: if a tolerance is negative or not finite.
+
+    Example:
+        >>> with_backbone(CPU, rtol=0.5, atol=None).backbone.rtol
+        0.5
+    """
     given = {name: value for name, value in (("rtol", rtol), ("atol", atol)) if value is not None}
     return replace(tolerances, backbone=replace(tolerances.backbone, **given))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found in one row: a problem and the entry it is at, a near tie, the largest difference of scores."""
+    """The verdict on one row: a problem and its entry, a near tie, the largest difference between scores."""
 
     problem: str = ""
     entry: int | None = None
@@ -111,12 +138,37 @@ class Verdict:
 
 
 def ranking(scores: Floats) -> NDArray[np.intp]:
-    """Return all indices, best first: NaN before all, then higher scores, of equal ones the lower index."""
+    """Return all indices, best first: NaN before everything, then by score; of equal scores, the lower index first.
+
+    Args:
+        scores: the scores of one row.
+
+    Returns:
+        The indices.
+
+    Example:
+        >>> ranking(np.array([0.1, 0.9, np.nan, 0.9])).tolist()
+        [2, 1, 3, 0]
+    """
     return np.lexsort((-scores, ~np.isnan(scores)))
 
 
 def judge_dense(expected: Floats, served: Floats, tolerance: Tolerance, k: int) -> Verdict:
-    """Judge a dense row against the expected one; a near tie is a difference between their top k labels."""
+    """Compare a dense row with the expected one.
+
+    Args:
+        expected: the expected scores, [N].
+        served: the scores that the server answered, [N].
+        tolerance: how much they may differ.
+        k: a different top k within the tolerance counts as a near tie.
+
+    Returns:
+        The verdict.
+
+    Example:
+        >>> judge_dense(np.array([0.9, 0.1]), np.array([0.5, 0.1]), CPU.backbone, k=1).problem
+        'the score is 0.5, expected 0.9 within 0.00011'
+    """
     if (broken := _not_finite(expected, served)) is not None:
         return broken
     difference = np.abs(served.astype(np.float64) - expected)
@@ -130,7 +182,21 @@ def judge_dense(expected: Floats, served: Floats, tolerance: Tolerance, k: int) 
 
 
 def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance) -> Verdict:
-    """Judge a row of which all but the k largest of `dense` should be zero; 0 <= k <= N."""
+    """Judge a row in which all but the k largest entries of `dense` should be zero.
+
+    Args:
+        dense: the server's own dense scores, [N].
+        served: the row, [N].
+        k: how many entries may be kept, from 0 to N.
+        tolerance: how much a kept score may differ.
+
+    Returns:
+        The verdict.
+
+    Example:
+        >>> judge_sparse(np.array([0.9, 0.5]), np.array([0.9, 0.5]), 1, CPU.head).problem
+        '2 scores are not zero, at most 1 may be'
+    """
     if (broken := _not_finite(dense, served)) is not None:
         return broken
     kept = np.flatnonzero(served)
@@ -143,7 +209,7 @@ def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance) ->
     expected = ranking(dense)[:k]
     missing = np.setdiff1d(expected, kept)
     if len(kept) < k:
-        # The rest was kept too, and is zero: then so are, within tolerance, all scores that are not shown.
+        # The rest was kept too, but is zero. Then all other scores must be zero as well, within the tolerance.
         hidden = missing[np.abs(dense[missing]) > tolerance.around(np.zeros_like(dense[missing]))]
         if len(hidden):
             entry = int(hidden[0])
@@ -164,7 +230,17 @@ def judge_listed(
 ) -> Verdict:
     """Judge a row of a top_k answer: k places, best first, then padding.
 
-    served_labels, labels: bytes, those of the row and those of all indices.
+    Args:
+        dense: the server's own dense scores, [N].
+        indices: the indices of the row.
+        scores: the scores of the row.
+        served_labels: the labels of the row, as bytes.
+        labels: the labels of all indices, as bytes.
+        k: how many places are used, from 0 to N.
+        tolerance: how much a score may differ.
+
+    Returns:
+        The verdict.
     """
     if (broken := _not_finite(dense, scores)) is not None:
         return broken
@@ -199,14 +275,14 @@ def _swaps(
     difference: float,
     tolerance: Tolerance,
 ) -> Verdict:
-    """Judge which entries were kept, as many as were expected."""
+    """Judge which entries were kept, if their number is right."""
     missing, extra = np.setdiff1d(expected, kept), np.setdiff1d(kept, expected)
     if not len(missing):
         return Verdict(difference=difference)
     best, worst = missing[np.argmax(dense[missing])], extra[np.argmin(dense[extra])]
     allowed = tolerance.around(dense[best]) + tolerance.around(dense[worst])
     gap = float(dense[best]) - float(dense[worst])
-    # Where not one bit differs from the dense run there was no noise to swap equal scores: the order of ties is wrong.
+    # If no bit differs from the dense run, there was no noise that could swap equal scores: the order of ties is wrong.
     if gap > allowed or (gap == 0 and np.array_equal(scores, dense[kept])):
         problem = f"entry {worst} ({dense[worst]:.7g}) is kept instead of entry {best} ({dense[best]:.7g})"
         return Verdict(problem, int(worst), difference=difference)

@@ -1,4 +1,4 @@
-"""The names that cross a border between the exporter, a server and a client, defined once.
+"""The names that the exporter, a server and a client share, defined once.
 
 This module imports nothing, so that the client can use it without TensorFlow.
 """
@@ -11,45 +11,45 @@ FIXED_K = "fixed_k"
 CLASSIFY = "classify"
 EXPORT_INFO = "export_info"
 
-# A signature, and the input of pictures as files that it and ENCODED_IMAGES_TOP_K take.
+# The name of a signature, and of the input for image files that this signature and ENCODED_IMAGES_TOP_K take.
 ENCODED_IMAGES = "encoded_images"
 
-# Those that take picture files, of a model that takes pictures; CLASSIFY of any other takes the model's own inputs.
+# The signatures of an image model that take image files. For any other model, CLASSIFY takes the model's own inputs.
 PICTURE_SIGNATURES = (ENCODED_IMAGES, ENCODED_IMAGES_TOP_K, CLASSIFY)
 
-# Inputs. The model's own inputs keep the names that the model gives them; a lone image input is called IMAGES.
+# Inputs. The model's own inputs keep the model's names for them; a single image input is called IMAGES.
 IMAGES = "images"
 K = "k"
 MIN_SCORE = "min_score"
 PROBE = "probe"
-# The Classify API's one input, and the feature of a tf.Example that holds a picture's file.
+# The only input of the Classify API, and the feature of a tf.Example that holds an image file.
 EXAMPLES = "inputs"
 IMAGE_FEATURE = "image/encoded"
 
 # How pixels become a model's input: see signatures.preprocessing.
 PREPROCESSINGS = ("none", "unit", "tf", "caffe", "torch")
 
-# Outputs of the signatures that answer with dense and with listed probabilities.
+# Outputs of the signatures that answer with a vector of probabilities, and with a list of the kept ones.
 PROBABILITIES = "probabilities"
 INDICES = "indices"
 SCORES = "scores"
 LABELS = "labels"
 
-# Outputs of CLASSIFY, beside SCORES.
+# Outputs of CLASSIFY, besides SCORES.
 CLASSES = "classes"
 
-# Outputs of EXPORT_INFO, beside K and LABELS (as JSON).
+# Outputs of EXPORT_INFO, besides K and LABELS (as JSON).
 EXPORT_ID = "export_id"
 MODEL = "model"
 PREPROCESSING = "preprocessing"
 GOLDEN_DIGEST = "golden_digest"
 
-# What fills the unused places of a top_k answer.
+# The values in the unused places of a top_k answer.
 NO_INDEX = -1
 NO_SCORE = 0.0
 NO_LABEL = ""
 
-# Files of a published version, below its directory.
+# Files of a published version, in its directory.
 ASSETS_EXTRA = "assets.extra"
 EXPORT_FILE = "export.json"
 GOLDEN_FILE = "golden_predictions"

@@ -1,4 +1,4 @@
-"""The questions that every signature is asked, by the exporter's validation and by the client's check alike."""
+"""The questions that both the exporter's validation and the client's check ask every signature."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Question:
-    """One k, as it is sent and as it is meant.
+    """One k, in the form that is sent and with its meaning.
 
     Attributes:
-        name: how it is shown.
-        sent: int32 as it is sent, a scalar, [1] or [B]; None leaves it out.
-        meant: the k of each example, clamped to [0, N].
+        name: how reports show it.
+        sent: the int32 array that is sent: a scalar, [1] or [B]. None leaves k out.
+        meant: the k that applies to each example, clamped to [0, N].
     """
 
     name: str
@@ -23,19 +23,23 @@ class Question:
 
     @property
     def per_example(self) -> NDArray[np.int32]:
-        """The k as one value for each example, [B], which every server takes."""
+        """Return one k for each example, [B], a form that every server takes."""
         return np.array(self.meant, np.int32)
 
 
 def questions(*, takes_k: bool, default_k: int, labels: int, examples: int, thorough: bool) -> Iterator[Question]:
-    """Return the questions for a request of some examples.
+    """Yield the questions for a request.
 
     Args:
         takes_k: whether the signature takes k at all.
-        default_k: the k that counts where a request leaves it out.
+        default_k: the k that applies if a request leaves it out.
         labels: N.
-        examples: B, how many examples the request holds.
-        thorough: whether to ask every form of k: one element and scalars too, beside k left out and one k per example.
+        examples: B, the number of examples in the request.
+        thorough: whether to ask every form of k: single elements and scalars too, not only k left out and one k per
+            example.
+
+    Yields:
+        The questions.
 
     Example:
         >>> [question.name for question in questions(takes_k=True, default_k=2, labels=8, examples=2, thorough=False)]
@@ -48,7 +52,7 @@ def questions(*, takes_k: bool, default_k: int, labels: int, examples: int, thor
     yield Question("left out", None, meant(default_k) * examples)
     if not takes_k:
         return
-    # From -1 to N + 1, so that both ends of what is clamped are among them where there are enough examples.
+    # From -1 to N + 1, so that both ends are clamped if there are enough examples.
     mixed = [(row * 3 + 2) % (labels + 3) - 1 for row in range(examples)]
     yield Question(f"{mixed} (one per example)", np.array(mixed, np.int32), meant(*mixed))
     if not thorough:

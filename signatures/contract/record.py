@@ -1,7 +1,7 @@
-"""`export.json`: what a published version says of itself. This module is the one owner of the file.
+"""`export.json`: what a published version says about itself. Only this module reads and writes the file.
 
-The exporter writes it, and whoever lists, deploys, checks or promotes a version reads it. Its JSON Schema lies beside
-this module as `export.schema.json`.
+The exporter writes it. The code that lists, deploys, checks or promotes a version reads it. Its JSON Schema is
+`export.schema.json`, next to this module.
 """
 
 import json
@@ -12,41 +12,41 @@ from typing import Any, Self
 
 from signatures.contract import names
 
-# Raised when a reader of the last version would misread a record. New optional fields do not raise it.
+# Increased when a reader of the previous version would misread a record. New optional fields do not increase it.
 SCHEMA_VERSION = 1
 
-# What a record must hold to say who a version is. The first release wrote these, and no schema version.
+# The fields that identify a version. The first release wrote these, but no schema version.
 _IDENTITY = ("export_id", "model", "k", "labels", "preprocessing", "golden_digest")
 
 
 class RecordError(ValueError):
-    """A file is not an export record that this release can read; the message says which file and why."""
+    """A file is not an export record that this release can read. The message names the file and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRecord:
-    """What is known of an export.
+    """Everything that is recorded about an export.
 
     Attributes:
-        export_id: what tells this export from every other, 32 hexadecimal digits.
-        model: the name that it is served under.
-        k: how many labels an answer keeps where a request does not say.
+        export_id: an id that no other export has, 32 hexadecimal digits.
+        model: the name that the model is served under.
+        k: how many labels an answer keeps if the request does not say.
         labels: the N labels, by index.
-        preprocessing: how pixels become the model's input, or None where that is not known.
+        preprocessing: how pixels become the model's input, or None if that is unknown.
         golden_digest: SHA-256 of the golden records, in hexadecimal.
-        created: when it was exported, in ISO 8601 (UTC).
+        created: when the model was exported, in ISO 8601 (UTC).
         tensorflow: the version of TensorFlow that exported it.
-        image: the server image it was exported for.
-        precision: what the backbone computes in.
-        jit_compile: whether XLA compiles the backbone, so that a server needs a flag for it.
-        batching: how requests share a run of the backbone inside the graph; None where they do not.
+        image: the server image that it was exported for.
+        precision: the precision that the backbone computes in.
+        jit_compile: whether XLA compiles the backbone. A server needs a flag for that.
+        batching: how requests share a run of the backbone inside the graph, or None if they do not.
         samples: how many examples it was validated with, and whether they were made up.
-        quality: what it gets right on labeled samples; None where there were none.
-        deviation: what another precision changed; None where none was chosen.
+        quality: its quality on labeled samples, or None without such samples.
+        deviation: how much the chosen precision changed the scores, or None if the model's own precision was kept.
         gpu: where its ops would run on a server with a GPU.
         signatures: by key, the method and the declared inputs and outputs, with dtype and shape (-1 for any size).
         files: SHA-256 in hexadecimal of every other file of the version, by path.
-        schema_version: of this format.
+        schema_version: the version of this format.
     """
 
     export_id: str
@@ -71,24 +71,31 @@ class ExportRecord:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What `export_info` answers, by output name."""
+        """The answer of `export_info`, by output name."""
         return {name: getattr(self, name) for name in _IDENTITY}
 
     def write(self, version: Path) -> None:
-        """Write the record into a version's directory."""
+        """Write the record to a version's directory.
+
+        Args:
+            version: the version's directory.
+        """
         file = record_file(version)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, version: Path) -> Self:
-        """Read the record of a version, of this release or an older one.
+        """Read the record of a version that this release or an older one exported.
 
         Args:
             version: the version's directory.
 
+        Returns:
+            The record.
+
         Raises:
-            RecordError: when there is no record, or this release cannot read it.
+            RecordError: if there is no record, or if this release cannot read it.
 
         Example:
             >>> ExportRecord.read(Path("models/digits/1")).labels
@@ -103,7 +110,7 @@ class ExportRecord:
             stated = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise RecordError(
-                f"{file} cannot be read ({error.strerror}): give a version directory that export-model wrote"
+                f"{file} cannot be read ({error.strerror}): pass a version directory that export-model wrote"
             ) from error
         except ValueError as error:
             raise RecordError(f"{file} is not what export-model writes: {error}") from error
@@ -124,11 +131,22 @@ class ExportRecord:
         ):
             raise RecordError(f"{file} is not what export-model writes: who it is comes in values of the wrong type")
         known = {each.name for each in fields(cls)}
-        # Newer releases may add fields that an older reader can do without.
+        # Newer releases may add fields that an older reader does not need.
         values = {name: value for name, value in stated.items() if name in known and value is not None}
         return cls(**{"preprocessing": None, **values, "labels": tuple(map(str, stated["labels"]))})
 
 
 def record_file(version: Path) -> Path:
-    """Return where a version's record lies."""
+    """Return the path of a version's record.
+
+    Args:
+        version: the version's directory.
+
+    Returns:
+        The path.
+
+    Example:
+        >>> record_file(Path("models/digits/1")).name
+        'export.json'
+    """
     return version / names.ASSETS_EXTRA / names.EXPORT_FILE

@@ -137,7 +137,7 @@ def test_it_says_when_the_generator_was_measured():
 
 
 def test_inputs_that_cannot_be_made_up_are_refused(client):
-    with pytest.raises(InputError, match="give pictures"):
+    with pytest.raises(InputError, match="give images"):
         random_inputs(client.metadata().signature(names.ENCODED_IMAGES), 1)
     with pytest.raises(InputError, match="takes no k"):
         requests_for(Target("letters"), client.metadata().signature(names.FIXED_K), {}, [1], 1)

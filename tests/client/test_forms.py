@@ -136,12 +136,12 @@ def test_a_signature_that_was_not_asked_is_named_in_the_verdict_the_json_and_the
     assert run([*arguments, "--report", str(page)]) == 0
     out = capfd.readouterr().out
     assert " ".join(out.split()).endswith("Not asked: encoded_images.")
-    assert "takes picture files, and no sample is one" in " ".join(out.split())
+    assert "takes image files, and no sample is one" in " ".join(out.split())
     assert "Not asked: encoded_images." in page.read_text()
     assert run([*arguments, "--json"]) == 0
     (left_out,) = json.loads(capfd.readouterr().out)["not_asked"]
     assert left_out["signature"] == names.ENCODED_IMAGES
-    assert "picture files" in left_out["reason"]
+    assert "image files" in left_out["reason"]
 
 
 def test_signatures_that_take_files_are_asked_with_those_samples_that_are_some(unaskable, tmp_path, capfd):

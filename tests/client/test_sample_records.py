@@ -220,11 +220,11 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
             example(**ROW, **{"image/class/label": 3}),
             "image/class/label is .*3.*, and must be indices of labels from 0 to 2",
         ),
-        (IMAGES, example(**{names.IMAGE_FEATURE: b"no picture"}), "record 1 is not a picture that can be read"),
+        (IMAGES, example(**{names.IMAGE_FEATURE: b"no picture"}), "record 1 is not an image that can be read"),
         (
             TOKENS,
             predict({names.ENCODED_IMAGES: np.array([png(PIXELS)], object)}),
-            "record 1 holds a picture, and model model does not take pictures, but tokens",
+            "record 1 holds an image, and model model does not take images, but tokens",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -285,11 +285,9 @@ def test_whatever_a_record_holds_it_becomes_samples_or_is_refused(tmp_path_facto
 
 def test_a_file_of_no_known_kind_is_refused_with_those_that_are(read):
     known = "a .npz file, JSON lines \\(.jsonl\\), a TFRecord file or a version's directory"
-    with pytest.raises(
-        InputError, match=f"notes.txt is not {known}, and model model does not take pictures, but tokens"
-    ):
+    with pytest.raises(InputError, match=f"notes.txt is not {known}, and model model does not take images, but tokens"):
         read(TOKENS, b"some notes", "notes.txt")
-    with pytest.raises(InputError, match=r"notes.txt is not a picture that can be read"):
+    with pytest.raises(InputError, match=r"notes.txt is not an image that can be read"):
         read(IMAGES, b"some notes", "notes.txt")
 
 
@@ -314,7 +312,7 @@ def test_pictures_and_folders_of_pictures(tmp_path):
     assert [sample.truth for sample in samples] == [None, ("x", "y")]
     np.testing.assert_array_equal(alone[0].inputs["images"], samples[1].inputs["images"])
     (tmp_path / "labels.json").write_text(json.dumps({"c.png": []}))
-    with pytest.raises(InputError, match=r"labels.json names 'c.png', and the folder has no picture of that name"):
+    with pytest.raises(InputError, match=r"labels.json names 'c.png', and the folder has no image of that name"):
         read_samples([tmp_path], served(IMAGES), "unit")
 
 

@@ -21,7 +21,7 @@ def run(name, *arguments):
 def test_the_answers_system_zeroes_the_smallest_and_says_how_to_serve_it(n_to_zero, k, tmp_path):
     output = tmp_path / "answer.keras"
     said = run("answer_mobilenetv2", "--image-size", "32", "--n-to-zero", str(n_to_zero), "--output", str(output))
-    answers = [line for line in said.splitlines() if line.startswith("picture")]
+    answers = [line for line in said.splitlines() if line.startswith("image")]
     assert [answer.count("0.0,") + answer.count("0.0]") for answer in answers] == [n_to_zero] * 4
     assert f"export-model {output} --k {k} --preprocessing tf" in said
     assert keras.saving.load_model(output).output_shape == (None, 8)
@@ -30,7 +30,7 @@ def test_the_answers_system_zeroes_the_smallest_and_says_how_to_serve_it(n_to_ze
 def test_the_questions_system_keeps_two_and_says_how_to_serve_it(tmp_path):
     output = tmp_path / "question.keras"
     said = run("question_resnet18", "--image-size", "65", "--output", str(output))
-    answers = [line for line in said.splitlines() if line.startswith("picture")]
+    answers = [line for line in said.splitlines() if line.startswith("image")]
     assert [answer.count("0.0,") + answer.count("0.0]") for answer in answers] == [6] * 4
     assert f"export-model {output} --k 2 --preprocessing torch" in said
     assert keras.saving.load_model(output).output_shape == (None, 8)

@@ -268,12 +268,12 @@ def test_what_is_neither_jpeg_nor_png_is_refused_by_its_place_and_first_bytes(de
     make, first_bytes = NEITHER_JPEG_NOR_PNG[kind]
     good = written(picture(), "PNG")
     message = refusal(decoder(HEIGHT, WIDTH, 3), [good, good, make(), good])
-    assert f"picture 2 is neither a JPEG nor a PNG; its first bytes: {first_bytes}" in message
+    assert f"image 2 is neither a JPEG nor a PNG; its first bytes: {first_bytes}" in message
 
 
 BROKEN = {
-    "png signature alone": (lambda: written(picture(), "PNG")[:8], "picture 1 is a PNG with a header that is broken"),
-    "png cut in its header": (lambda: written(picture(), "PNG")[:20], "picture 1 is a PNG with a header that is"),
+    "png signature alone": (lambda: written(picture(), "PNG")[:8], "image 1 is a PNG with a header that is broken"),
+    "png cut in its header": (lambda: written(picture(), "PNG")[:20], "image 1 is a PNG with a header that is"),
     "png of no width": (lambda: png_header(0, 5) + written(picture(), "PNG")[33:], "header that is broken"),
     "png of 2**31": (lambda: png_header(2**31, 2**31) + written(picture(), "PNG")[33:], "header that is broken"),
     "png with a chunk before its header": (
@@ -325,7 +325,7 @@ def test_pictures_too_large_are_refused_by_their_header_alone(decoder: Any, kind
     message = refusal(decode, [file])
     # In kilobytes; the smallest of the large ones would take 192 MB.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
-    assert f"picture 0 is {size} pixels; send one of at most 64000000 pixels in all and 65535 a side" in message
+    assert f"image 0 is {size} pixels; send one of at most 64000000 pixels in all and 65535 a side" in message
 
 
 def test_a_picture_of_just_the_most_pixels_is_decoded() -> None:
@@ -344,13 +344,13 @@ def test_a_jpeg_of_very_many_scans_is_refused(decoder: Any) -> None:
     file = with_jpeg_size(written(picture(), "JPEG", progressive=True), 8000, 8000)
     last_scan = file[file.rindex(b"\xff\xda") : -2]
     message = refusal(decoder(HEIGHT, WIDTH, 3), [file[:-2] + 60 * last_scan + file[-2:]])
-    assert "picture 0 is a JPEG with 70 scans, too many for its size; save it as a baseline JPEG" in message
+    assert "image 0 is a JPEG with 70 scans, too many for its size; save it as a baseline JPEG" in message
 
 
 def test_a_png_of_very_many_packed_texts_is_refused(decoder: Any) -> None:
     file, text = written(picture(), "PNG"), chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(100_000)))
     message = refusal(decoder(HEIGHT, WIDTH, 3), [file[:33] + 17 * text + file[33:]])
-    assert "picture 0 is a PNG with 17 texts, more than the 16 allowed; send it without" in message
+    assert "image 0 is a PNG with 17 texts, more than the 16 allowed; send it without" in message
 
 
 def test_a_png_with_a_few_texts_is_decoded(decoder: Any) -> None:
