@@ -12,7 +12,7 @@ from exporter.deploy import argo, flagger, gate, kserve, kubernetes, messages
 from exporter.deploy.alerts import alerts_file
 from exporter.deploy.dashboard import dashboard_file
 from exporter.deploy.files import WrittenFile, locked, write_atomically, write_unless_edited
-from exporter.deploy.models_config import MODELS_CONFIG, local_config, merge_version, stable_version
+from exporter.deploy.models_config import MODELS_CONFIG, local_config, merge_version
 from exporter.deploy.start import (
     BATCHING_CONFIG,
     MONITORING_CONFIG,
@@ -116,7 +116,7 @@ def write_server_files(
             command = serve_model(start, local)
             _write_local_config(local, config.path, command, {name: output.resolve() / name for name in published})
             texts = _server(output, start, records)
-            texts |= _rollout(gate.Candidate(start=start, model=model, version=version), config.path)
+            texts |= _rollout(gate.Candidate(start=start, model=model, version=version))
             files += [write_unless_edited(directory / name, text) for name, text in texts.items()]
     except OSError as error:
         raise StoreError(f"{directory} cannot be written to: {error.strerror}.") from error
@@ -143,15 +143,16 @@ def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str
     }
 
 
-def _rollout(candidate: gate.Candidate, models_config: Path) -> dict[str, str]:
+def _rollout(candidate: gate.Candidate) -> dict[str, str]:
     """Return the gates of a version, by path: the files of other models stay as their own exports left them."""
-    stable = stable_version(_text(models_config), candidate.model)
     texts = {
         "argo-rollouts.yaml": argo.argo_file(candidate),
         "flagger.yaml": flagger.flagger_file(candidate),
+        "kserve-config.yaml": kserve.config_file(candidate),
         "kserve-knative.yaml": kserve.knative_file(candidate),
         "kserve-knative-check.yaml": kserve.knative_check_file(candidate),
-        "kserve-standard.yaml": kserve.standard_file(candidate, stable),
+        "kserve-standard.yaml": kserve.standard_file(candidate),
+        "kserve-standard-canary.yaml": kserve.standard_canary_file(candidate),
         "kserve-standard-check.yaml": kserve.standard_check_file(candidate),
     }
     gates = {f"{ROLLOUT}/{candidate.model}/{name}": text for name, text in texts.items()}

@@ -700,8 +700,10 @@ def test_every_file_ends_with_a_newline_and_none_is_left_half_written(tmp_path):
         "rollout/digits/.written.json",
         "rollout/digits/argo-rollouts.yaml",
         "rollout/digits/flagger.yaml",
+        "rollout/digits/kserve-config.yaml",
         "rollout/digits/kserve-knative-check.yaml",
         "rollout/digits/kserve-knative.yaml",
+        "rollout/digits/kserve-standard-canary.yaml",
         "rollout/digits/kserve-standard-check.yaml",
         "rollout/digits/kserve-standard.yaml",
     }
