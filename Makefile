@@ -16,7 +16,12 @@ test: .venv/.test
 	@$(BIN)/ruff format --check .
 	@echo "== mypy: types"
 	@$(BIN)/mypy
-	@echo "== pytest: behaviour"
+	@echo "== import-linter: which package may import which"
+	@$(BIN)/lint-imports --no-logo --no-cache
+	@echo "== codespell and proselint: spelling and prose"
+	@$(BIN)/codespell
+	@$(BIN)/proselint check *.md docs $$(find signatures exporter client server tests examples benchmarks -name '*.py')
+	@echo "== pytest: behavior"
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 600
 
 # The message classes that the client ships as data, made anew from the installed tensorflow-serving-api.

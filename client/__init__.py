@@ -9,6 +9,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 from client.aio import AsyncServingClient
 from client.client import ServingClient
 from client.errors import ClientError, DecodeError, InputError, ServerError, UnreachableError
+from client.recording.recorder import Recorder
 from client.rpc.channel import ChannelOptions, Keepalive, Retry, Tls
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DecodeError",
     "InputError",
     "Keepalive",
+    "Recorder",
     "Retry",
     "ServerError",
     "ServingClient",

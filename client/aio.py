@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from client import base
 from client.errors import ClientError
+from client.recording.recorder import Recorder
 from client.rpc.calls import Call
 from client.rpc.channel import DEFAULT_OPTIONS, ChannelOptions
 from client.rpc.sequences import CallSequence, Pause
@@ -18,13 +19,13 @@ P = ParamSpec("P")
 
 
 def _awaiting(
-    method: Callable[Concatenate[base.BaseClient, P], CallSequence[T]],
+    method: Callable[Concatenate[base.BaseClient, P], CallSequence[T]], *, recorded: bool = False
 ) -> Callable[Concatenate["AsyncServingClient", P], Coroutine[Any, Any, T]]:
     """Make a method that awaits the calls of a sequence and returns what it returns."""
 
     @functools.wraps(method)
     async def call(self: "AsyncServingClient", /, *arguments: P.args, **keywords: P.kwargs) -> T:
-        return await self.run(method(self, *arguments, **keywords))
+        return await self.run(method(self, *arguments, **keywords), self.record if recorded else None)
 
     return call
 
@@ -38,6 +39,8 @@ class AsyncServingClient(base.BaseClient):
         timeout: seconds that each call may take.
         options: TLS, headers, retries, keepalive and compression.
         transport: what sends the requests; by default a gRPC channel to the address. See `client.testing`.
+        record: where `predict` and `classify` record a share of their requests. It is flushed with the client, and not
+            closed, as several clients may share it.
 
     Example::
 
@@ -54,16 +57,18 @@ class AsyncServingClient(base.BaseClient):
         timeout: float = 10.0,
         options: ChannelOptions = DEFAULT_OPTIONS,
         transport: AsyncTransport | None = None,
+        record: Recorder | None = None,
     ) -> None:
         super().__init__(address, model, timeout)
+        self.record = record
         self.transport = transport or AsyncGrpcTransport(self.addresses, options)
 
     wait_until_ready = _awaiting(base.wait_until_ready)
     status = _awaiting(base.status)
     metadata = _awaiting(base.metadata)
     info = _awaiting(base.info)
-    predict = _awaiting(base.predict)
-    classify = _awaiting(base.classify)
+    predict = _awaiting(base.predict, recorded=True)
+    classify = _awaiting(base.classify, recorded=True)
     reload = _awaiting(base.reload)
     check = _awaiting(base.check)
 
@@ -76,16 +81,18 @@ class AsyncServingClient(base.BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls made afterwards fail."""
+        """Close the connection; calls made afterwards fail. What was recorded is written first."""
         await self.transport.close_async()
+        if self.record is not None:
+            await asyncio.to_thread(self.record.flush)
 
-    async def run(self, sequence: CallSequence[T]) -> T:
-        """Await the calls that a sequence yields and return what it returns."""
+    async def run(self, sequence: CallSequence[T], record: Recorder | None = None) -> T:
+        """Await the calls that a sequence yields, record them, and return what it returns."""
         try:
             call = next(sequence)
             while True:
                 try:
-                    answer = await self._perform(call)
+                    answer = await self._perform(call, record)
                 except ClientError as error:
                     call = sequence.throw(error)
                 else:
@@ -94,7 +101,10 @@ class AsyncServingClient(base.BaseClient):
             result: T = stop.value
             return result
 
-    async def _perform(self, call: Call[Any] | Pause) -> Any:
+    async def _perform(self, call: Call[Any] | Pause, record: Recorder | None) -> Any:
         if isinstance(call, Pause):
             return await asyncio.sleep(call.seconds)
-        return call.read(await self.transport.send_async(call.method, call.request, call.seconds_left(self.timeout)))
+        response = await self.transport.send_async(call.method, call.request, call.seconds_left(self.timeout))
+        if record is not None:
+            record.offer(call.method, call.request, response)
+        return call.read(response)

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from client import base
 from client.errors import ClientError
+from client.recording.recorder import Recorder
 from client.rpc.calls import Call
 from client.rpc.channel import DEFAULT_OPTIONS, ChannelOptions
 from client.rpc.sequences import CallSequence, Pause
@@ -18,13 +19,13 @@ P = ParamSpec("P")
 
 
 def _blocking(
-    method: Callable[Concatenate[base.BaseClient, P], CallSequence[T]],
+    method: Callable[Concatenate[base.BaseClient, P], CallSequence[T]], *, recorded: bool = False
 ) -> Callable[Concatenate["ServingClient", P], T]:
     """Make a method that makes the calls of a sequence and returns what it returns."""
 
     @functools.wraps(method)
     def call(self: "ServingClient", /, *arguments: P.args, **keywords: P.kwargs) -> T:
-        return self.run(method(self, *arguments, **keywords))
+        return self.run(method(self, *arguments, **keywords), self.record if recorded else None)
 
     return call
 
@@ -41,6 +42,8 @@ class ServingClient(base.BaseClient):
         timeout: seconds that each call may take.
         options: TLS, headers, retries, keepalive and compression.
         transport: what sends the requests; by default a gRPC channel to the address. See `client.testing`.
+        record: where `predict` and `classify` record a share of their requests. It is flushed with the client, and not
+            closed, as several clients may share it.
 
     Example::
 
@@ -57,16 +60,18 @@ class ServingClient(base.BaseClient):
         timeout: float = 10.0,
         options: ChannelOptions = DEFAULT_OPTIONS,
         transport: Transport | None = None,
+        record: Recorder | None = None,
     ) -> None:
         super().__init__(address, model, timeout)
+        self.record = record
         self.transport = transport or GrpcTransport(self.addresses, options)
 
     wait_until_ready = _blocking(base.wait_until_ready)
     status = _blocking(base.status)
     metadata = _blocking(base.metadata)
     info = _blocking(base.info)
-    predict = _blocking(base.predict)
-    classify = _blocking(base.classify)
+    predict = _blocking(base.predict, recorded=True)
+    classify = _blocking(base.classify, recorded=True)
     reload = _blocking(base.reload)
     check = _blocking(base.check)
 
@@ -79,16 +84,18 @@ class ServingClient(base.BaseClient):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls made afterwards fail."""
+        """Close the connection; calls made afterwards fail. What was recorded is written first."""
         self.transport.close()
+        if self.record is not None:
+            self.record.flush()
 
-    def run(self, sequence: CallSequence[T]) -> T:
-        """Make the calls that a sequence yields and return what it returns."""
+    def run(self, sequence: CallSequence[T], record: Recorder | None = None) -> T:
+        """Make the calls that a sequence yields, record them, and return what it returns."""
         try:
             call = next(sequence)
             while True:
                 try:
-                    answer = self._perform(call)
+                    answer = self._perform(call, record)
                 except ClientError as error:
                     call = sequence.throw(error)
                 else:
@@ -97,7 +104,10 @@ class ServingClient(base.BaseClient):
             result: T = stop.value
             return result
 
-    def _perform(self, call: Call[Any] | Pause) -> Any:
+    def _perform(self, call: Call[Any] | Pause, record: Recorder | None) -> Any:
         if isinstance(call, Pause):
             return time.sleep(call.seconds)
-        return call.read(self.transport.send(call.method, call.request, call.seconds_left(self.timeout)))
+        response = self.transport.send(call.method, call.request, call.seconds_left(self.timeout))
+        if record is not None:
+            record.offer(call.method, call.request, response)
+        return call.read(response)

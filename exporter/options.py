@@ -8,28 +8,33 @@ from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
 from signatures import Batching
 
+# Examples: as many as validation and check ever put into one request.
+_LEAST_REQUEST = 16
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """How the exported model computes, what it must prove, and how it is published.
+class ExportOptions:
+    """How the exported model computes, how it is validated, and how it is published.
 
     Attributes:
         signatures: the signatures wanted, by default all that the model can have.
-        batching: set where requests shall share a run of the backbone, inside the graph.
-        server_batching: set where the server shall merge requests itself, with these sizes and times.
-        precision: of the backbone, one of `exporter.writing.precision.DENSE_TOLERANCES`.
+        batching: set where requests share a run of the backbone, inside the graph.
+        server_batching: set where the server merges requests itself, with these sizes and times.
+        precision: of the backbone, one of `exporter.writing.precision.CHOICES`; by default what the model computes in.
+        max_deviation: refuse where `precision` moves a score by more; by default as in `exporter.writing.precision`.
+        max_changed_sets: refuse where `precision` changes the kept labels of a larger share of the samples, 0 to 1.
         jit_compile: whether XLA compiles the backbone. A server then needs a flag to run it: the files in `deploy/`
             have it.
         image: the server's image; one that cannot serve the export is refused.
         allow_older_image: export even so.
-        strict: refuse a backbone with an op that has no GPU kernel.
-        min_exact_match: refuse below this share of labelled samples whose labels are all right, 0 to 1.
-        min_f1: refuse below this F1 (micro) on labelled samples, 0 to 1.
+        require_gpu_kernels: refuse a backbone with an op that has no GPU kernel.
+        min_exact_match: refuse below this share of labeled samples whose labels are all right, 0 to 1.
+        min_f1: refuse below this F1 (micro) on labeled samples, 0 to 1.
         golden_megabytes: how much the golden records may take, in 10^6 bytes; the first samples are recorded.
         golden_output: write the golden records to this file instead, and leave only their digest in the version.
         version: the version's number; by default the next.
         keep: remove all but this many of the newest versions, and those that `deploy/models.config` names.
-        keep_failed: keep what a failed proof was about.
+        keep_failed: keep the version that failed its validation.
         serving_root: where the server will see the output directory.
         dry_run: do everything but publish.
     """
@@ -37,11 +42,13 @@ class Options:
     signatures: Sequence[str] | None = None
     batching: Batching | None = None
     server_batching: Batching | None = None
-    precision: str = "float32"
+    precision: str | None = None
+    max_deviation: float | None = None
+    max_changed_sets: float | None = None
     jit_compile: bool = False
     image: str = DEFAULT_IMAGE
     allow_older_image: bool = False
-    strict: bool = False
+    require_gpu_kernels: bool = False
     min_exact_match: float | None = None
     min_f1: float | None = None
     golden_megabytes: float = 8.0
@@ -59,9 +66,19 @@ class Options:
             raise ExportError("Requests are merged in the graph or by the server: choose one batching.")
         if self.server_batching and self.server_batching.pad_to:
             raise ExportError("Only batching in the graph pads requests: pass --batching in-graph with --pad-to.")
+        if self.batching and self.batching.max_request_size < _LEAST_REQUEST:
+            raise ExportError(
+                f"max_request_size is {self.batching.max_request_size}; use at least {_LEAST_REQUEST}, which the "
+                "validation and a client's check ask for at once: the backbone runs larger requests in parts."
+            )
         for name in ("version", "keep"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ExportError(f"{name} is {value}; use 1 or more.")
+        for name in ("max_deviation", "max_changed_sets"):
+            if (value := getattr(self, name)) is not None and self.precision is None:
+                raise ExportError(f"{name} bounds what another precision changes: pass a precision with it.")
+            if value is not None and not 0 <= value <= 1:
+                raise ExportError(f"{name} is {value}; use a number from 0 to 1.")
         if self.golden_megabytes <= 0:
             raise ExportError(f"The golden records may take {self.golden_megabytes} MB; use a number above 0.")
 

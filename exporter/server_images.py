@@ -21,7 +21,7 @@ class ServerImage:
 
     Attributes:
         version: the release of TensorFlow Serving, or None where the tag does not say.
-        gpu: whether it is for a GPU. An image of one's own, whose tag says nothing of it, is taken to be.
+        gpu: whether it is for a GPU. An image under another name, whose tag does not say, is taken to be.
     """
 
     version: Version | None

@@ -1,4 +1,4 @@
-"""A stand-in for tensorflow_model_server: the same gRPC services, flags and answers, in Python.
+"""A stand-in for tensorflow_model_server: the same gRPC services, REST API, flags and answers, in Python.
 
 Importing this package is light; TensorFlow is imported when a ModelServer is made.
 
@@ -12,7 +12,7 @@ Example:
 
 from typing import TYPE_CHECKING, Any
 
-from server.config import Settings
+from server.settings import Settings
 
 if TYPE_CHECKING:
     from server.model_server import ModelServer

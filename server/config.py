@@ -1,59 +1,44 @@
-"""What the server is told: its flags as one value, and the two text files that flags may name."""
+"""The text files that flags may name, read into values, and a check of all flags that needs no TensorFlow."""
 
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from server.errors import invalid_argument
+from server.settings import Settings
 
 PLATFORM = "tensorflow"
+METRICS_PATH = "/monitoring/prometheus/metrics"
 
-
-def _default_max_threads() -> int:
-    return 4 * (os.cpu_count() or 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The flags of tensorflow_model_server that the stand-in has, under their names and with their defaults.
-
-    Attributes:
-        port: TCP port of the gRPC services; 0 lets the system pick one (the real server refuses 0).
-        model_name, model_base_path: the one model to serve; the path is absolute, and is the parent of the version
-            directories.
-        model_config_file: a ModelServerConfig in protobuf text format, instead of the two above.
-        model_config_file_poll_wait_seconds: how often that file is read again; 0 means never.
-        file_system_poll_wait_seconds: how often base paths are searched for versions; 0 means once, below 0 never.
-        max_num_load_retries: how often a failed load is tried again.
-        load_retry_interval_micros: the wait before each of those tries, in microseconds.
-        enable_batching, batching_parameters_file: merge requests, with BatchingParameters in protobuf text format.
-        enable_model_warmup: replay assets.extra/tf_serving_warmup_requests before a version becomes AVAILABLE.
-        grpc_max_threads: requests answered at once; one more gets RESOURCE_EXHAUSTED.
-        allow_version_labels_for_unavailable_models: let new labels name versions that are not loaded yet.
-        enable_serialization_as_tensor_content: answer Predict with tensor_content instead of float_val and so on.
-        enable_grpc_healthcheck_service: serve grpc.health.v1.Health.
-        xla_cpu_compilation_enabled: allow functions with jit_compile=True to run.
-
-    """
-
-    port: int = 0
-    model_name: str = "default"
-    model_base_path: str | os.PathLike[str] = ""
-    model_config_file: str | os.PathLike[str] = ""
-    model_config_file_poll_wait_seconds: int = 0
-    file_system_poll_wait_seconds: int = 1
-    max_num_load_retries: int = 5
-    load_retry_interval_micros: int = 60_000_000
-    enable_batching: bool = False
-    batching_parameters_file: str | os.PathLike[str] = ""
-    enable_model_warmup: bool = True
-    grpc_max_threads: int = _default_max_threads()
-    allow_version_labels_for_unavailable_models: bool = False
-    enable_serialization_as_tensor_content: bool = False
-    enable_grpc_healthcheck_service: bool = False
-    xla_cpu_compilation_enabled: bool = False
+# The fields of two messages that tensorflow-serving-api does not ship: session_bundle_config.proto and
+# monitoring_config.proto of the server.
+_MESSAGES = """
+name: "server/config_files.proto" package: "server" syntax: "proto3" dependency: "google/protobuf/wrappers.proto"
+message_type {
+  name: "BatchingParameters"
+  field { name: "max_batch_size" number: 1 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "batch_timeout_micros" number: 2 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "max_enqueued_batches" number: 3 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "num_batch_threads" number: 4 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "thread_pool_name" number: 5 type: TYPE_MESSAGE type_name: ".google.protobuf.StringValue" }
+  field { name: "allowed_batch_sizes" number: 6 type: TYPE_INT64 label: LABEL_REPEATED }
+  field { name: "pad_variable_length_inputs" number: 7 type: TYPE_BOOL }
+  field { name: "max_execution_batch_size" number: 11 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "enable_large_batch_splitting" number: 12 type: TYPE_MESSAGE type_name: ".google.protobuf.BoolValue" }
+}
+message_type {
+  name: "PrometheusConfig"
+  field { name: "enable" number: 1 type: TYPE_BOOL }
+  field { name: "path" number: 2 type: TYPE_STRING }
+}
+message_type {
+  name: "MonitoringConfig"
+  field { name: "prometheus_config" number: 1 type: TYPE_MESSAGE type_name: ".server.PrometheusConfig" }
+}
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +50,7 @@ class BatchingParameters:
         batch_timeout_micros: how long the first request of a batch waits for others, in microseconds.
         max_enqueued_batches: batches of one signature that may wait; a request that needs one more is rejected.
         num_batch_threads: executions at once, over all models.
+        thread_pool_name: what the metrics call those threads.
         allowed_batch_sizes: sizes that an execution is padded to; the last is the largest execution.
         pad_variable_length_inputs: pad inputs of differing shapes with their first value instead of failing.
         max_execution_batch_size, enable_large_batch_splitting: split requests into executions of at most this size.
@@ -75,6 +61,7 @@ class BatchingParameters:
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 10
     num_batch_threads: int = os.cpu_count() or 1
+    thread_pool_name: str = ""
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False
     max_execution_batch_size: int | None = None
@@ -88,8 +75,38 @@ class BatchingParameters:
         return self.max_batch_size
 
 
+def check(settings: Settings) -> None:
+    """Refuse what can be seen to be wrong without TensorFlow, so that a command can say so at once.
+
+    Raises:
+        ServingError: no model, a relative base path, or a file or list of arguments that cannot be read.
+
+    """
+    read_batching_parameters(settings)
+    read_metrics_path(settings)
+    read_channel_arguments(settings)
+    if settings.model_config_file:
+        _read_text(settings.model_config_file)
+    elif not settings.model_base_path:
+        raise invalid_argument("Both server_options.model_base_path and server_options.model_config_file are empty!")
+    else:
+        check_base_path(settings.model_name, settings.model_base_path)
+
+
+def check_base_path(model_name: str, base_path: str | os.PathLike[str]) -> None:
+    """Refuse a base path that is neither absolute nor a URI, as the server does.
+
+    Raises:
+        ServingError: the path is relative.
+
+    """
+    path = os.fspath(base_path)
+    if not os.path.isabs(path) and re.match(r"[A-Za-z][A-Za-z0-9.]*://", path) is None:
+        raise invalid_argument(f"Expected model {model_name} to have an absolute path or URI; got base_path()={path}")
+
+
 def read_model_server_config(settings: Settings) -> Any:
-    """Give the ModelServerConfig that checked settings ask for, from the file or from the name and base path.
+    """Return the ModelServerConfig that checked settings ask for, from the file or from the name and base path.
 
     Raises:
         ServingError: the file cannot be read or is not in the text format.
@@ -106,24 +123,8 @@ def read_model_server_config(settings: Settings) -> Any:
     return config
 
 
-def check(settings: Settings) -> None:
-    """Refuse what can be seen to be wrong without TensorFlow, so that a command can say so at once.
-
-    Raises:
-        ServingError: no model, a relative base path, or a file that cannot be read.
-
-    """
-    read_batching_parameters(settings)
-    if settings.model_config_file:
-        _read_text(settings.model_config_file)
-    elif not settings.model_base_path:
-        raise invalid_argument("Both server_options.model_base_path and server_options.model_config_file are empty!")
-    else:
-        check_base_path(settings.model_name, settings.model_base_path)
-
-
 def read_batching_parameters(settings: Settings) -> BatchingParameters | None:
-    """Give the parameters to batch with, or None when batching is off.
+    """Return the parameters to batch with, or None when batching is off.
 
     Raises:
         ServingError: a file is given without --enable_batching, cannot be read or is not in the text format.
@@ -137,12 +138,12 @@ def read_batching_parameters(settings: Settings) -> BatchingParameters | None:
             )
         return None
     if not path:
-        return BatchingParameters()
-    message = _parse_text_file(path, _batching_parameters_message())
+        return BatchingParameters(thread_pool_name="model_server_batch_threads")
+    message = _parse_text_file(path, _message("BatchingParameters"))
     given: dict[str, Any] = {
         field.name: value.value if field.message_type is not None else value
         for field, value in message.ListFields()
-        if field.name not in ("allowed_batch_sizes", "thread_pool_name")
+        if field.name != "allowed_batch_sizes"
     }
     parameters = BatchingParameters(allowed_batch_sizes=tuple(message.allowed_batch_sizes), **given)
     sizes = parameters.allowed_batch_sizes
@@ -154,16 +155,37 @@ def read_batching_parameters(settings: Settings) -> BatchingParameters | None:
     return parameters
 
 
-def check_base_path(model_name: str, base_path: str | os.PathLike[str]) -> None:
-    """Refuse a base path that is neither absolute nor a URI, as the server does.
+def read_metrics_path(settings: Settings) -> str | None:
+    """Return the path of the metrics page, or None when there is to be none.
 
     Raises:
-        ServingError: the path is relative.
+        ServingError: the file cannot be read or is not in the text format.
 
     """
-    path = os.fspath(base_path)
-    if not os.path.isabs(path) and re.match(r"[A-Za-z][A-Za-z0-9.]*://", path) is None:
-        raise invalid_argument(f"Expected model {model_name} to have an absolute path or URI; got base_path()={path}")
+    if not settings.monitoring_config_file:
+        return None
+    config = _parse_text_file(settings.monitoring_config_file, _message("MonitoringConfig")).prometheus_config
+    return (config.path or METRICS_PATH) if config.enable else None
+
+
+def read_channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
+    """Return the arguments for the gRPC server; what is an int32 becomes one, as in the real server.
+
+    Raises:
+        ServingError: an argument without a value.
+
+    """
+    arguments: list[tuple[str, int | str]] = []
+    for argument in filter(None, settings.grpc_channel_arguments.split(",")):
+        key, equals, value = argument.partition("=")
+        if not (key and equals):
+            raise invalid_argument(
+                f"--grpc_channel_arguments has {argument!r}, which is not key=value: write them as in "
+                "grpc.max_connection_age_ms=2000,grpc.max_concurrent_streams=100."
+            )
+        is_int32 = re.fullmatch(r"[+-]?[0-9]{1,10}", value, re.ASCII) and -(1 << 31) <= int(value) < 1 << 31
+        arguments.append((key, int(value) if is_int32 else value))
+    return arguments
 
 
 def _parse_text_file(path: str | os.PathLike[str], message: Any) -> Any:
@@ -172,7 +194,11 @@ def _parse_text_file(path: str | os.PathLike[str], message: Any) -> Any:
     try:
         return text_format.Parse(_read_text(path), message)
     except text_format.ParseError as error:
-        raise invalid_argument(f"Invalid protobuf file: '{os.fspath(path)}': {error}") from None
+        # The first sentence is the log line of the real server's parser, which scripts look for.
+        name, problem = message.DESCRIPTOR.full_name, str(error).rstrip(".")
+        raise invalid_argument(
+            f"Error parsing text-format {name}: {problem}. Invalid protobuf file: '{os.fspath(path)}'"
+        ) from None
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:
@@ -184,38 +210,15 @@ def _read_text(path: str | os.PathLike[str]) -> str:
         raise invalid_argument(f"Invalid protobuf file: '{os.fspath(path)}': it is not text") from None
 
 
-def _batching_parameters_message() -> Any:
-    """Make an empty BatchingParameters; tensorflow-serving-api does not ship session_bundle_config.proto."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+@cache
+def _message_class(name: str) -> Any:
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-    field = descriptor_pb2.FieldDescriptorProto
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    file = descriptor_pb2.FileDescriptorProto(
-        name="batching_parameters.proto",
-        package="server",
-        syntax="proto3",
-        dependency=["google/protobuf/wrappers.proto"],
-    )
-    parameters = file.message_type.add(name="BatchingParameters")
-    for number, name, wrapper in (
-        (1, "max_batch_size", "Int64Value"),
-        (2, "batch_timeout_micros", "Int64Value"),
-        (3, "max_enqueued_batches", "Int64Value"),
-        (4, "num_batch_threads", "Int64Value"),
-        (5, "thread_pool_name", "StringValue"),
-        (11, "max_execution_batch_size", "Int64Value"),
-        (12, "enable_large_batch_splitting", "BoolValue"),
-    ):
-        parameters.field.add(
-            name=name,
-            number=number,
-            label=field.LABEL_OPTIONAL,
-            type=field.TYPE_MESSAGE,
-            type_name=f".google.protobuf.{wrapper}",
-        )
-    parameters.field.add(name="allowed_batch_sizes", number=6, label=field.LABEL_REPEATED, type=field.TYPE_INT64)
-    parameters.field.add(name="pad_variable_length_inputs", number=7, label=field.LABEL_OPTIONAL, type=field.TYPE_BOOL)
-    pool.Add(file)
-    descriptor = pool.FindMessageTypeByName("server.BatchingParameters")
-    return message_factory.GetMessageClass(descriptor)()
+    pool.Add(text_format.Parse(_MESSAGES, descriptor_pb2.FileDescriptorProto()))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"server.{name}"))
+
+
+def _message(name: str) -> Any:
+    return _message_class(name)()

@@ -18,7 +18,7 @@ class ServingError(Exception):
 
     @property
     def number(self) -> int:
-        """Give the code as the number that TensorFlow and gRPC share, for example 3 for INVALID_ARGUMENT."""
+        """The code as the number that TensorFlow and gRPC share, for example 3 for INVALID_ARGUMENT."""
         number: int = self.code.value[0]
         return number
 
@@ -34,7 +34,7 @@ def fault(error: Exception) -> ServingError:
 
 
 def status_code(number: int) -> grpc.StatusCode:
-    """Give the status code with a number, UNKNOWN for a number that none has."""
+    """Return the status code with a number, UNKNOWN for a number that none has."""
     return _CODES.get(number, grpc.StatusCode.UNKNOWN)
 
 

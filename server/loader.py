@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
 from server.errors import ServingError, from_tensorflow, invalid_argument
+from server.mixed_precision import request_rewrite, rounding_ops
 from server.tensors import type_name
 from server.xla import compiled_fetches
 
@@ -40,7 +41,7 @@ class Session:
         self._lock = threading.Lock()
 
     def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
-        """Give the values of the fetched tensors, in their order; feeds and fetches are tensor names.
+        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names.
 
         Raises:
             ServingError: what TensorFlow says, with its code.
@@ -91,8 +92,13 @@ class _Call:
     function: Any
 
 
-def load(path: Path, *, xla_enabled: bool) -> Session:
+def load(path: Path, *, xla_enabled: bool, use_bfloat16: bool = False) -> Session:
     """Load the SavedModel in a version directory, with its `serve` tag.
+
+    Args:
+        path: the directory.
+        xla_enabled: whether functions with jit_compile=True may run.
+        use_bfloat16: compute in bfloat16, as --mixed_precision=bfloat16 does.
 
     Raises:
         ServingError: as the server's GetModelStatus would show it.
@@ -100,16 +106,20 @@ def load(path: Path, *, xla_enabled: bool) -> Session:
     """
     meta_graph = _read_meta_graph(path)
     graph = tf.Graph()
+    config = config_pb2.ConfigProto(allow_soft_placement=True)
     try:
         with graph.as_default():
             tf.import_graph_def(meta_graph.graph_def, name="")
-        session = tf.compat.v1.Session(graph=graph, config=config_pb2.ConfigProto(allow_soft_placement=True))
+        rounding = rounding_ops(graph) if use_bfloat16 else []
+        if use_bfloat16:
+            request_rewrite(config)
+        session = tf.compat.v1.Session(graph=graph, config=config)
     except ValueError as error:
         raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
     except tf.errors.OpError as error:
         raise from_tensorflow(error.error_code, error.message) from None
     try:
-        _initialize(session, meta_graph, path)
+        _initialize(session, meta_graph, path, rounding)
     except tf.errors.OpError as error:
         session.close()
         raise from_tensorflow(error.error_code, error.message) from None
@@ -141,12 +151,15 @@ def _read_meta_graph(path: Path) -> Any:
     )
 
 
-def _initialize(session: Any, meta_graph: Any, path: Path) -> None:
+def _initialize(session: Any, meta_graph: Any, path: Path, then: Sequence[Any]) -> None:
+    """Restore the variables, run ops on them, and run the graph's own initialization."""
     assets = {asset.tensor_info.name: path / "assets" / asset.filename for asset in _asset_file_defs(meta_graph)}
     saver = meta_graph.saver_def
     if (path / "variables" / "variables.index").is_file():
         variables = {saver.filename_tensor_name: path / "variables" / "variables"}
         _run_once(session, variables | assets, saver.restore_op_name)
+        for operation in then:
+            _run_once(session, {}, operation.name)
     init_op = _init_op_name(meta_graph)
     if init_op:
         _run_once(session, assets, init_op)

@@ -1,20 +1,20 @@
-"""The server as a whole: models loaded, port open, and an orderly end."""
+"""The server as a whole: models loaded, ports open, and an orderly end."""
 
-import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from types import TracebackType
 
-import grpc
-
-from server.config import Settings
-from server.core import ServerCore
-from server.errors import ServingError
-from server.services import Services
-
-# Threads that only say that all others are busy.
-_SPARE_THREADS = 2
-_GRACE_SECONDS = 10.0
+from server.answers import Answers
+from server.config import read_metrics_path
+from server.metrics import Metrics
+from server.models.core import ServerCore
+from server.rest.api import RestApi
+from server.rest.app import RestApp
+from server.rest.deadline import Deadline
+from server.rest.listener import HttpListener
+from server.rpc.listener import GrpcListener, check_port
+from server.rpc.services import Services
+from server.settings import Settings
 
 
 def _to_stderr(sentence: str) -> None:
@@ -27,11 +27,12 @@ class ModelServer:
     As a context manager it starts on entry, comes back when every model is AVAILABLE, and stops on exit.
 
     Attributes:
-        port: the port it listens on; with port=0 in the settings, the one that the system picked.
+        port: the gRPC port; with port=0 in the settings, the one that the system picked.
+        rest_port: the REST port, or 0 where there is no REST API.
 
     Raises:
         ServingError: on start, when the configuration is refused, a model has only versions that fail to load, or
-            the port is taken.
+            a port is taken.
 
     Example:
         with ModelServer(Settings(model_name="digits", model_base_path="/srv/models/digits")) as server:
@@ -41,9 +42,19 @@ class ModelServer:
 
     def __init__(self, settings: Settings) -> None:
         self.port = settings.port
+        self.rest_port = settings.rest_api_port
+        if self.rest_port and self.rest_port == self.port:
+            self.rest_port = 0
+            _to_stderr(
+                "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST API. "
+                "Skipped exporting HTTP/REST API."
+            )
         self._settings = settings
-        self._core = ServerCore(settings, _to_stderr)
-        self._grpc: grpc.Server | None = None
+        self._metrics = Metrics()
+        self._core = ServerCore(settings, self._metrics, _to_stderr)
+        self._deadline = Deadline(max(settings.rest_api_timeout_in_ms, 0) / 1e3, settings.rest_api_num_threads)
+        self._grpc: GrpcListener | None = None
+        self._http: HttpListener | None = None
 
     def __enter__(self) -> "ModelServer":
         self.start()
@@ -55,54 +66,31 @@ class ModelServer:
         self.stop()
 
     def start(self) -> None:
-        """Load the models, then open the port."""
+        """Load the models, then open the ports; a port that is taken is noticed before anything is loaded."""
+        settings = self._settings
         try:
-            _check_port(self._settings.port)
+            check_port(settings.port)
+            if self.rest_port:
+                self._http = HttpListener(self.rest_port)
             self._core.start()
-            self._open_port()
+            answers = Answers(self._core)
+            self._grpc = GrpcListener(settings, Services(answers, self._metrics, settings.grpc_max_threads, _to_stderr))
+            self.port = self._grpc.port
+            if self._http is not None:
+                api = RestApi(answers, self._deadline)
+                app = RestApp(api, self._metrics, read_metrics_path(settings), _to_stderr)
+                self._http.serve(app, threads=settings.rest_api_num_threads)
         except BaseException:
-            self._core.stop()
+            self.stop()
             raise
 
     def stop(self) -> None:
-        """Close the port, let requests in flight finish for up to ten seconds, and free the models."""
-        if self._grpc is not None:
-            self._grpc.stop(_GRACE_SECONDS).wait()
+        """Close the ports, let requests in flight finish for up to ten seconds, and free the models."""
+        listeners = [listener for listener in (self._grpc, self._http) if listener is not None]
+        ending = [threading.Thread(target=listener.stop) for listener in listeners]
+        for thread in ending:
+            thread.start()
+        for thread in ending:
+            thread.join()
+        self._deadline.close()
         self._core.stop()
-
-    def _open_port(self) -> None:
-        threads = self._settings.grpc_max_threads
-        services = Services(self._core, threads, _to_stderr)
-        self._grpc = grpc.server(
-            ThreadPoolExecutor(threads + _SPARE_THREADS, thread_name_prefix="grpc"),
-            # A port in use is an error here, not a second server on it; and as the real one it takes 2 GB messages.
-            options=[
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-            ],
-        )
-        self._grpc.add_generic_rpc_handlers(services.handlers(health=self._settings.enable_grpc_healthcheck_service))
-        try:
-            self.port = self._grpc.add_insecure_port(f"0.0.0.0:{self._settings.port}")
-        except RuntimeError:
-            raise _port_is_taken(self._settings.port) from None
-        self._grpc.start()
-
-
-def _check_port(port: int) -> None:
-    """Refuse a port in use before anything is loaded, and without the lines that gRPC would write about it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            raise _port_is_taken(port) from None
-
-
-def _port_is_taken(port: int) -> ServingError:
-    return ServingError(
-        grpc.StatusCode.UNAVAILABLE,
-        f"Port {port} cannot be opened; another process may have it: choose another --port, or 0 to let the system "
-        "pick one.",
-    )

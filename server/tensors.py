@@ -43,10 +43,10 @@ _TYPES = {np.dtype(dtype): number for number, (dtype, _) in _FIELDS.items()}
 
 
 def decode(proto: Any) -> Array:
-    """Give the array that a TensorProto describes; strings become an object array of bytes.
+    """Return the array that a TensorProto describes; strings become an object array of bytes.
 
     Raises:
-        ValueError: it describes none: an unknown type or rank, a negative or overflowing dimension, or a
+        ValueError: it describes no tensor: an unknown type or rank, a negative or overflowing dimension, or a
             tensor_content of the wrong length.
 
     Example:
@@ -54,7 +54,7 @@ def decode(proto: Any) -> Array:
 
     """
     if proto.dtype not in _FIELDS:
-        raise ValueError(f"type {proto.dtype} is none that a tensor can be read as")
+        raise ValueError(f"type {proto.dtype} cannot be read")
     dtype, field = _FIELDS[proto.dtype]
     shape = _shape(proto.tensor_shape)
     size = math.prod(shape)
@@ -122,7 +122,7 @@ def encode_into(proto: Any, array: np.ndarray, *, as_content: bool = False) -> N
 
 
 def type_name(dtype: Any) -> str:
-    """Give the name of an array's type in TensorFlow's C++ messages, for example `float` for float32."""
+    """Return the name of an array's type in TensorFlow's C++ messages, for example `float` for float32."""
     names = {"float32": "float", "float64": "double", "float16": "half", "object": "string"}
     name: str = np.dtype(dtype).name
     return names.get(name, name)
@@ -173,7 +173,7 @@ def _strings(values: list[bytes], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _split_content(content: bytes, size: int) -> list[bytes]:
-    """Give the strings of a tensor_content: `size` lengths as varints, then the bytes of all."""
+    """Return the strings of a tensor_content: `size` lengths as varints, then the bytes of all."""
     lengths = []
     position = 0
     for _ in range(size):

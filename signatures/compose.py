@@ -28,7 +28,7 @@ CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature: a traced function, and what a server's metadata shall say of it.
+    """One signature: a traced function, and what a server's metadata says of it.
 
     The function takes tensors of any shape (see `signatures.guards`), so the shapes are declared here.
 
@@ -77,7 +77,7 @@ class Backbone:
         inputs: the model's inputs, [B, ...] each.
         id_bounds: for an input that indexes an embedding, how many ids that has.
         image_decoding: set for an image model whose preprocessing is known; it then takes image files too.
-        batching: set where requests shall share a run of the backbone.
+        batching: set where requests share a run of the backbone.
         jit_compile: whether XLA compiles it; a server then needs a flag to run it at all.
     """
 

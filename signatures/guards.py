@@ -61,6 +61,9 @@ def k_of_each_example(k: tf.Tensor, example_input: tf.Tensor) -> tf.Tensor:
 
 
 def _check_ids(name: str, ids: tf.Tensor, bound: int) -> tf.Operation:
+    if ids.dtype.is_integer:
+        # Wide enough for the bound, which the ids' own type need not hold.
+        ids = tf.cast(ids, tf.int64)
     low, high = tf.reduce_min(ids), tf.reduce_max(ids)
     return tf.debugging.Assert(
         # An empty batch has a minimum above its maximum.

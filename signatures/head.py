@@ -88,7 +88,7 @@ def sparsify_top_k(probabilities: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
     Args:
         probabilities: floats [..., N], a tensor or what becomes one.
         k: integers: a scalar, or one k a row (a shape that broadcasts to [...]). It is clamped to [0, N]:
-            k <= 0 gives zeros, k >= N gives `probabilities`.
+            k <= 0 returns zeros, k >= N `probabilities`.
 
     Returns:
         A tensor of the shape and dtype of `probabilities`.

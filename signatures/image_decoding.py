@@ -32,8 +32,8 @@ _MOST_TEXTS = 16
 # Adobe's marker (APP14, transform 0). libjpeg takes CMYK for inverted only where it stands, Pillow always.
 _ADOBE_MARKER = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 
-# Pillow's weights of red, green and blue in grey. In 65,536ths, so that a float32 holds each sum exactly.
-_GREY_WEIGHTS = (19595 / 65536, 38470 / 65536, 7471 / 65536)
+# Pillow's weights of red, green and blue in gray. In 65,536ths, so that a float32 holds each sum exactly.
+_GRAY_WEIGHTS = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 
 _HEXADECIMAL = [f"{byte:02x}" for byte in range(256)]
 
@@ -51,7 +51,7 @@ def decode_images(
         encoded: string [B], one file each; of unknown shape where it comes from a request.
         height: H, in pixels.
         width: W, in pixels.
-        channels: C; 1 for grey, 3 for RGB.
+        channels: C; 1 for gray, 3 for RGB.
         max_pixels: the most pixels that a file may declare, width times height.
         parallel_iterations: how many files are decoded, and so held in memory, at once.
 
@@ -85,7 +85,7 @@ def decode_images(
 
 
 def _decode(number: tf.Tensor, file: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Give a file's pixels, uint8 [?, ?, 3], if it may be decoded; `number` is its place in the batch."""
+    """Return a file's pixels, uint8 [?, ?, 3], if it may be decoded; `number` is its place in the batch."""
     is_jpeg = tf.equal(tf.strings.substr(file, 0, len(_JPEG_START)), _JPEG_START)
     is_png = tf.equal(tf.strings.substr(file, 0, len(_PNG_START)), _PNG_START)
     known = _assert(
@@ -107,7 +107,7 @@ def _first_bytes(file: tf.Tensor) -> tf.Tensor:
 
 
 def _check_jpeg(number: tf.Tensor, file: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Give the file as it should be decoded, if it costs no more than allowed."""
+    """Return the file as it should be decoded, if it costs no more than allowed."""
     height, width, components = tf.unstack(tf.io.extract_jpeg_shape(file))
     scans = _count(file, _SCAN_MARKER)
     with tf.control_dependencies([_assert_size(number, width, height, max_pixels)]):
@@ -126,7 +126,7 @@ def _mark_as_adobe(file: tf.Tensor) -> tf.Tensor:
 
 
 def _check_png(number: tf.Tensor, file: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Give the file, if it costs no more than allowed."""
+    """Return the file, if it costs no more than allowed."""
     # Made long enough: a substring that begins behind the end would be an error that explains nothing.
     header = tf.strings.join([tf.strings.substr(file, 0, _IHDR_END), bytes(_IHDR_END)])
     place = len(_PNG_START) + len(_IHDR_START)
@@ -177,11 +177,11 @@ def _count(file: tf.Tensor, mark: bytes) -> tf.Tensor:
 def _fit(pixels: tf.Tensor, height: int, width: int, channels: int) -> tf.Tensor:
     """Make float32 [height, width, channels] of uint8 [?, ?, 3].
 
-    Grey is made after resizing, which is linear: before, it would need many times the picture's memory.
+    Gray is made after resizing, which is linear: before, it would need many times the picture's memory.
     """
 
     def as_it_is() -> tf.Tensor:
-        # Only grey has anything to round here, and Pillow rounds it.
+        # Only gray has anything to round here, and Pillow rounds it.
         return tf.floor(_mix(tf.cast(pixels, tf.float32), channels) + 0.5)
 
     def resized() -> tf.Tensor:
@@ -196,7 +196,7 @@ def _fit(pixels: tf.Tensor, height: int, width: int, channels: int) -> tf.Tensor
 def _mix(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     if channels == 3:
         return pixels
-    return tf.reduce_sum(pixels * _GREY_WEIGHTS, axis=-1, keepdims=True)
+    return tf.reduce_sum(pixels * _GRAY_WEIGHTS, axis=-1, keepdims=True)
 
 
 def _assert(condition: tf.Tensor, explanation: Sequence[str | tf.Tensor]) -> tf.Operation:

@@ -97,7 +97,7 @@ def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder |
             tensors = [decode(parsed[names.IMAGE_FEATURE])]
         else:
             tensors = guard_inputs(
-                {name: tf.cast(parsed[name], spec.dtype) for name, spec in inputs.items()}, inputs, id_bounds
+                {name: _narrowed(name, parsed[name], spec.dtype) for name, spec in inputs.items()}, inputs, id_bounds
             )
         # Clamped before it is narrowed, so that no large k wraps around.
         k = tf.cast(tf.clip_by_value(parsed[names.K], 0, tf.int32.max), tf.int32)
@@ -143,6 +143,19 @@ def _check_pixels(dtype: tf.DType, preprocessing: str) -> None:
         raise ValueError(
             f"the model's {dtype.name} input cannot hold pixels from 0 to {_WHITE}; leave out the preprocessing"
         )
+
+
+def _narrowed(name: str, values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Cast the numbers of a tf.Example to the model's type; an integer that it cannot hold would become another."""
+    if not dtype.is_integer or dtype == tf.int64:
+        return tf.cast(values, dtype)
+    low, high = max(dtype.min, tf.int64.min), min(dtype.max, tf.int64.max)
+    fits = tf.debugging.Assert(
+        tf.reduce_all(tf.logical_and(values >= low, values <= high)),
+        [f"{name} must hold numbers from {low} to {high}; received:", values],
+    )
+    with tf.control_dependencies([fits]):
+        return tf.cast(values, dtype)
 
 
 def _default(k: int) -> Mapping[str, tf.Tensor]:

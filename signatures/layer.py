@@ -1,4 +1,4 @@
-"""The sparsified head as a Keras layer, for models that shall carry it themselves."""
+"""The sparsified head as a Keras layer, for models that carry it themselves."""
 
 import numbers
 from typing import Any

@@ -12,10 +12,10 @@ from signatures.head import sparsify_top_k
 
 @keras.saving.register_keras_serializable(package="sparsehead")
 class TopKMassRegularizer(keras.regularizers.Regularizer):  # type: ignore[misc]  # Keras has no types
-    """Penalise the probability mass outside each row's k largest entries, as a layer's `activity_regularizer`.
+    """Penalize the probability mass outside each row's k largest entries, as a layer's `activity_regularizer`.
 
-    Called on [B, ..., N] it gives `weight` times the *sum* over all rows of the entries that `sparsify_top_k` would
-    zero, as a scalar of `keras.config.floatx()`. Keras divides what an activity regularizer gives by B (see
+    Called on [B, ..., N] it returns `weight` times the *sum* over all rows of the entries that `sparsify_top_k` would
+    zero, as a scalar of `keras.config.floatx()`. Keras divides what an activity regularizer returns by B (see
     `keras.regularizers.Regularizer`), so what is added to the loss of [B, N] outputs is `weight` times the mean mass
     a row, whatever the batch size.
 
@@ -23,7 +23,7 @@ class TopKMassRegularizer(keras.regularizers.Regularizer):  # type: ignore[misc]
     index counts as larger.
 
     Args:
-        k: how many entries of a row go free. At k >= N nothing is penalised.
+        k: how many entries of a row go free. At k >= N nothing is penalized.
         weight: how much a mass of 1 outside them adds to the loss.
 
     Raises:

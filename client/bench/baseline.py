@@ -76,7 +76,7 @@ def require_comparable(baseline: Baseline, subject: Subject, loads: Sequence[str
         raise InputError(f"the baseline measured {', '.join(baseline.loads) or 'nothing'}, not {', '.join(loads)}")
 
 
-def compared(baseline: Baseline, results: Sequence[BenchResult]) -> list[Comparison]:
+def compare_results(baseline: Baseline, results: Sequence[BenchResult]) -> list[Comparison]:
     """Return a comparison for each load that calls were answered under in both runs."""
     found = []
     for result in results:

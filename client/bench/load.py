@@ -86,7 +86,7 @@ class BenchResult:
 
 
 @dataclass
-class Recorder:
+class CallTally:
     """What one caller has seen; only that caller writes to it."""
 
     latencies: Histogram = field(default_factory=Histogram)
@@ -137,10 +137,10 @@ def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: 
     cpu = time.process_time()
     started = time.perf_counter()
     stop = Stop(client)
-    recorders, seconds = run(partial(send, timeout=client.timeout, metadata=headers), requests, load, stop)
+    tallies, seconds = run(partial(send, timeout=client.timeout, metadata=headers), requests, load, stop)
     busy = (time.process_time() - cpu) / (time.perf_counter() - started)
-    latencies = merged(recorder.latencies for recorder in recorders)
-    late = merged(recorder.late for recorder in recorders).percentile(99)
+    latencies = merged(tally.latencies for tally in tallies)
+    late = merged(tally.late for tally in tallies).percentile(99)
     total = latencies.total
     return BenchResult(
         load=load.name,
@@ -152,8 +152,8 @@ def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: 
         mean_ms=latencies.mean() * 1e3,
         percentiles_ms={f"{percent:g}": latencies.percentile(percent) * 1e3 for percent in PERCENTILES},
         longest_ms=latencies.largest * 1e3,
-        errors=dict(sum((recorder.errors for recorder in recorders), Counter())),
-        versions=dict(sum((recorder.versions for recorder in recorders), Counter())),
+        errors=dict(sum((tally.errors for tally in tallies), Counter())),
+        versions=dict(sum((tally.versions for tally in tallies), Counter())),
         busy=busy,
         late_ms=late * 1e3,
         limits=tuple(_limits(busy, late, latencies.percentile(50))),
@@ -197,13 +197,13 @@ def random_inputs(signature: Signature, batch: int, seed: int = 0) -> dict[str, 
 
 def _closed(
     send: Callable[[bytes], bytes], requests: Sequence[bytes], load: Load, stop: Stop
-) -> tuple[list[Recorder], float]:
-    recorders = [Recorder() for _ in range(load.concurrency or 1)]
+) -> tuple[list[CallTally], float]:
+    tallies = [CallTally() for _ in range(load.concurrency or 1)]
     begin = time.perf_counter() + load.warmup
     end = begin + load.duration
     turn, counted = count(), count()
 
-    def call(recorder: Recorder) -> None:
+    def call(tally: CallTally) -> None:
         while not stop.wanted:
             start = time.perf_counter()
             if start >= end if load.calls is None else start >= begin and next(counted) >= load.calls:
@@ -216,12 +216,12 @@ def _closed(
                 if not isinstance(error, grpc.RpcError):
                     raise
                 if start >= begin:
-                    recorder.errors[error.code().name] += 1
+                    tally.errors[error.code().name] += 1
                 continue
             if start >= begin:
-                recorder.answered(response, time.perf_counter() - start)
+                tally.answered(response, time.perf_counter() - start)
 
-    threads = [threading.Thread(target=call, args=(recorder,), daemon=True) for recorder in recorders]
+    threads = [threading.Thread(target=call, args=(tally,), daemon=True) for tally in tallies]
     with stop:
         for thread in threads:
             thread.start()
@@ -230,15 +230,15 @@ def _closed(
     for thread in threads:
         if thread.ident is not None:
             thread.join()
-    return recorders, max(time.perf_counter() - begin, 1e-9)
+    return tallies, max(time.perf_counter() - begin, 1e-9)
 
 
 def _open(
     send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load, stop: Stop
-) -> tuple[list[Recorder], float]:
+) -> tuple[list[CallTally], float]:
     rate = load.rate or 1.0
-    # Answers arrive on gRPC's threads, one recorder for all of them behind one lock.
-    recorder, lock = Recorder(), threading.Lock()
+    # Answers arrive on gRPC's threads, one tally for all of them behind one lock.
+    tally, lock = CallTally(), threading.Lock()
     outstanding = threading.Semaphore(0)
     warm = round(load.warmup * rate)
     total = warm + (load.calls if load.calls is not None else max(1, round(load.duration * rate)))
@@ -251,9 +251,9 @@ def _open(
             if number < warm or stop.wanted:
                 pass
             elif error is None:
-                recorder.answered(future.result(), seconds)
+                tally.answered(future.result(), seconds)
             else:
-                recorder.errors[error.code().name if isinstance(error, grpc.RpcError) else "CANCELLED"] += 1
+                tally.errors[error.code().name if isinstance(error, grpc.RpcError) else "CANCELLED"] += 1
         outstanding.release()
 
     with stop:
@@ -262,13 +262,13 @@ def _open(
             if (wait := intended - time.perf_counter()) > 0:
                 time.sleep(wait)
             if number >= warm:
-                recorder.late.record(time.perf_counter() - intended)
+                tally.late.record(time.perf_counter() - intended)
             future = send(requests[number % len(requests)])
             future.add_done_callback(lambda future, number=number, intended=intended: done(future, number, intended))
         for _ in range(total):
             outstanding.acquire()
     with lock:  # an answer that is being counted when Ctrl-C comes is counted whole
-        return [recorder], max(time.perf_counter() - (begin + warm / rate), 1e-9)
+        return [tally], max(time.perf_counter() - (begin + warm / rate), 1e-9)
 
 
 def _limits(busy: float, late: float, median: float) -> list[str]:

@@ -1,7 +1,7 @@
 """Is what is served what was exported?"""
 
-from client.check.references import reference_of
+from client.check.expectations import expectation_of
 from client.check.results import CheckResult
 from client.check.three_questions import check
 
-__all__ = ["CheckResult", "check", "reference_of"]
+__all__ = ["CheckResult", "check", "expectation_of"]

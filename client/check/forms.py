@@ -16,7 +16,7 @@ class Form:
     """One way to send samples.
 
     files: as picture files, or as the model's inputs. numbers: the samples that can be sent so. signatures: those
-    that take them so. dense: the signature that gives their dense scores, with k = N. borrowed: it is none of these,
+    that take them so. dense: the signature that gives their dense scores, with k = N. borrowed: it is not one of these,
     but takes the very pixels of the files as the model's inputs.
     """
 

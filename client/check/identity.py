@@ -4,24 +4,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from client.rpc.metadata import ExportInfo, Metadata, Target, TensorInfo
-from client.samples.golden import Reference
+from client.samples.golden import Expectation
 from signatures.contract import names
 
 
-def differences(reference: Reference, target: Target, served: ExportInfo, metadata: Metadata) -> Iterator[str]:
+def identity_differences(
+    expectation: Expectation, target: Target, served: ExportInfo, metadata: Metadata
+) -> Iterator[str]:
     """Yield a sentence for each way in which what is served is not the export expected, or contradicts itself."""
-    export = reference.export
+    export = expectation.export
     if export is not None:
-        if reference.digest not in (None, export.golden_digest):
+        if expectation.digest not in (None, export.golden_digest):
             yield (
-                f"the golden file was changed: its SHA-256 is {reference.digest}, "
+                f"the golden file was changed: its SHA-256 is {expectation.digest}, "
                 f"but export.json says {export.golden_digest}"
             )
         for field in ("export_id", "model", "k", "labels", "preprocessing", "golden_digest"):
             have, want = getattr(served, field), getattr(export, field)
             # Only preprocessing has a None that means something: unknown.
             if have != want and (want is not None or field == "preprocessing"):
-                hint = _other_version(reference, target, metadata.version) if field == "export_id" else ""
+                hint = _other_version(expectation, target, metadata.version) if field == "export_id" else ""
                 yield f"{field} is {_shown(have)}, expected {_shown(want)}{hint}"
         yield from _signature_differences(export.signatures or {}, metadata)
     k = served.k if export is None or export.k is None else export.k
@@ -31,16 +33,16 @@ def differences(reference: Reference, target: Target, served: ExportInfo, metada
             yield f"the default k of signature {key} is {signature.default_k}, expected {k}"
 
 
-def _other_version(reference: Reference, target: Target, answered: int) -> str:
+def _other_version(expectation: Expectation, target: Target, answered: int) -> str:
     """Say that the records are those of another version than the one that answered, or nothing."""
-    if reference.version in (None, answered):
+    if expectation.version in (None, answered):
         return ""
-    advice = f"pass --version {reference.version}"
+    advice = f"pass --version {expectation.version}"
     if target.label is not None:
         advice += f" instead of --label {target.label}"
     elif target.version is not None:
         advice = f"give --golden the records of version {answered}"
-    return f": these are the records of version {reference.version}, and version {answered} answered; {advice}"
+    return f": these are the records of version {expectation.version}, and version {answered} answered; {advice}"
 
 
 def _signature_differences(stated: Mapping[str, Any], metadata: Metadata) -> Iterator[str]:

@@ -5,6 +5,7 @@ backbone: are the dense answers (k = N) the ones expected, within a tolerance th
 head: are the answers for other k the top k of the server's *own* dense answers, almost exactly, on every signature?
 """
 
+import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from client.check.forms import Form, NotAsked, forms
-from client.check.identity import differences
+from client.check.identity import identity_differences
 from client.check.requests import Batch, ask, batches, outputs_of
 from client.check.results import CheckResult, SampleEvidence, Tally, Timing, by_signature
 from client.errors import ClientError, DecodeError, InputError, UnreachableError
 from client.rpc.calls import Call, identity_call, metadata_call
 from client.rpc.metadata import ExportInfo, Metadata, Signature, Target
 from client.rpc.sequences import BATCHING_REFUSAL, CallSequence
-from client.samples.golden import Export, Reference
+from client.samples.golden import Expectation, ExpectedIdentity
 from client.samples.image_samples import with_file
 from signatures.contract import names
 from signatures.contract.answers import AnswerForm, Labels, Outputs, Scores, encoded, form_of
@@ -34,16 +35,20 @@ BATCH = 8
 
 @dataclass
 class Session:
-    """One check under way: what is held against the server, and what was found."""
+    """One check under way: what is held against the server, and what was found.
+
+    batching: whether the server merges requests itself. most: examples in one request.
+    """
 
     target: Target
-    reference: Reference
+    expectation: Expectation
     tolerances: Tolerances
     metadata: Metadata
     labels: tuple[str, ...] = ()
     encoded_labels: Labels = field(default_factory=lambda: encoded(()))
     default_k: int = 0
     batching: bool = False
+    most: int = BATCH
     lost: bool = False
     identity: Tally = field(default_factory=lambda: Tally("identity"))
     backbone: Tally = field(default_factory=lambda: Tally("backbone"))
@@ -54,26 +59,26 @@ class Session:
 
 
 def check(
-    address: str, target: Target, reference: Reference, tolerances: Tolerances = CPU
+    address: str, target: Target, expectation: Expectation, tolerances: Tolerances = CPU
 ) -> CallSequence[CheckResult]:
     """Ask a server the three questions.
 
     The first call may raise, as when no server is there; after that whatever goes wrong is a fault of the question
     being asked. Raises InputError when there is no sample to ask about.
     """
-    if not reference.samples:
+    if not expectation.samples:
         raise InputError("there are no samples to check with: give golden records or pictures")
     metadata: Metadata = yield metadata_call(target)
-    session = Session(target, reference, tolerances, metadata)
+    session = Session(target, expectation, tolerances, metadata)
     if target.version not in (None, metadata.version):
         session.identity.fault(f"version {metadata.version} answers for version {target.version}")
     served = yield from _ask_identity(session)
-    known = reference.export or served
+    known = expectation.export or served
     if known is not None and known.preprocessing is not None:
         files = partial(with_file, preprocessing=known.preprocessing)
-        session.reference = replace(reference, samples=tuple(map(files, reference.samples)))
-    session.evidence = [SampleEvidence(sample) for sample in session.reference.samples]
-    export = reference.export or (None if served is None else Export(served.labels, k=served.k))
+        session.expectation = replace(expectation, samples=tuple(map(files, expectation.samples)))
+    session.evidence = [SampleEvidence(sample) for sample in session.expectation.samples]
+    export = expectation.export or (None if served is None else ExpectedIdentity(served.labels, k=served.k))
     if export is None:
         session.head.asked += 1
         session.head.fault("the labels and the default k are not known, as the identity is not")
@@ -82,32 +87,32 @@ def check(
     else:
         session.labels, session.encoded_labels = export.labels, encoded(export.labels)
         session.default_k = export.k if export.k is not None else served.k if served else 0
-        yield from _ask_signatures(session, _classifies_files(metadata, reference.export, served))
+        yield from _ask_signatures(session, _classifies_files(metadata, expectation.export, served))
     yield from _ask_identity(session)
     return _result(address, session)
 
 
-def _classifies_files(metadata: Metadata, export: Export | None, served: ExportInfo | None) -> bool:
+def _classifies_files(metadata: Metadata, export: ExpectedIdentity | None, served: ExportInfo | None) -> bool:
     """Return whether `classify` takes picture files, as it does wherever a model's pictures can be decoded at all."""
     encoded = {names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K} & set(metadata.signatures)
     return bool(encoded) or any(known is not None and known.preprocessing is not None for known in (export, served))
 
 
 def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[None]:
-    samples = session.reference.samples
+    samples = session.expectation.samples
     found, session.not_asked = forms(session.metadata, samples, session.labels, classifies_files)
     if all(form.files for form in found):
         session.backbone.asked += 1
         session.backbone.fault(f"no signature {names.SERVING_DEFAULT} takes {', '.join(samples[0].inputs)}")
     for form in found:
-        for size in (BATCH, 1):
+        for size in sorted({session.most, 1}, reverse=True):
             for number, batch in enumerate(batches(samples, form.numbers, size)):
                 # Every form of k once; which samples it is asked with makes no difference.
-                yield from _ask_form(session, form, batch, thorough=size > 1 and not number)
+                yield from _ask_form(session, form, batch, thorough=size == session.most and not number)
 
 
 def _result(address: str, session: Session) -> CheckResult:
-    samples = session.reference.samples
+    samples = session.expectation.samples
     known = sum(sample.dense is not None for sample in samples)
     tallies = (session.identity, session.backbone, session.head)
     identity, backbone, head = (
@@ -120,7 +125,7 @@ def _result(address: str, session: Session) -> CheckResult:
         address=address,
         model=session.target.model,
         version=session.metadata.version,
-        source=session.reference.source,
+        source=session.expectation.source,
         tolerances=session.tolerances,
         batching=session.batching,
         not_asked=tuple(session.not_asked),
@@ -137,7 +142,11 @@ def _result(address: str, session: Session) -> CheckResult:
 def _ask_identity(session: Session) -> CallSequence[ExportInfo | None]:
     tally, where = session.identity, {"signature": names.EXPORT_INFO}
     tally.asked += 1
-    answer = yield from _answer(session, tally, where, identity_call(session.target, 3))
+
+    def call() -> Call[Any]:
+        return identity_call(session.target, session.most)
+
+    answer = yield from _answer(session, tally, where, call(), call)
     if answer is None:
         return None
     try:
@@ -145,10 +154,10 @@ def _ask_identity(session: Session) -> CallSequence[ExportInfo | None]:
     except DecodeError as error:
         tally.fault(str(error), **where)
         return None
-    if any(array.shape != (3,) for array in answer[0].values()):
+    if any(array.shape != (session.most,) for array in answer[0].values()):
         tally.fault("the identity did not come once for each probe", **where)
     tally.answered += 1
-    for difference in differences(session.reference, session.target, served, session.metadata):
+    for difference in identity_differences(session.expectation, session.target, served, session.metadata):
         tally.fault(difference)
     return served
 
@@ -170,7 +179,7 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
     """Return the server's dense answers, [B, N], or None when there are none to compare the head with."""
     tally, classes = session.backbone, len(session.labels)
     where = {"signature": form.dense.key, "k": f"{classes} (all)"}
-    samples = [session.reference.samples[number] for number in batch.numbers]
+    samples = [session.expectation.samples[number] for number in batch.numbers]
     files = form.files and not form.borrowed
     expected = [sample.dense if sample.exact or not files else None for sample in samples]
     tally.asked += sum(dense is not None for dense in expected)
@@ -212,8 +221,8 @@ def _ask_head(
     if dense is None:
         return tally.fault("there is no dense answer to compare with", record=batch.numbers[0], **where)
     call = ask(session.target, signature, form.files, batch, question.sent)
-    if_batching = partial(ask, session.target, signature, form.files, batch, question.per_example)
-    answer = yield from _answer(session, tally, where, call, if_batching)
+    instead = partial(ask, session.target, signature, form.files, batch, question.per_example)
+    answer = yield from _answer(session, tally, where, call, instead)
     if answer is None:
         return None
     outputs, judged, classes = answer[0], _answer_form(signature), len(session.labels)
@@ -242,31 +251,39 @@ def _answer(
     tally: Tally,
     where: Mapping[str, Any],
     call: Call[Any],
-    if_batching: Callable[[], Call[Any]] | None = None,
+    instead: Callable[[], Call[Any]] | None = None,
 ) -> Generator[Any, Any, tuple[Outputs, int | None] | None]:
     """Return outputs and version, or None after noting the fault that none came, or came from another version.
 
-    if_batching: what to send instead when the server's own batching refuses the form that k has.
+    instead: what to send where the server's own batching refuses the form that k has, or so many examples.
     """
     if session.lost:
         tally.fault("not asked, as the server was lost", **where)
         return None
     start = time.perf_counter()
-    refused = False
+    again = None
     try:
         outputs, version = outputs_of((yield call))
     except ClientError as error:
-        refused = if_batching is not None and BATCHING_REFUSAL in str(error)
-        if not refused:
+        again = instead if _refused_by_batching(session, str(error)) else None
+        if again is None:
             session.lost = isinstance(error, UnreachableError)
             tally.fault(str(error), **where)
             return None
     finally:
         session.timings.append(Timing(where["signature"], time.perf_counter() - start))
-    if refused and if_batching is not None:
-        session.batching = True
-        return (yield from _answer(session, tally, where, if_batching()))
+    if again is not None:
+        return (yield from _answer(session, tally, where, again()))
     if version is not None and version != session.metadata.version:
         tally.fault(f"version {version} answered, version {session.metadata.version} before", **where)
         return None
     return outputs, version
+
+
+def _refused_by_batching(session: Session, message: str) -> bool:
+    """Return whether it was the server's own batching that refused a call, and note what it takes."""
+    limit = re.search(r"is larger than maximum input batch size (\d+)", message)
+    if limit:
+        session.most = int(limit[1])
+    session.batching |= BATCHING_REFUSAL in message
+    return bool(limit) or BATCHING_REFUSAL in message

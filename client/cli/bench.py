@@ -9,7 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
-from client.bench.baseline import Subject, compared, read_baseline, require_comparable
+from client.bench.baseline import Subject, compare_results, read_baseline, require_comparable
 from client.bench.load import NO_RETRY, BenchResult, Load, measure, random_inputs, requests_for
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
@@ -91,7 +91,7 @@ def bench(
         client.predict(inputs, ks[0] if ks else None, signature)
         requests = requests_for(Target(client.model), declared, inputs, ks, batch)
         results, interrupted = _measured(client, requests, batch, loads)
-    comparisons = [] if before is None else compared(before, results)
+    comparisons = [] if before is None else compare_results(before, results)
     value: dict[str, Any] = {
         "model": client.model,
         "address": client.address,

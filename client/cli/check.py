@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from client.check.references import reference_of
-from client.check.report import report
+from client.check.expectations import expectation_of
 from client.check.results import CheckResult
 from client.check.three_questions import check as run_check
 from client.cli import show
@@ -21,7 +20,7 @@ from client.cli.options import (
 )
 from client.client import ServingClient
 from client.rpc.metadata import Target
-from client.samples.golden import Reference, read_golden
+from client.samples.golden import Expectation, read_golden
 from client.samples.image_samples import picture_samples
 
 
@@ -61,20 +60,23 @@ def check(
     if against is not None and against_version is not None:
         raise click.UsageError("give --against or --against-version, not both.")
     tolerances = tolerances_of(gpu, rtol, atol)
-    reference = None if golden is None else read_golden(golden)
+    expectation = None if golden is None else read_golden(golden)
     results: list[CheckResult] = []
     for address in connection.addresses():
         with connection.open(address) as client, show.waiting(address):
             target = Target(client.model, version, label)
-            expected = _expected(client, target, reference, pictures)
+            expected = _expected(client, target, expectation, pictures)
             # Without golden records, replicas can still be held against the first of them.
-            other = against or (results[0].address if results and reference is None else None)
+            other = against or (results[0].address if results and expectation is None else None)
             if against_version is not None:
                 expected = _of_version(client, target, expected, against_version)
             elif other is not None:
                 expected = _of_server(connection, other, address, target, expected)
             results.append(client.run(run_check(address, target, expected, tolerances)))
     if page is not None:
+        # Here, because the page says some things in the words that this command line prints.
+        from client.check.report import report
+
         page.write_text(report(results, datetime.now(UTC)), "utf-8")
     passed = all(result.passed for result in results)
     value = results[0] if len(results) == 1 else {"passed": passed, "replicas": results}
@@ -83,27 +85,27 @@ def check(
 
 
 def _expected(
-    client: ServingClient, target: Target, reference: Reference | None, pictures: tuple[Path, ...]
-) -> Reference:
+    client: ServingClient, target: Target, expectation: Expectation | None, pictures: tuple[Path, ...]
+) -> Expectation:
     """Return the golden records, those of the pictures after them."""
     if not pictures:
-        return reference or Reference("", ())
+        return expectation or Expectation("", ())
     metadata = client.metadata(version=target.version, label=target.label)
     preprocessing = client.info(version=target.version, label=target.label).preprocessing
     samples = picture_samples(pictures, metadata, preprocessing)
-    if reference is None:
-        return Reference(f"{len(samples)} pictures", samples)
-    return replace(reference, samples=reference.samples + samples)
+    if expectation is None:
+        return Expectation(f"{len(samples)} pictures", samples)
+    return replace(expectation, samples=expectation.samples + samples)
 
 
-def _of_version(client: ServingClient, target: Target, expected: Reference, version: int) -> Reference:
+def _of_version(client: ServingClient, target: Target, expected: Expectation, version: int) -> Expectation:
     if client.metadata(version=target.version, label=target.label).version == version:
         raise click.UsageError(f"version {version} would be checked against itself.")
-    return client.run(reference_of(f"version {version}", Target(client.model, version), expected.samples, False))
+    return client.run(expectation_of(f"version {version}", Target(client.model, version), expected.samples, False))
 
 
-def _of_server(connection: Connection, other: str, address: str, target: Target, expected: Reference) -> Reference:
+def _of_server(connection: Connection, other: str, address: str, target: Target, expected: Expectation) -> Expectation:
     if other == address:
         raise click.UsageError(f"{address} would be checked against itself.")
     with connection.open(other) as client:
-        return client.run(reference_of(f"the server at {other}", target, expected.samples, True))
+        return client.run(expectation_of(f"the server at {other}", target, expected.samples, True))

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
+from client.errors import InputError
 from signatures.contract.judge import CPU, GPU, Tolerances, with_backbone
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,7 +46,10 @@ def tolerance_options(command: F) -> F:
 
 def tolerances_of(gpu: bool, rtol: float | None, atol: float | None) -> Tolerances:
     """Return what the tolerance options say."""
-    return with_backbone(GPU if gpu else CPU, rtol, atol)
+    try:
+        return with_backbone(GPU if gpu else CPU, rtol, atol)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def show_or_print(value: Any, as_json: bool, shown: Callable[[], None]) -> None:

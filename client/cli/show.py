@@ -1,4 +1,4 @@
-"""What the command line prints for people: tables, on a terminal in colour."""
+"""What the command line prints for people: tables, on a terminal in color."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,8 +38,8 @@ def status(model: str, replicas: Sequence[ReplicaStatus]) -> None:
         if replica.error:
             table.add_row(*address, "", Text("no answer", "red"), Text(replica.error))
         for version in replica.versions:
-            colour = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
-            table.add_row(*address, str(version.version), Text(version.state, colour), Text(version.error))
+            color = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
+            table.add_row(*address, str(version.version), Text(version.state, color), Text(version.error))
     Console().print(table)
 
 

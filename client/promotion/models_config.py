@@ -17,7 +17,7 @@ from client.rpc.messages import ModelServerConfig
 _TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}<>\[\]:;,]|[^\s{}<>\[\]:;,#"']+""")
 
 
-def labelled_versions(text: str, model: str) -> dict[str, int]:
+def labeled_versions(text: str, model: str) -> dict[str, int]:
     """Return the versions that have labels, by label; raises InputError without such a model."""
     return dict(sorted(_model_config(_parsed(text), model).version_labels.items()))
 
@@ -91,9 +91,9 @@ def _edited(text: str, model: str, label: str, version: int) -> str:
     for entry in _named(_fields(text), "model_config_list", "config"):
         if _scalar(text, entry, "name") != model:
             continue
-        for labelled in _named(entry.fields, "version_labels"):
-            if _scalar(text, labelled, "key") == label:
-                value = next(field for field in labelled.fields if field.name == "value")
+        for labeled in _named(entry.fields, "version_labels"):
+            if _scalar(text, labeled, "key") == label:
+                value = next(field for field in labeled.fields if field.name == "value")
                 return f"{text[: value.start]}{version}{text[value.end :]}"
         last = entry.fields[-1]
         line = text[text.rfind("\n", 0, last.start) + 1 : last.start]

@@ -15,11 +15,11 @@ from client.check.results import CheckResult
 from client.check.three_questions import check
 from client.client import ServingClient
 from client.errors import ClientError, InputError, ServerError, UnreachableError
-from client.promotion.models_config import base_path, labelled_versions, with_label, write_atomically
+from client.promotion.models_config import base_path, labeled_versions, with_label, write_atomically
 from client.rpc.calls import Answer, identity_call
 from client.rpc.metadata import Target
 from client.rpc.sequences import CallSequence, Pause
-from client.samples.golden import Reference
+from client.samples.golden import Expectation
 from signatures.contract.judge import Tolerances
 
 
@@ -51,14 +51,14 @@ def plan(config: Path, model: str, label: str, version: int) -> Move:
     found = before = _text(config)
     if _promoting(config).exists():
         before = _text(_promoting(config))
-        moved = labelled_versions(found, model).get(label)
+        moved = labeled_versions(found, model).get(label)
         if found != before and (moved is None or found != with_label(before, model, label, moved)):
             raise InputError(
                 f"an earlier move of another label was cut off, or {config} was changed since: finish that move, "
                 f"or make the file what it should be and remove {_promoting(config)}"
             )
     after = with_label(before, model, label, version)
-    labels = labelled_versions(before, model)
+    labels = labeled_versions(before, model)
     return Move(config, model, label, labels.get(label), version, tuple(labels), found, before, after)
 
 
@@ -69,13 +69,13 @@ def previous_version(config: Path, model: str, label: str) -> int:
     label is no longer on the version that the move took it to: there is nothing to go back to then.
     """
     text = _text(config)
-    labels = labelled_versions(text, model)
+    labels = labeled_versions(text, model)
     if label not in labels:
         there = ", ".join(labels) or "none at all"
         raise InputError(f"model {model} has no label {label} in {config}, only {there}")
     # A change that was cut off is undone by going back to what was before it; `plan` sees whether it was of this label.
     if _promoting(config).exists() and (before := _text(_promoting(config))) != text:
-        old, why = labelled_versions(before, model).get(label), f"the label {label} was new"
+        old, why = labeled_versions(before, model).get(label), f"the label {label} was new"
     else:
         old, why = _last_move(config, model, label, labels[label])
     if old is None:
@@ -93,7 +93,7 @@ def version_directory(move: Move) -> Path:
 
 
 def check_version(
-    clients: Sequence[ServingClient], move: Move, reference: Reference, tolerances: Tolerances
+    clients: Sequence[ServingClient], move: Move, reference: Expectation, tolerances: Tolerances
 ) -> list[CheckResult]:
     """Check the new version by its number on every replica; raises PromoteError where it is not loaded."""
     results = []

@@ -25,6 +25,10 @@ T = TypeVar("T")
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 
+# The methods that users' requests are sent to.
+PREDICT = _PREDICTION + "Predict"
+CLASSIFY = _PREDICTION + "Classify"
+
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
@@ -66,7 +70,7 @@ def predict_call(
         length = size(tensor)
         parts += (_entry_header(name, length), *tensor)
     parts += [field(3, name.encode()) for name in outputs]
-    return Call(_PREDICTION + "Predict", b"".join(parts), _read_answer)
+    return Call(PREDICT, b"".join(parts), _read_answer)
 
 
 def identity_call(target: Target, probes: int = 1) -> Call[Answer]:
@@ -78,7 +82,7 @@ def classify_call(target: Target, signature: str, examples: Sequence[Any]) -> Ca
     """Ask the Classify API with tf.Example messages; read, for each, its classes and their scores."""
     request = messages.ClassificationRequest(model_spec=messages.ModelSpec.FromString(_model_spec(target, signature)))
     request.input.example_list.examples.extend(examples)
-    return Call(_PREDICTION + "Classify", request.SerializeToString(), _read_classes)
+    return Call(CLASSIFY, request.SerializeToString(), _read_classes)
 
 
 def metadata_call(target: Target) -> Call[Metadata]:

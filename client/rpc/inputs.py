@@ -15,7 +15,7 @@ from signatures.contract import names
 _LEAST, _MOST = -(2**31), 2**31 - 1
 
 
-def arranged(
+def arrange_inputs(
     signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays to send, by input name.
@@ -66,7 +66,7 @@ def length(arrays: Mapping[str, NDArray[Any]]) -> int:
     return next((len(array) for array in arrays.values() if array.ndim), 1)
 
 
-def trimmed(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[str, NDArray[Any]]:
+def trim_top_k(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[str, NDArray[Any]]:
     """Return top_k answers no wider than was asked: a batching server pads them to the widest request it merged."""
     if k is None or names.INDICES not in outputs:
         return outputs
@@ -78,7 +78,9 @@ def trimmed(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[str, 
 def _scalar(signature: Signature, k: ArrayLike) -> NDArray[np.int32]:
     array = whole_numbers(k)
     if array.size != 1:
-        raise InputError(f"k of signature {signature.key} is one number for all, not of shape {_shape(array.shape)}")
+        raise InputError(
+            f"k of signature {signature.key} is one number for all, not of shape {listed_shape(array.shape)}"
+        )
     return array.reshape(())
 
 
@@ -101,10 +103,10 @@ def _fitting(key: str, name: str, info: TensorInfo, value: ArrayLike) -> NDArray
     if dtype != info.dtype and not (info.dtype == "bfloat16" and dtype == "float32"):
         advice = "" if "string" in (dtype, info.dtype) else f": use .astype({info.dtype!r})"
         raise InputError(f"input {name} of signature {key} is {info.dtype}, not {dtype}{advice}")
-    if info.shape is not None and not _fits(array.shape, info.shape):
+    if info.shape is not None and not fits(array.shape, info.shape):
         raise InputError(
-            f"input {name} of signature {key} has shape {_shape(info.shape)}, "
-            f"but an array of shape {_shape(array.shape)} was given"
+            f"input {name} of signature {key} has shape {listed_shape(info.shape)}, "
+            f"but an array of shape {listed_shape(array.shape)} was given"
         )
     return array
 
@@ -122,7 +124,8 @@ def _cast(array: NDArray[Any], dtype: str) -> NDArray[Any]:
     return array
 
 
-def _fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
+def fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
+    """Return whether an array's shape is the declared one, where -1 stands for any length."""
     if shape[1:] == declared[1:]:  # as nearly always, and four times as fast
         return len(shape) == len(declared) and declared[:1] in ((), (-1,), shape[:1])
     return len(shape) == len(declared) and all(want in (-1, have) for want, have in zip(declared, shape, strict=True))
@@ -143,5 +146,6 @@ def _batch(signature: Signature, arrays: Mapping[str, NDArray[Any]]) -> int:
     return 1 if batch is None else batch
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def listed_shape(shape: tuple[int, ...]) -> str:
+    """Return a shape as an error shows it."""
     return "[" + ", ".join("any" if length == -1 else str(length) for length in shape) + "]"

@@ -31,7 +31,7 @@ class Target:
         if self.version is not None:
             return f"version {self.version} of model {self.model}"
         if self.label is not None:
-            return f"the version of model {self.model} labelled {self.label}"
+            return f"the version of model {self.model} labeled {self.label}"
         return f"model {self.model}"
 
 

@@ -17,7 +17,7 @@ from client.errors import InputError, ServerError, UnreachableError
 from client.rpc import messages
 from client.rpc.calls import Answer, Call, identity_call, metadata_call, predict_call, reload_call, status_call
 from client.rpc.codec import as_array
-from client.rpc.inputs import arranged, length, per_example, trimmed
+from client.rpc.inputs import arrange_inputs, length, per_example, trim_top_k
 from client.rpc.metadata import ExportInfo, Metadata, Signature, Target, VersionStatus
 from signatures.contract import names
 
@@ -63,19 +63,19 @@ def predict(
     """Ask a signature, the inputs first compared with what it declares unless `validate` is off."""
     if not validate:
         answer: Answer = yield predict_call(target, signature, _unchecked(inputs, k), outputs)
-        return trimmed(answer.outputs, k)
+        return trim_top_k(answer.outputs, k)
     known = target in cache.metadata
     leaves_k_out = k is None and not (isinstance(inputs, Mapping) and names.K in inputs)
     metadata = yield from _described(cache, target, signature, leaves_k_out)
     try:
-        prepared = arranged(metadata.signature(signature), inputs, k)
+        prepared = arrange_inputs(metadata.signature(signature), inputs, k)
     except InputError:
         if not known:
             raise
         # A version that came since may take what the one we know of did not.
         del cache.metadata[target]
         metadata = yield from _described(cache, target, signature, leaves_k_out)
-        prepared = arranged(metadata.signature(signature), inputs, k)
+        prepared = arrange_inputs(metadata.signature(signature), inputs, k)
     declared = metadata.signature(signature)
     if outputs and (unknown := sorted(set(outputs) - set(declared.outputs))):
         raise InputError(f"signature {signature} has no output {unknown[0]!r}, only {', '.join(declared.outputs)}")
@@ -84,7 +84,7 @@ def predict(
         cache.metadata.pop(target, None)
     if names.INDICES not in answer.outputs:
         return answer.outputs
-    return trimmed(answer.outputs, prepared.get(names.K, declared.default_k))
+    return trim_top_k(answer.outputs, prepared.get(names.K, declared.default_k))
 
 
 def info(target: Target) -> CallSequence[ExportInfo]:
@@ -115,7 +115,7 @@ def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> Cal
 
 
 def reload(config: str) -> CallSequence[None]:
-    """Have the server take a models.config, given as text; raises InputError where it is none."""
+    """Have the server take a models.config, given as text; raises InputError where it is not one."""
     message = messages.ModelServerConfig()
     try:
         text_format.Parse(config, message)

@@ -1,1 +1,17 @@
-"""The examples that a server is sent: image files and golden records."""
+"""The examples that a server is sent: files of every kind, golden records, recorded requests, and made-up ones."""
+
+from client.samples.golden import Sample
+from client.samples.made_up import Bound, random_samples, read_bounds
+from client.samples.read import iterate_samples, read_samples
+from client.samples.stacking import inputs_of, truth_of
+
+__all__ = [
+    "Bound",
+    "Sample",
+    "inputs_of",
+    "iterate_samples",
+    "random_samples",
+    "read_bounds",
+    "read_samples",
+    "truth_of",
+]

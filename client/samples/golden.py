@@ -1,9 +1,8 @@
 """What a served model is held against: samples, the dense answers expected of them, what the export says of itself."""
 
 import hashlib
-import json
-import struct
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,42 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from numpy.typing import NDArray
 
 from client.errors import DecodeError, InputError
+from client.recording.tfrecord import read_records
 from client.rpc.codec import decode_tensor
 from client.rpc.messages import PredictionLog
 from signatures.contract import names
+from signatures.contract.record import ExportRecord, RecordError
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One example: the model's inputs, each with a leading dimension of 1.
+    """One example.
 
-    dense: the probabilities expected, float32 [N], None where they are not known. file: a JPEG or PNG file of the same
-    picture. exact: whether the file holds the very pixels of the inputs, so that the same scores are expected of it.
+    Attributes:
+        inputs: the model's inputs by name, each with a leading dimension of 1.
+        dense: the probabilities expected, float32 [N], or None where they are not known.
+        file: a JPEG or PNG file of the same picture.
+        exact: whether the file holds the very pixels of the inputs, so that the same scores are expected of it.
+        title: what to show for it: a file's name, the text, or the values, shortened.
+        source: where it was read, as an error names it: "data.jsonl, line 3".
+        truth: the labels that are true, by name or by index; None where that is not known.
+        k: the k that it asks for, if it asks for one.
+        min_score: the same of `min_score`.
     """
 
     inputs: Mapping[str, NDArray[Any]]
     dense: NDArray[np.float32] | None = None
     file: bytes | None = None
     exact: bool = False
+    title: str = ""
+    source: str = ""
+    truth: tuple[str | int, ...] | None = None
+    k: int | None = None
+    min_score: float | None = None
 
 
 @dataclass(frozen=True)
-class Export:
+class ExpectedIdentity:
     """The identity expected; what is None is not known, or need not be the same."""
 
     labels: tuple[str, ...]
@@ -46,7 +60,7 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Reference:
+class Expectation:
     """What is expected of a server.
 
     source: where that was read. digest: the golden file's SHA-256. version: the version that the records lie in.
@@ -54,12 +68,12 @@ class Reference:
 
     source: str
     samples: tuple[Sample, ...]
-    export: Export | None = None
+    export: ExpectedIdentity | None = None
     digest: str | None = None
     version: int | None = None
 
 
-def read_golden(path: Path) -> Reference:
+def read_golden(path: Path) -> Expectation:
     """Read the golden records of a published version, given its directory or its golden file.
 
     Raises InputError when there are none or when a file cannot be understood.
@@ -69,57 +83,33 @@ def read_golden(path: Path) -> Reference:
     file = path / names.ASSETS_EXTRA / names.GOLDEN_FILE if path.is_dir() else path
     content = _content(file)
     try:
-        samples = tuple(_sample(payload) for payload in tfrecords(content))
+        # The SHA-256 that export.json and the served model name sees more than the records' checksums do.
+        samples = tuple(_sample(payload) for payload in read_records(io.BytesIO(content), verify=False))
     except (DecodeError, ProtobufDecodeError, KeyError, ValueError) as error:
         raise InputError(f"{file} does not hold golden records: {error}") from error
     if not samples:
         raise InputError(f"{file} holds no records")
     digest = hashlib.sha256(content).hexdigest()
     export, directory = _export(file.with_name(names.EXPORT_FILE)), file.resolve().parent.parent.name
-    return Reference(str(file), samples, export, digest, int(directory) if directory.isdecimal() else None)
-
-
-def tfrecords(content: bytes) -> Iterator[bytes]:
-    """Yield the payloads of a TFRecord file: for each an 8-byte length, 4 bytes, the payload, 4 bytes.
-
-    The 4 bytes are CRC32C sums, which Python has no function for. They are skipped: the file as a whole is held
-    against the SHA-256 that both export.json and the served model name, which sees more. Raises DecodeError for a
-    file that ends within a record.
-    """
-    position = 0
-    while position < len(content):
-        if position + 12 > len(content):
-            raise DecodeError("it ends within a record")
-        (length,) = struct.unpack_from("<Q", content, position)
-        start, position = position + 12, position + 12 + length + 4
-        if position > len(content):
-            raise DecodeError("it ends within a record")
-        yield content[start : start + length]
+    return Expectation(str(file), samples, export, digest, int(directory) if directory.isdecimal() else None)
 
 
 def _sample(payload: bytes) -> Sample:
     log = PredictionLog.FromString(payload).predict_log
-    inputs = {name: decode_tensor(tensor) for name, tensor in sorted(log.request.inputs.items()) if name != names.K}
+    asked = (names.K, names.MIN_SCORE)
+    inputs = {name: decode_tensor(tensor) for name, tensor in sorted(log.request.inputs.items()) if name not in asked}
     dense = decode_tensor(log.response.outputs[names.PROBABILITIES])
     if not inputs or dense.ndim != 2 or len(dense) != 1 or any(array.shape[:1] != (1,) for array in inputs.values()):
         raise DecodeError("a record is not one example with its dense probabilities")
     return Sample(inputs, dense[0])
 
 
-def _export(file: Path) -> Export:
+def _export(file: Path) -> ExpectedIdentity:
     try:
-        stated = json.loads(_content(file))
-        return Export(
-            labels=tuple(stated["labels"]),
-            export_id=stated["export_id"],
-            model=stated["model"],
-            k=int(stated["k"]),
-            preprocessing=stated["preprocessing"],
-            golden_digest=stated["golden_digest"],
-            signatures=stated["signatures"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file} is not what export-model writes: {error!r}") from error
+        record = ExportRecord.from_file(file)
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    return ExpectedIdentity(**record.identity, signatures=record.signatures)
 
 
 def _content(file: Path) -> bytes:

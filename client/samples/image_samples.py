@@ -13,8 +13,10 @@ from PIL import Image
 from client.errors import InputError
 from client.rpc.metadata import Metadata
 from client.samples.golden import Sample
-from client.samples.images import preprocessed, read_picture, unprocessed
+from client.samples.images import decoded_picture, preprocessed
+from client.samples.rows import own_inputs
 from signatures.contract import names
+from signatures.contract.pixels import unprocessed
 
 _ACCEPTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
@@ -24,22 +26,31 @@ def picture_samples(paths: Sequence[Path], metadata: Metadata, preprocessing: st
 
     Raises InputError for a model that does not take pictures, or whose preprocessing is unknown.
     """
-    name, (height, width, channels) = picture_input(metadata)
     samples = []
     for path in paths:
-        pixels = read_picture(path, height, width, channels)
-        content = path.read_bytes()
-        file = content if content.startswith(_ACCEPTED) else None
-        samples.append(Sample({name: preprocessed(pixels, preprocessing)[np.newaxis]}, file=file))
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        samples.append(replace(picture_sample(content, str(path), metadata, preprocessing), title=path.name))
     return tuple(samples)
+
+
+def picture_sample(content: bytes, source: str, metadata: Metadata, preprocessing: str | None) -> Sample:
+    """Return the sample of one picture, given its file's content; see `picture_samples`."""
+    name, (height, width, channels) = picture_input(metadata)
+    pixels = decoded_picture(content, source, height, width, channels)
+    file = content if content.startswith(_ACCEPTED) else None
+    inputs = {name: preprocessed(pixels, preprocessing)[np.newaxis]}
+    return Sample(inputs, file=file, title=source, source=source)
 
 
 def picture_input(metadata: Metadata) -> tuple[str, tuple[int, int, int]]:
     """Return the name of the input that takes pictures, and their height, width (-1 for any) and channels."""
-    inputs = {name: info for name, info in metadata.signature(names.SERVING_DEFAULT).inputs.items() if name != names.K}
-    (name, info), *others = inputs.items()
-    if others or info.shape is None or len(info.shape) != 4 or info.dtype != "float32":
-        raise InputError(f"model {metadata.model} does not take pictures, but {', '.join(inputs)}")
+    inputs = own_inputs(metadata.signature(names.SERVING_DEFAULT))
+    (name, info), *others = inputs.items() if inputs else [("no input", None)]
+    if others or info is None or info.shape is None or len(info.shape) != 4 or info.dtype != "float32":
+        raise InputError(f"model {metadata.model} does not take pictures, but {', '.join(inputs) or 'nothing'}")
     return name, info.shape[1:]
 
 
@@ -48,9 +59,12 @@ def pixels_of(sample: Sample, preprocessing: str | None) -> NDArray[np.uint8] | 
     array: NDArray[Any] = next(iter(sample.inputs.values()))
     if len(sample.inputs) != 1 or array.ndim != 4 or array.shape[-1] not in (1, 3) or preprocessing is None:
         return None
-    exact = unprocessed(array[0], preprocessing)
+    try:
+        exact = unprocessed(array[0], preprocessing)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     pixels = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
-    # A tenth of a grey level is far more than float32 loses, and far less than what pixels that were none differ by.
+    # A tenth of a gray level is far more than float32 loses, and far less than how much made-up pixels would differ.
     return pixels if np.abs(exact - pixels).max(initial=0) < 0.1 else None
 
 

@@ -1,43 +1,58 @@
 """Picture files to the arrays that a served image model takes."""
 
+import io
+import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from client.errors import InputError
-
-# Per channel, as in keras.applications.imagenet_utils.preprocess_input.
-_CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)
-_TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_TORCH_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+from signatures.contract.pixels import CAFFE_MEAN, TORCH_DEVIATION, TORCH_MEAN
 
 
 def read_picture(path: Path, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return the pixels of a picture file; see `decoded_picture`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    return decoded_picture(content, str(path), height, width, channels)
+
+
+def decoded_picture(content: bytes, source: str, height: int, width: int, channels: int) -> NDArray[np.uint8]:
     """Return a picture's pixels, uint8 [height, width, channels]; it is resized (bilinear) where its size differs.
 
-    height, width: -1 keeps the picture's own. channels: 1 for grey, 3 for RGB. Raises InputError for what is no
-    picture of 8 bits a channel.
+    Args:
+        content: the picture's file.
+        source: what an error calls it.
+        height: the height to return; -1 keeps the picture's own.
+        width: the same of the width.
+        channels: 1 for gray, 3 for RGB.
+
+    Raises:
+        InputError: for anything but a picture of 8 bits a channel.
     """
     if channels not in (1, 3):
         raise InputError(
-            f"the model takes pictures of {channels} channels: only 1 (grey) and 3 (RGB) can be made of files"
+            f"the model takes pictures of {channels} channels: only 1 (gray) and 3 (RGB) can be made of files"
         )
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(content)) as picture:
             if picture.mode[0] in "IF":
-                raise InputError(f"{path} has more than 8 bits a channel: convert it first")
+                raise InputError(f"{source} has more than 8 bits a channel: convert it first")
             size = (picture.width if width == -1 else width, picture.height if height == -1 else height)
             converted = picture.convert("L" if channels == 1 else "RGB")
             if converted.size != size:
                 converted = converted.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(converted).reshape(size[1], size[0], channels)
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not a picture that can be read") from error
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"{source} is not a picture that can be read") from error
+    except InputError:
+        raise
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        raise InputError(f"{source} cannot be read: {error}") from error
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -66,28 +81,9 @@ def preprocessed(pixels: NDArray[np.uint8], preprocessing: str | None) -> NDArra
         case "caffe" | "torch" if pixels.shape[-1] != 3:
             raise InputError(f"preprocessing {preprocessing!r} wants 3 channels, the model takes {pixels.shape[-1]}")
         case "caffe":
-            return values[..., ::-1] - _CAFFE_MEAN
+            return values[..., ::-1] - CAFFE_MEAN
         case "torch":
-            return (values / np.float32(255) - _TORCH_MEAN) / _TORCH_DEVIATION
+            return (values / np.float32(255) - TORCH_MEAN) / TORCH_DEVIATION
         case None:
             raise InputError("the export does not say how pictures are preprocessed: export again with --preprocessing")
-    raise InputError(f"the export names the preprocessing {preprocessing!r}, which this client does not know")
-
-
-def unprocessed(values: NDArray[Any], preprocessing: str) -> NDArray[np.float64]:
-    """Return the pixels, not yet rounded, that `preprocessed` made these values of."""
-    values = np.asarray(values, np.float64)
-    if preprocessing in ("caffe", "torch") and values.shape[-1] != 3:
-        raise InputError(f"preprocessing {preprocessing!r} wants 3 channels, not {values.shape[-1]}")
-    match preprocessing:
-        case "none":
-            return values
-        case "unit":
-            return values * 255
-        case "tf":
-            return (values + 1) * 127.5
-        case "caffe":
-            return np.asarray(values + _CAFFE_MEAN, np.float64)[..., ::-1]
-        case "torch":
-            return np.asarray((values * _TORCH_DEVIATION + _TORCH_MEAN) * 255, np.float64)
     raise InputError(f"the export names the preprocessing {preprocessing!r}, which this client does not know")

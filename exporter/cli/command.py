@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from exporter.cli import show
-from exporter.cli.options import all_options, export_options, source_options
-from exporter.errors import ExportError, ProofFailedError, StoreError
+from exporter.cli.options import PROGRAM_VERSION, all_options, export_options, source_options
+from exporter.cli.terminal import filtered_stderr, interrupted_once, replace_unprintable
+from exporter.errors import ExportError, StoreError, ValidationError
 from exporter.sources.load import load_classifier
 from exporter.store.listing import list_versions
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from exporter.pipeline import PublishedVersion
 
 # Exit statuses, the same for every command of ours.
-THE_ANSWER_IS_NO, WRONG_INPUT, OUR_ERROR = 1, 2, 4
+THE_ANSWER_IS_NO, WRONG_INPUT, OUR_ERROR, INTERRUPTED = 1, 2, 4, 130
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -40,24 +43,36 @@ def main(model: str, k: int, output: Path, as_json: bool, **given: Any) -> None:
     MODEL is a .keras or .h5 file, a SavedModel that Keras exported, PACKAGE.MODULE:FACTORY, or a preset: "digits" (the
     default), a small network that finds handwritten digits, "mobilenetv2" or "resnet18".
     """
-    console = Console(stderr=True)
-    started = time.monotonic()
-    try:
-        if given["list_versions"]:
-            show.print_versions(list_versions(output), as_json)
-            return
-        with _step(console, "Loading TensorFlow"):
-            _import_tensorflow()
-        from exporter.pipeline import export
+    replace_unprintable()
+    if given["version"] == PROGRAM_VERSION:
+        print(f"export-model {importlib.metadata.version('sparsehead')}")
+        return
+    with interrupted_once(), filtered_stderr() as stderr:
+        console = Console(stderr=True, file=stderr)
+        try:
+            _run(console, model, k, output, as_json, given)
+        except ExportError as error:
+            words = " ".join([str(error), *getattr(error, "__notes__", ())])
+            console.print(f"export-model: {words}", style="red", markup=False, highlight=False, soft_wrap=True)
+            sys.exit(_status(error))
+        except KeyboardInterrupt:
+            console.print("export-model: interrupted.", style="red", highlight=False)
+            sys.exit(INTERRUPTED)
 
-        options = export_options(given)
-        with _step(console, f"Loading {model}"):
-            classifier = load_classifier(model, source_options(given))
-        version = export(classifier, output, k, options, lambda what: _step(console, what))
-    except ExportError as error:
-        words = " ".join([str(error), *getattr(error, "__notes__", ())])
-        console.print(f"export-model: {words}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(_status(error))
+
+def _run(console: Console, model: str, k: int, output: Path, as_json: bool, given: dict[str, Any]) -> None:
+    started = time.monotonic()
+    if given["list_versions"]:
+        show.print_versions(list_versions(output), as_json)
+        return
+    with _step(console, "Loading TensorFlow"):
+        _import_tensorflow()
+    from exporter.pipeline import export
+
+    options = export_options(given)
+    with _step(console, f"Loading {model}"):
+        classifier = load_classifier(model, source_options(given))
+    version = export(classifier, output, k, options, lambda what: _step(console, what))
     for warning in version.warnings:
         console.print(f"Note: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if as_json:
@@ -67,7 +82,7 @@ def main(model: str, k: int, output: Path, as_json: bool, **given: Any) -> None:
 
 
 def _status(error: ExportError) -> int:
-    if isinstance(error, ProofFailedError):
+    if isinstance(error, ValidationError):
         return THE_ANSWER_IS_NO
     return OUR_ERROR if isinstance(error, StoreError) else WRONG_INPUT
 
@@ -93,9 +108,10 @@ def _import_tensorflow() -> None:
 def _step(console: Console, what: str) -> Iterator[None]:
     """Show a step while it is taken, and then how long it took."""
     started = time.monotonic()
-    with console.status(what):
+    spinner, mark = ("line", "ok") if console.options.ascii_only else ("dots", "✓")
+    with console.status(escape(what), spinner=spinner):
         yield
-    console.print(f"[green]✓[/] {what} [dim]{time.monotonic() - started:.1f} s[/]", highlight=False)
+    console.print(f"[green]{mark}[/] {escape(what)} [dim]{time.monotonic() - started:.1f} s[/]", highlight=False)
 
 
 def _summary(version: PublishedVersion, name: str, k: int, seconds: float, dry_run: bool) -> dict[str, Any]:
@@ -109,7 +125,7 @@ def _summary(version: PublishedVersion, name: str, k: int, seconds: float, dry_r
         "quality": version.quality and asdict(version.quality),
         "deviation": version.deviation and asdict(version.deviation),
         "removed": list(version.removed),
-        "warnings": list(version.warnings),
+        "warnings": [*version.warnings, *(version.server_files.notes if version.server_files else ())],
         "dry_run": dry_run,
         "seconds": round(seconds, 3),
     }

@@ -17,9 +17,12 @@ from exporter.sources.load import SourceOptions
 from signatures.contract import names
 
 if TYPE_CHECKING:
-    from exporter.options import Options
+    from exporter.options import ExportOptions
 
 _PATH = click.Path(path_type=Path)
+
+# What --version without a number means.
+PROGRAM_VERSION = "program"
 _BATCH_OPTIONS = (
     "max_request_size",
     "max_batch_size",
@@ -36,13 +39,36 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     if path is None:
         return
     try:
-        config = tomllib.loads(path.read_text())
+        config = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"{path} could not be read as TOML: {error}.") from error
     parameters = {parameter.opts[-1].lstrip("-"): parameter for parameter in context.command.params}
     if unknown := sorted(set(config) - set(parameters)):
         raise click.UsageError(f"{path} sets {unknown[0]!r}, which is no option: see export-model --help.")
-    context.default_map = {parameters[key].name or key: value for key, value in config.items()}
+    context.default_map = {
+        parameters[key].name or key: _fitting(parameters[key], value, f"{path} sets {key} = {value!r}")
+        for key, value in config.items()
+    }
+
+
+def _fitting(parameter: click.Parameter, value: Any, said: str) -> Any:
+    """Return a value as click takes it; what click would bend, as it makes 2 of 2.5, is refused."""
+    if isinstance(parameter.type, _Lengths):
+        return value
+    if parameter.multiple and not isinstance(value, list):
+        value = [value]
+    types: tuple[type, ...] = (str, int)
+    wanted = "a text"
+    if getattr(parameter, "is_flag", False):
+        types, wanted = (str, bool), "true or false"
+    elif isinstance(parameter.type, click.types.IntParamType):
+        wanted = "a whole number"
+    elif isinstance(parameter.type, click.types.FloatParamType):
+        types, wanted = (str, int, float), "a number"
+    for each in value if parameter.multiple else [value]:
+        if not isinstance(each, types) or (isinstance(each, bool) and bool not in types):
+            raise click.UsageError(f"{said}; use {wanted}{' or a list of such' if parameter.multiple else ''}.")
+    return value
 
 
 class _Lengths(click.ParamType[tuple[int, ...]]):
@@ -77,7 +103,7 @@ _OPTIONS = [
         show_default=True,
         help="Directory that holds the base path of each model.",
     ),
-    click.option("--name", help="What the server shall call the model.  [default: the preset's or file's name]"),
+    click.option("--name", help="The name that the server uses for the model.  [default: the preset's or file's name]"),
     click.option("--labels", type=_PATH, help="File of the labels, by index: text, one a line, or a JSON list."),
     click.option(
         "--activation", type=click.Choice(["sigmoid", "softmax"]), help="For a model whose outputs are logits."
@@ -90,7 +116,7 @@ _OPTIONS = [
     click.option(
         "--samples",
         type=_PATH,
-        help="What to prove the export with: a picture folder, .npz or .tfrecord.  [default: the preset's, or noise]",
+        help="Samples to validate with: an image folder, .npz or .tfrecord.  [default: the preset's, or noise]",
     ),
     click.option(
         "--weights", default="none", show_default=True, help="For mobilenetv2 and resnet18: none, imagenet or a file."
@@ -136,33 +162,49 @@ _OPTIONS = [
     click.option(
         "--precision",
         type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),
-        default="float32",
-        show_default=True,
-        help="What the backbone computes in.",
+        help="What the backbone computes in.  [default: what the model computes in]",
+    ),
+    click.option(
+        "--max-deviation",
+        type=click.FloatRange(0, 1),
+        help="Refuse where --precision moves a score by more.  [default: 0.05 in float16, 0.1 in bfloat16]",
+    ),
+    click.option(
+        "--max-changed-sets",
+        type=click.FloatRange(0, 1),
+        help="Refuse where it changes more of the kept sets, 0 to 1.  [default: 0.1 in float16, 0.2 in bfloat16]",
     ),
     click.option(
         "--jit-compile", is_flag=True, help="Let XLA compile the backbone; the server then needs a flag for it."
     ),
     click.option("--image", default=DEFAULT_IMAGE, show_default=True, help="The server's image."),
     click.option("--allow-older-image", is_flag=True, help="Export for an image that may not be able to serve it."),
-    click.option("--strict", is_flag=True, help="Refuse a model with an op that has no GPU kernel."),
+    click.option("--require-gpu-kernels", is_flag=True, help="Refuse a model with an op that has no GPU kernel."),
+    # What it was called in the first release.
+    click.option("--strict", is_flag=True, hidden=True),
     click.option(
         "--min-exact-match",
         type=click.FloatRange(0, 1),
-        help="Refuse below this share of labelled samples that are all right.",
+        help="Refuse below this share of labeled samples that are all right.",
     ),
-    click.option("--min-f1", type=click.FloatRange(0, 1), help="Refuse below this F1 (micro) on labelled samples."),
+    click.option("--min-f1", type=click.FloatRange(0, 1), help="Refuse below this F1 (micro) on labeled samples."),
     click.option("--golden-megabytes", default=8.0, show_default=True, help="How much the golden records may take."),
     click.option(
         "--golden-output", type=_PATH, help="Write the golden records here, and only their digest into the version."
     ),
-    click.option("--version", "version", metavar="N|timestamp", help="The version's number.  [default: the next]"),
+    click.option(
+        "--version",
+        is_flag=False,
+        flag_value=PROGRAM_VERSION,
+        metavar="[N|timestamp]",
+        help="The version's number; alone, show the program's.  [default: the next]",
+    ),
     click.option(
         "--keep",
         type=click.IntRange(1),
         help="Remove all but the newest N versions and those that deploy/models.config names.",
     ),
-    click.option("--keep-failed", is_flag=True, help="Keep what a failed proof was about."),
+    click.option("--keep-failed", is_flag=True, help="Keep the version that failed its validation."),
     click.option(
         "--serving-root", default="/models", show_default=True, help="Where the server will see the output directory."
     ),
@@ -185,23 +227,29 @@ def source_options(given: Mapping[str, Any]) -> SourceOptions:
     return SourceOptions(**{**said, "labels": _read_labels(given["labels"])})
 
 
-def export_options(given: Mapping[str, Any]) -> Options:
+def export_options(given: Mapping[str, Any]) -> ExportOptions:
     """What the options say of the export."""
-    from exporter.options import Options
+    from exporter.options import ExportOptions
     from signatures import Batching
 
     said = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
     if said and given["batching"] == "none":
         option = next(iter(said)).replace("_", "-")
         raise ExportError(f"--{option} says how to batch: pass --batching in-graph or --batching server with it.")
+    if "max_request_size" in said and given["batching"] == "server":
+        raise ExportError(
+            "--max-request-size is for --batching in-graph: under the server's own batching --max-batch-size bounds a "
+            "request, too."
+        )
     try:
         batching = Batching(**said)
     except ValueError as error:
         raise ExportError(str(error)) from error
-    values = {field.name: given[field.name] for field in fields(Options) if field.name in given}
-    return Options(
+    values = {field.name: given[field.name] for field in fields(ExportOptions) if field.name in given}
+    return ExportOptions(
         **{
             **values,
+            "require_gpu_kernels": given["require_gpu_kernels"] or given["strict"],
             "signatures": given["signatures"] or None,
             "batching": batching if given["batching"] == "in-graph" else None,
             "server_batching": batching if given["batching"] == "server" else None,
@@ -226,8 +274,8 @@ def _read_labels(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        text = path.read_text()
-        labels = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        text = path.read_text(encoding="utf-8-sig")
+        labels = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
     except (OSError, ValueError) as error:
         raise ExportError(f"The labels in {path} could not be read: {error}.") from error
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+from exporter.cli.terminal import folding
 
 if TYPE_CHECKING:
     from exporter.pipeline import PublishedVersion
@@ -21,7 +24,9 @@ def print_export(version: PublishedVersion, name: str, output: Path, seconds: fl
     from exporter.validation.gpu_kernels import readiness_table
 
     console = Console()
-    table = Table("signature", "inputs", "outputs", title=f"{name}, version {version.version}", title_justify="left")
+    table = Table(
+        *folding("signature", "inputs", "outputs"), title=f"{name}, version {version.version}", title_justify="left"
+    )
     for signature in version.signatures:
         table.add_row(signature.key, _listed(signature.inputs), _listed(signature.outputs))
     console.print(table)
@@ -29,7 +34,7 @@ def print_export(version: PublishedVersion, name: str, output: Path, seconds: fl
     if version.quality:
         quality = version.quality
         console.print(
-            f"On {quality.samples} labelled samples: exact match {quality.exact_match:.1%}, F1 {quality.f1:.3f}, "
+            f"On {quality.samples} labeled samples: exact match {quality.exact_match:.1%}, F1 {quality.f1:.3f}, "
             f"{quality.more_than_k:.1%} with more true labels than k.",
             highlight=False,
         )
@@ -44,20 +49,20 @@ def print_export(version: PublishedVersion, name: str, output: Path, seconds: fl
 
 
 def _next(version: PublishedVersion, name: str, output: Path, seconds: float) -> list[str]:
-    files = version.server_files
-    if files is None:
+    if version.dry_run:
         return [f"Dry run: {version.path} would be published; nothing was written. {seconds:.1f} s."]
-    removed = [f"Removed: version {', '.join(map(str, version.removed))}."] if version.removed else []
+    lines = [f"Published {version.path} in {seconds:.1f} s."]
+    if version.removed:
+        lines.append(f"Removed: version {', '.join(map(str, version.removed))}.")
+    if version.server_files:
+        lines += [f"Note: {note}" for note in version.server_files.notes]
+        lines += [f"Server files: {output / 'deploy'}. With Docker, in {output.resolve()}:"]
+        lines += [f"  {version.server_files.docker_run}", "Or here, without:", f"  {version.server_files.serve_model}"]
+    golden = ["check", "--golden", str(version.path)]
     return [
-        f"Published {version.path} in {seconds:.1f} s.",
-        *removed,
-        *(f"Note: {note}" for note in files.notes),
-        f"Server files: {output / 'deploy'}. With Docker, in {output.resolve()}:",
-        f"  {files.docker_run}",
-        "Or here, without:",
-        f"  {files.serve_model}",
+        *lines,
         "Then:",
-        f"  serving-client --address localhost:8500 --model {name} check --golden {version.path}",
+        "  " + shlex.join(["serving-client", "--address", "localhost:8500", "--model", name, *golden]),
     ]
 
 
@@ -66,7 +71,7 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"versions": [asdict(version) for version in versions]}))
         return
-    table = Table("model", "version", "created", "k", "MB", "TensorFlow", "export id")
+    table = Table(*folding("model", "version", "created", "k", "MB", "TensorFlow", "export id"))
     for each in versions:
         known = ("-" if value is None else str(value) for value in (each.created, each.k))
         table.add_row(

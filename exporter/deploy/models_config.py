@@ -3,7 +3,7 @@
 A running server reads the file again and again, and takes a new one whole or not at all. It checks the labels before it
 loads anything: a label in use may only move to a version that is loaded by then, and one that is new to the server may
 name any (`--allow_version_labels_for_unavailable_models`). So an edit that adds a version and at once moves a label to
-it is refused at every poll, for ever: the version never gets loaded. An export therefore adds its version and never
+it is refused at every poll, forever: the version never gets loaded. An export therefore adds its version and never
 moves a label; who moves one can see the server.
 """
 
@@ -100,6 +100,20 @@ def merge_version(
     return MergedConfig(text_format.MessageToString(config), tuple(notes))
 
 
+def read_models_config(file: Path) -> str:
+    """Return the text of a models.config, "" where there is none.
+
+    Raises:
+        ValueError: when it is no text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{MODELS_CONFIG} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
 def only_version(model: str, version: int, base_path: str) -> str:
     """Return a models.config with one version of one model, which is its stable one.
 
@@ -137,8 +151,7 @@ def named_versions(output: Path, model: str) -> frozenset[int]:
     Raises:
         ValueError: when the file is no ModelServerConfig with a list of models.
     """
-    file = output / "deploy" / MODELS_CONFIG
-    config = _parse(file.read_text(encoding="utf-8") if file.exists() else "")
+    config = _parse(read_models_config(output / "deploy" / MODELS_CONFIG))
     return frozenset(
         version
         for entry in config.model_config_list.config

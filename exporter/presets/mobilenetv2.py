@@ -12,7 +12,7 @@ from exporter.errors import ExportError
 from exporter.presets.weights import load_weights
 from signatures.contract import names
 
-# The ImageNet weights were trained on pixels from -1 to 1, as keras.applications.mobilenet_v2.preprocess_input gives.
+# The ImageNet weights were trained on pixels from -1 to 1, as keras.applications.mobilenet_v2.preprocess_input returns.
 PREPROCESSING = "tf"
 
 SMALLEST_IMAGE = 32
@@ -57,7 +57,7 @@ def _backbone(images: Any, weights: str | None) -> keras.Model:
 
 def _imagenet_backbone(images: Any) -> keras.Model:
     timeout = socket.getdefaulttimeout()
-    # Keras waits for ever where a firewall drops what it sends.
+    # Keras waits forever where a firewall drops what it sends.
     socket.setdefaulttimeout(SECONDS_WITHOUT_ANSWER)
     try:
         # Keras tells of the download on stdout, where a command may owe JSON.

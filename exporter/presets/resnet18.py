@@ -58,7 +58,7 @@ def build_resnet18(weights: str = "none", labels: int = 8, image_size: int = 224
 def _backbone(images: Any) -> Any:
     """From pictures to the last feature map, [B, H/32, W/32, 512]."""
     features = keras.layers.ReLU()(_convolved(images, 64, size=7, stride=2))
-    # Zeros never win against what a ReLU gives.
+    # Zeros never win against what a ReLU returns.
     features = keras.layers.MaxPooling2D(3, strides=2)(keras.layers.ZeroPadding2D(1)(features))
     for filters, first_stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
         features = _basic_block(features, filters, first_stride)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, reason
 
 
 def load_weights(model: Any, file: Path) -> None:
@@ -17,5 +17,4 @@ def load_weights(model: Any, file: Path) -> None:
     try:
         model.load_weights(file)
     except Exception as error:  # Keras raises many kinds, for broken files, unknown endings and other models' weights.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(f"{file} does not hold the weights of {model.name}: {reason}") from error
+        raise ExportError(f"{file} does not hold the weights of {model.name}: {reason(error)}.") from error

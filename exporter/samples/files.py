@@ -2,7 +2,9 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +25,28 @@ _LABEL_FEATURE = "image/class/label"
 
 
 def read_samples(path: Path, classifier: Classifier) -> Samples:
-    """Read samples, with their true labels where there are some.
+    """Read samples, with their true labels where these are known.
 
     A folder holds PNG and JPEG files, and may hold `labels.json`: {"FILE": ["LABEL", ...]}. A `.npz` file holds one
     array [S, ...] for each of the model's inputs, under its name, and may hold `labels`, [S, N], of zeros and ones. A
-    `.tfrecord` file holds tf.Examples as the signature `classify` takes them, and where any of them has the feature
-    `image/class/label`, a list of the indices of true labels, it says what is true of each.
+    `.tfrecord` file holds tf.Examples as the signature `classify` takes them, which may have the feature
+    `image/class/label`, a list of the indices of true labels.
+
+    Of a file without an entry, a row of labels that is -1 or NaN throughout, and an example without the feature the
+    truth is not known. An empty list says that no label is true.
 
     Raises:
         ExportError: when that is not what is found.
     """
-    if path.is_dir():
-        return _pictures(path, classifier)
-    if path.suffix == ".npz" and path.is_file():
-        return _arrays(path, classifier)
-    if path.suffix == ".tfrecord" and path.is_file():
-        return _examples(path, classifier)
+    try:
+        if path.is_dir():
+            return _pictures(path, classifier)
+        if path.suffix == ".npz" and path.is_file():
+            return _arrays(path, classifier)
+        if path.suffix == ".tfrecord" and path.is_file():
+            return _examples(path, classifier)
+    except OSError as error:
+        raise ExportError(f"{error.filename or path} could not be read: {error.strerror or error}.") from error
     raise ExportError(f"{path} holds no samples: give a folder of pictures, a .npz file or a .tfrecord file.")
 
 
@@ -46,25 +54,50 @@ def _pictures(folder: Path, classifier: Classifier) -> Samples:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
     if not files:
         raise ExportError(f"{folder} holds no PNG or JPEG files to take as samples.")
-    if classifier.pictures is None:
+    if classifier.image_decoding is None:
         raise ExportError(f"{folder} holds pictures; say with --preprocessing how they become the model's input.")
-    truth = None
-    if (labels := folder / "labels.json").exists():
-        try:
-            named = dict(json.loads(labels.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise ExportError(f'{labels} could not be read as JSON, {{"FILE": ["LABEL", ...]}}: {error}.') from error
-        truth = _truth([named.get(file.name, ()) for file in files], classifier.labels, labels)
-    return samples_of_pictures([file.read_bytes() for file in files], classifier.inputs, classifier.pictures, truth)
+    samples = samples_of_pictures(
+        [file.read_bytes() for file in files],
+        classifier.inputs,
+        classifier.image_decoding,
+        [str(file) for file in files],
+    )
+    labels = folder / "labels.json"
+    if not labels.exists():
+        return samples
+    named = _named_labels(labels)
+    if strangers := sorted(set(named) - {file.name for file in files}):
+        raise ExportError(
+            f"{labels} names {strangers[0]!r}, and {folder} has no picture of that name: remove the entry."
+        )
+    return _with_truth(samples, [named.get(file.name) for file in files], classifier.labels, labels)
+
+
+def _named_labels(file: Path) -> dict[str, list[Any]]:
+    """The true labels by picture, as a labels.json says them."""
+    try:
+        named = json.loads(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ExportError(f'{file} could not be read as JSON, {{"FILE": ["LABEL", ...]}}: {error}.') from error
+    if not isinstance(named, dict):
+        raise ExportError(f'{file} holds a {type(named).__name__}; write an object, {{"FILE": ["LABEL", ...]}}.')
+    for picture, labels in named.items():
+        if not isinstance(labels, list):
+            raise ExportError(
+                f"{file} says {json.dumps(labels)} of {picture!r}; write a list of labels, [] where none is true, and "
+                "no entry where that is not known."
+            )
+    return named
 
 
 def _arrays(file: Path, classifier: Classifier) -> Samples:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays: dict[str, npt.NDArray[Any]] = dict(archive)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    # A TypeError where the file holds one bare array, as .npy files do.
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ExportError(f"{file} could not be read as .npz: {error}.") from error
-    truth = arrays.pop(_LABELS, None)
+    truth: npt.NDArray[Any] | None = arrays.pop(_LABELS, None)
     specs = classifier.inputs.specs
     if set(arrays) != set(specs):
         raise ExportError(f"{file} holds the arrays {sorted(arrays)}; the model's inputs are {sorted(specs)}.")
@@ -74,15 +107,23 @@ def _arrays(file: Path, classifier: Classifier) -> Samples:
     for name, spec in specs.items():
         if not spec.shape.is_compatible_with(arrays[name].shape):
             raise ExportError(f"{file} holds {name} of shape {list(arrays[name].shape)}; the model takes {spec.shape}.")
-        arrays[name] = arrays[name].astype(spec.dtype.as_numpy_dtype)
+        arrays[name] = _fitting(arrays[name], spec.dtype, f"{file} holds {name}")
     expected = (sizes.pop(), len(classifier.labels))
-    if truth is not None and truth.shape != expected:
+    if truth is None:
+        return Samples(arrays)
+    if truth.shape != expected:
         raise ExportError(f"{file} holds labels of shape {list(truth.shape)}; {list(expected)} is needed.")
-    return Samples(arrays, truth=None if truth is None else truth.astype(bool))
+    unknown = (truth == -1) | np.isnan(truth) if truth.dtype.kind in "if" else np.zeros(truth.shape, bool)
+    known = np.asarray(~unknown.all(axis=1))
+    if not np.isin(truth[known], (0, 1)).all():
+        raise ExportError(
+            f"{file} holds labels other than 0 and 1; let the whole row be -1 where the truth of a sample is not known."
+        )
+    return _known(Samples(arrays), truth == 1, known)
 
 
 def _examples(file: Path, classifier: Classifier) -> Samples:
-    pictures, specs = classifier.pictures, classifier.inputs.specs
+    pictures, specs = classifier.image_decoding, classifier.inputs.specs
     try:
         records = np.array(list(tf.compat.v1.io.tf_record_iterator(str(file))), object)
         features = example_features(specs, encoded_images=pictures is not None)
@@ -92,31 +133,57 @@ def _examples(file: Path, classifier: Classifier) -> Samples:
         raise ExportError(f"{file} could not be read as tf.Examples that classify takes: {reason}") from error
     if not len(records):
         raise ExportError(f"{file} holds no records to take as samples.")
-    truth = _truth_by_index(parsed.pop(_LABEL_FEATURE), len(classifier.labels), file)
     if pictures:
         files = list(parsed[names.IMAGE_FEATURE].numpy())
-        return samples_of_pictures(files, classifier.inputs, pictures, truth)
-    return Samples({name: tf.cast(parsed[name], spec.dtype).numpy() for name, spec in specs.items()}, truth=truth)
+        sources = [f"{file}, record {number}," for number in range(len(files))]
+        samples = samples_of_pictures(files, classifier.inputs, pictures, sources)
+    else:
+        samples = Samples(
+            {name: _fitting(parsed[name].numpy(), spec.dtype, f"{file} holds {name}") for name, spec in specs.items()}
+        )
+    true = parsed[_LABEL_FEATURE]
+    truth = _truth_by_index(
+        true.indices.numpy()[:, 0], true.values.numpy(), (len(records), len(classifier.labels)), file
+    )
+    # Once parsed, an empty list looks like none.
+    known = [_LABEL_FEATURE in tf.train.Example.FromString(record).features.feature for record in records]
+    return _known(samples, truth, np.array(known))
 
 
-def _truth_by_index(true: tf.SparseTensor, labels: int, file: Path) -> npt.NDArray[np.bool_] | None:
-    """From lists of label indices; None where every list is empty."""
-    indices = true.values.numpy()
-    if not len(indices):
-        return None
-    if indices.min() < 0 or indices.max() >= labels:
-        wrong = indices.min() if indices.min() < 0 else indices.max()
-        raise ExportError(f"{file} has {_LABEL_FEATURE} {wrong}; the model's labels are 0 to {labels - 1}.")
-    truth = np.zeros((true.dense_shape[0], labels), bool)
-    truth[true.indices.numpy()[:, 0], indices] = True
+def _fitting(array: npt.NDArray[Any], dtype: tf.DType, what: str) -> npt.NDArray[Any]:
+    """Return an array in the type that the model takes, which must hold the same values."""
+    if (array.dtype.kind in "SUO") != (dtype == tf.string):
+        raise ExportError(f"{what} of type {array.dtype}; the model takes {dtype.name}.")
+    with np.errstate(all="ignore"):
+        cast: npt.NDArray[Any] = array.astype(dtype.as_numpy_dtype)
+    # Floats may be rounded; what is whole or true must stay what it is.
+    if not dtype.is_floating and not np.array_equal(cast, array):
+        wrong = array[cast != array].flat[0]
+        raise ExportError(f"{what} = {wrong}, which is no {dtype.name}, as the model takes.")
+    return cast
+
+
+def _truth_by_index(
+    rows: npt.NDArray[np.int64], indices: npt.NDArray[np.int64], shape: tuple[int, int], file: Path
+) -> npt.NDArray[np.bool_]:
+    """From the rows and the indices of all true labels."""
+    wrong = indices[(indices < 0) | (indices >= shape[1])]
+    if len(wrong):
+        raise ExportError(f"{file} has {_LABEL_FEATURE} {wrong[0]}; the model's labels are 0 to {shape[1] - 1}.")
+    truth = np.zeros(shape, bool)
+    truth[rows, indices] = True
     return truth
 
 
-def _truth(named: Sequence[Sequence[str]], labels: Sequence[str], file: Path) -> npt.NDArray[np.bool_]:
+def _with_truth(samples: Samples, named: Sequence[list[Any] | None], labels: Sequence[str], file: Path) -> Samples:
     truth = np.zeros((len(named), len(labels)), bool)
     for row, true in enumerate(named):
-        for label in map(str, true):
+        for label in map(str, true or ()):
             if label not in labels:
                 raise ExportError(f"{file} names the label {label!r}; the model's labels are {', '.join(labels)}.")
             truth[row, labels.index(label)] = True
-    return truth
+    return _known(samples, truth, np.array([true is not None for true in named]))
+
+
+def _known(samples: Samples, truth: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> Samples:
+    return replace(samples, truth=truth, known=known) if known.any() else samples

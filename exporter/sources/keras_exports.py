@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, reason
 
 # What keras.Model.export calls its endpoint.
 _ENDPOINT = "serve"
@@ -28,10 +28,11 @@ def load_keras_export(directory: Path) -> Any:
     try:
         layer = keras.layers.TFSMLayer(str(directory), call_endpoint=_ENDPOINT)
         (function,) = layer.call_endpoint_fn.concrete_functions
+        # What was exported takes the types that it says, not those that Keras computes in.
+        layer.autocast = False
     except Exception as error:  # TensorFlow raises many kinds for files that are missing or cut off.
-        reason = str(error).strip().splitlines()[0]
         raise ExportError(
-            f"{directory} could not be loaded as a SavedModel that keras.Model.export wrote: {reason}"
+            f"{directory} could not be loaded as a SavedModel that keras.Model.export wrote: {reason(error)}."
         ) from error
     arguments, named = function.structured_input_signature
     if len(arguments) != 1 or named:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, reason
 
 if TYPE_CHECKING:
     from exporter.sources.classifier import Classifier
@@ -22,7 +22,7 @@ class SourceOptions:
     """What a user says of a model beyond where it is. None leaves it to the preset, or to what is found.
 
     Attributes:
-        name: what the server shall call the model; by default the preset's name or the file's stem.
+        name: what the server calls the model; by default the preset's name or the file's stem.
         labels: the labels, by index.
         preprocessing: how pixels become the model's input, one of `names.PREPROCESSINGS`.
         samples: a folder of pictures, or a .npz or .tfrecord file: see `exporter.samples.files`.
@@ -133,13 +133,12 @@ def _load_file(path: Path, options: SourceOptions) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=not options.allow_unsafe)
     except Exception as error:  # Keras raises many kinds: for broken zips, unknown layers, code of the file's own.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "safe_mode" in str(error) or "unsafe" in str(error).lower():
             raise ExportError(
                 f"{path} holds code of its own, such as a Lambda layer, that loading it would run: if you trust the "
                 "file, pass --allow-unsafe."
             ) from error
-        raise ExportError(f"{path} could not be loaded as a Keras model: {reason}") from error
+        raise ExportError(f"{path} could not be loaded as a Keras model: {reason(error)}.") from error
 
 
 def _made_by(module: str, factory: str) -> Any:

@@ -43,7 +43,7 @@ class VersionStore:
 
     @contextmanager
     def staging(self, keep_on: type[Exception] | None = None) -> Iterator[Path]:
-        """Give an empty directory to write a version into; on exit it is removed, if it was not published.
+        """Yield an empty directory to write a version into; on exit it is removed, if it was not published.
 
         What killed exporters have left is removed first.
 
@@ -53,17 +53,20 @@ class VersionStore:
         Raises:
             StoreError: when the base path cannot be written to.
         """
-        made = [path for path in (self.base_path, *self.base_path.parents) if not path.exists()]
+        made: list[Path] = []
         try:
+            made += [path for path in (self.base_path, *self.base_path.parents) if not path.exists()]
             with self._locked():
                 self._sweep()
                 directory = self.base_path / f"{_STAGING}{uuid.uuid4().hex}"
                 directory.mkdir()
                 # Held as long as this process works on it, and no longer, however it ends.
                 owner = _lock(directory)
-        except OSError as error:
+        except BaseException as error:
             self._remove_if_empty(made)
-            raise StoreError(f"{self.base_path} cannot be written to: {error.strerror}.") from error
+            if isinstance(error, OSError):
+                raise StoreError(f"{self.base_path} cannot be written to: {error.strerror}.") from error
+            raise
         try:
             yield directory
         except Exception as error:
@@ -77,7 +80,7 @@ class VersionStore:
             self._remove_if_empty(made)
 
     def next_version(self, wanted: int | None = None) -> int:
-        """Give the number that the next version gets: the one wanted, or the lowest above all that were used.
+        """Return the number that the next version gets: the one wanted, or the lowest above all that were used.
 
         Raises:
             StoreError: when the one wanted is not above all that were used.
@@ -91,7 +94,7 @@ class VersionStore:
         return last + 1 if wanted is None else wanted
 
     def publish(self, directory: Path, wanted: int | None = None) -> int:
-        """Rename a staged directory to a version number, the next or the one wanted, and give that number.
+        """Rename a staged directory to a version number, the next or the one wanted, and return that number.
 
         Raises:
             StoreError: when the one wanted is not above all that were used.
@@ -102,11 +105,13 @@ class VersionStore:
             # Before the rename: a crash between the two skips a number, the other way round one could come twice.
             self._keep_last_version(version)
             directory.rename(self.base_path / str(version))
-            _flush_directory(self.base_path)
+            # A server sees it by now, so that nothing may fail any more.
+            with suppress(OSError):
+                _flush_directory(self.base_path)
         return version
 
     def prune(self, keep: int, spare: Collection[int] = ()) -> list[int]:
-        """Remove all but the newest `keep` versions and those to spare, and give the numbers removed."""
+        """Remove all but the newest `keep` versions and those to spare, and return the numbers removed."""
         with self._locked():
             removed = [version for version in self.versions()[:-keep] if version not in spare]
             for version in removed:

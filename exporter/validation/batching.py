@@ -1,20 +1,23 @@
-"""Proofs for a version whose requests share runs inside the graph: whom a request meets must not change its answer."""
+"""Validations of a version whose requests share runs inside the graph: no request may change another's answer."""
 
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
+import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
-from exporter.errors import ExportError, ProofFailedError
-from exporter.samples.samples import Samples
+from exporter.errors import ExportError, ValidationError
+from exporter.samples.samples import Samples, made_up_samples
 from exporter.sources.classifier import Classifier
-from exporter.validation.answers import Claim, dense_of, prove_answer
+from exporter.sources.model_inputs import refuses_unknown
+from exporter.validation.calls import dense_of, validate_answer
+from exporter.validation.expected import ExpectedBehavior
 from exporter.validation.loaded import LoadedVersion
 from signatures import Batching
 from signatures.contract import names
 from signatures.contract.judge import judge_dense
+from signatures.contract.questions import Question
 
 # Examples in a request: what is sent at the same time should differ in size, too.
 _SIZES = (2, 1)
@@ -44,6 +47,32 @@ def samples_that_fit(classifier: Classifier, batching: Batching | None) -> Sampl
     )
 
 
+def values_that_fail_others(classifier: Classifier) -> list[str]:
+    """Say which values would make a model fail in a run that requests share, where no guard can refuse them before.
+
+    Raises:
+        ExportError: when one of the model's layers is made to fail for them.
+    """
+    layers = classifier.model._flatten_layers(include_self=False)
+    if of_known := [layer.name for layer in layers if refuses_unknown(layer)]:
+        raise ExportError(
+            f"The layer {of_known[0]} fails for what is not in its vocabulary, and so would all requests that share a "
+            "run with one: give it num_oov_indices=1, or export with --batching none."
+        )
+    subclassed = [
+        model
+        for model in classifier.model._flatten_layers()
+        if isinstance(model, keras.Model) and not getattr(model, "inputs", None)
+    ]
+    return [
+        f"The subclassed model {model.name} does not say which of its inputs are ids of its layer {layer.name}: one "
+        "that the layer does not have fails all requests that share a run."
+        for model in subclassed
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.Embedding)
+    ]
+
+
 def answers_by_length(
     classifier: Classifier, samples: Samples, batching: Batching | None
 ) -> dict[int, tuple[Samples, npt.NDArray[np.float32]]]:
@@ -60,48 +89,58 @@ def answers_by_length(
     ends = batching.pad_to or (max(longest // 2, 1), longest)
     for before, padded_to in zip((0, *ends), ends, strict=False):
         lengths = (1 << n for n in range(before.bit_length(), padded_to.bit_length()))
-        for length in (before + 1, *lengths, padded_to):
+        for length, few in product((before + 1, *lengths, padded_to), (False, True)):
             resized = samples.rows(0, _ASKED).of_length(length, classifier.inputs.specs)
             try:
-                found[length] = resized, classifier.dense_answers(resized)
+                asked = resized if few else _with_noise(classifier, resized, length)
+                found[length] = asked, classifier.dense_answers(asked)
                 break
-            except (tf.errors.OpError, ValueError):
-                # A convolution, say, that needs more than one word: the next length, then.
+            except ExportError:
+                # The model takes no noise, or, as a convolution may, no single word: the next length, then.
                 continue
     return found
 
 
-def prove_padding(version: LoadedVersion, claim: Claim) -> None:
+def _with_noise(classifier: Classifier, samples: Samples, length: int) -> Samples:
+    """Add made-up samples: a few samples may hold no word that the model tells from padding."""
+    if samples.made_up:
+        return samples
+    noise = made_up_samples(classifier.inputs, None).of_length(length, classifier.inputs.specs)
+    return Samples({name: np.concatenate([array, noise.inputs[name]]) for name, array in samples.inputs.items()})
+
+
+def validate_padding(version: LoadedVersion, expected: ExpectedBehavior) -> None:
     """Requests that are padded before they share a run are answered as the Keras model answers them unpadded."""
-    for length, (samples, dense) in claim.of_length.items():
-        for row, (expected, got) in enumerate(zip(dense, dense_of(version, samples), strict=True)):
-            if judge_dense(expected, got, claim.dense_tolerance, claim.k).problem:
-                raise ProofFailedError(
-                    f"Padding changes the model's answers: by {np.abs(expected - got).max():.2g} for sample {row} of "
+    for length, (samples, dense) in expected.of_length.items():
+        for keras_row, served_row in zip(dense, dense_of(version, samples), strict=True):
+            if judge_dense(keras_row, served_row, expected.dense_tolerance, expected.k).problem:
+                largest = np.abs(keras_row - served_row).max()
+                raise ValidationError(
+                    f"Padding changes the model's answers: by {largest:.2g} for an input of "
                     f"length {length}. The model must ignore zeros at the end of its inputs, as layers do behind "
                     "Embedding(mask_zero=True): mask them, or export with --batching none."
                 )
 
 
-def prove_meetings(version: LoadedVersion, claim: Claim) -> None:
+def validate_shared_runs(version: LoadedVersion, expected: ExpectedBehavior) -> None:
     """Requests of different sizes, lengths and k that come at the same time are answered as if each came alone."""
     keys = [key for key in (names.SERVING_DEFAULT, names.TOP_K) if key in version.signatures]
-    kinds = [claim.samples, *(samples for samples, _ in claim.of_length.values())]
+    kinds = [expected.samples, *(samples for samples, _ in expected.of_length.values())]
     batches = [samples.repeated(size) for samples in kinds for size in _SIZES]
     alone = [dense_of(version, samples) for samples in batches]
-    ks = np.array([claim.k, 1, len(claim.labels)], np.int32)
+    ks = (expected.k, 1)
     with ThreadPoolExecutor(len(batches) * len(keys)) as pool:
         for _ in range(_ROUNDS):
             waiting = [
                 pool.submit(
-                    prove_answer,
+                    validate_answer,
                     version,
-                    claim,
+                    expected,
                     key,
                     samples,
-                    np.resize(ks, len(samples)),
+                    _one_k_each(ks[: len(samples)]),
                     dense,
-                    claim.dense_tolerance,
+                    expected.dense_tolerance,
                 )
                 for samples, dense in zip(batches, alone, strict=True)
                 for key in keys
@@ -110,7 +149,5 @@ def prove_meetings(version: LoadedVersion, claim: Claim) -> None:
                 each.result()
 
 
-BATCHING_PROOFS: Mapping[str, Callable[[LoadedVersion, Claim], None]] = {
-    "Padding changes no answer": prove_padding,
-    "Requests that meet are answered as if alone": prove_meetings,
-}
+def _one_k_each(ks: tuple[int, ...]) -> Question:
+    return Question(f"{list(ks)} (one per example)", np.array(ks, np.int32), ks)

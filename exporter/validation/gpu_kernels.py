@@ -16,6 +16,7 @@ from rich.table import Table
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import kernels, op_def_registry
 
+from exporter.cli.terminal import folding
 from exporter.errors import ExportError
 
 Device: TypeAlias = Literal["GPU", "CPU"]
@@ -99,7 +100,7 @@ def gpu_readiness(saved_model: Path, backbone: str) -> GpuReadiness:
 
 def readiness_table(readiness: GpuReadiness) -> Table:
     """Show it for people: one row a signature."""
-    table = Table("signature", "ops with a GPU kernel", "on the CPU", "on the CPU in the backbone")
+    table = Table(*folding("signature", "ops with a GPU kernel", "on the CPU", "on the CPU in the backbone"))
     table.title, table.title_justify = "On a GPU", "left"
     if not readiness.known:
         table.caption = "Unknown: this TensorFlow registers no GPU kernels. Export with the tensorflow wheel to learn."

@@ -1,4 +1,4 @@
-"""How well an exported version classifies labelled samples: the gate before it is published.
+"""How well an exported version classifies labeled samples: the gate before it is published.
 
 Asked through the exported signatures, and where the samples are pictures through their files: a preprocessing other
 than the training's then shows, which no comparison of tensors can.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporter.errors import ProofFailedError
+from exporter.errors import ValidationError
 from exporter.samples.requests import request
 from exporter.samples.samples import Samples
 from exporter.validation.loaded import LoadedVersion
@@ -24,7 +24,7 @@ class Quality:
     """What a version gets right with its default k, where a label counts as said from a score of 0.5.
 
     Attributes:
-        samples: how many were asked.
+        samples: how many were judged: those whose truth is known.
         exact_match: the share of samples whose labels are all right and no other is said, 0 to 1.
         f1: micro-averaged F1 over all labels, 0 to 1.
         more_than_k: the share of samples with more true labels than k, which no answer can get right, 0 to 1.
@@ -37,19 +37,22 @@ class Quality:
 
 
 def measure_quality(version: LoadedVersion, samples: Samples, k: int) -> Quality | None:
-    """Ask for the labels of samples; None where it is not known what is true of them."""
+    """Ask for the labels of the samples of which it is known what is true; None where there are no such."""
     if samples.truth is None:
         return None
-    key = names.ENCODED_IMAGES if names.ENCODED_IMAGES in version.signatures else names.SERVING_DEFAULT
+    known = np.ones(len(samples), bool) if samples.known is None else samples.known
+    truth, samples = samples.truth[known], samples.chosen(np.flatnonzero(known))
+    files = samples.images and names.ENCODED_IMAGES in version.signatures
+    key = names.ENCODED_IMAGES if files else names.SERVING_DEFAULT
     answers = [version.call(key, request(key, batch))[names.PROBABILITIES] for batch in samples.batches(_BATCH)]
-    return _quality(np.concatenate(answers) >= THRESHOLD, samples.truth, k)
+    return _quality(np.concatenate(answers) >= THRESHOLD, truth, k)
 
 
 def require_quality(quality: Quality | None, min_exact_match: float | None, min_f1: float | None) -> None:
     """Hold a version against what is demanded of it.
 
     Raises:
-        ProofFailedError: when it is not good enough, or there are no labelled samples to tell.
+        ValidationError: when it is not good enough, or there are no labeled samples to tell.
     """
     for name, least, option in (
         ("exact_match", min_exact_match, "--min-exact-match"),
@@ -58,10 +61,10 @@ def require_quality(quality: Quality | None, min_exact_match: float | None, min_
         if least is None:
             continue
         if quality is None:
-            raise ProofFailedError(f"{option} needs labelled samples, and there are none: pass --samples with labels.")
+            raise ValidationError(f"{option} needs labeled samples, and there are none: pass --samples with labels.")
         if (reached := getattr(quality, name)) < least:
-            raise ProofFailedError(
-                f"{name.replace('_', ' ')} on {quality.samples} labelled samples is {reached:.4f}, below {option} "
+            raise ValidationError(
+                f"{name.replace('_', ' ')} on {quality.samples} labeled samples is {reached:.4f}, below {option} "
                 f"{least:.4f}."
             )
 

@@ -4,8 +4,10 @@
 variables themselves, and not the model, does neither, and the server finds every variable in it.
 """
 
+import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
+from exporter.errors import ExportError
 from signatures import Signature
 
 _SAVED_MODEL = "saved_model.pb"
@@ -62,9 +65,25 @@ def write_saved_model(
         module.export_id = tf.lookup.StaticHashTable(_Lines(asset), default_value="")
         signatures = sign(lambda: module.export_id.lookup(tf.zeros([], tf.int64)))
         functions = {signature.key: signature.function for signature in signatures}
-        tf.saved_model.save(module, str(directory), signatures=functions)
+        with _untracked_resources():
+            tf.saved_model.save(module, str(directory), signatures=functions)
     _declare(directory, signatures)
     return signatures
+
+
+@contextmanager
+def _untracked_resources() -> Iterator[None]:
+    """Name the variable or table that a model uses and Keras does not know of."""
+    try:
+        yield
+    except AssertionError as error:
+        found = re.search(r"Trackable referencing this tensor = (.*)", str(error))
+        if not found:
+            raise
+        raise ExportError(
+            f"The model answers with the help of {found[1]}, which Keras does not know of, so that no file would hold "
+            "it: make it with the layer's add_weight, or use a lookup layer of Keras."
+        ) from error
 
 
 def _tables(model: Any) -> list[Any]:

@@ -80,7 +80,7 @@ def _judge_classified_row(row: Outputs, dense: Scores, k: int, labels: Labels, t
     try:
         indices = _indices_of_labels(classes, scores, labels, dense)
     except KeyError as error:
-        return Verdict(f"{error.args[0].decode(errors='backslashreplace')!r} is none of the labels")
+        return Verdict(f"{error.args[0].decode(errors='backslashreplace')!r} is not one of the labels")
     return judge_listed(dense, indices, scores, classes, labels, k, tolerance)
 
 
@@ -98,7 +98,7 @@ def _dense_of_classified(outputs: Outputs, labels: Labels) -> tuple[Scores, str]
     try:
         rows = [_indices_of_labels(*row, labels, None) for row in zip(classes, scores, strict=True)]
     except KeyError as error:
-        return scores, f"{error.args[0].decode(errors='backslashreplace')!r} is none of the labels"
+        return scores, f"{error.args[0].decode(errors='backslashreplace')!r} is not one of the labels"
     indices = np.array(rows, np.int32).reshape(scores.shape)
     return _dense_of_listed({names.INDICES: indices, names.SCORES: scores}, labels)
 
@@ -107,7 +107,7 @@ def _indices_of_labels(classes: Labels, scores: Scores, labels: Labels, dense: S
     """Return the index that each class of a row stands for: where labels repeat, the one with the nearest score.
 
     Raises:
-        KeyError: for a class that is none of the labels.
+        KeyError: for a class that is not one of the labels.
     """
     free: dict[bytes, list[int]] = {}
     for index, label in enumerate(labels):

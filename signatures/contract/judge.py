@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.errors import InputError
 from signatures.contract import names
 
 Floats = NDArray[np.float32]
@@ -27,8 +26,8 @@ class Tolerance:
     def __post_init__(self) -> None:
         # Nothing differs by more than NaN: with it, whatever is served would pass.
         if not (0 <= self.rtol < math.inf and 0 <= self.atol < math.inf):
-            raise InputError(
-                f"a tolerance of rtol {self.rtol} and atol {self.atol} is none: give finite numbers from 0"
+            raise ValueError(
+                f"a tolerance of rtol {self.rtol} and atol {self.atol} is not one: pass finite numbers from 0"
             )
 
     def around(self, expected: Floats) -> NDArray[np.float64]:
@@ -149,7 +148,7 @@ def judge_listed(
         return Verdict(f"an index is listed twice: {listed.tolist()}")
     if (place := _first(served_labels[:k] != labels[listed])) is not None:
         have, want = _text(served_labels[place]), _text(labels[listed[place]])
-        return Verdict(f"index {listed[place]} is labelled {have!r}, expected {want!r}", place)
+        return Verdict(f"index {listed[place]} is labeled {have!r}, expected {want!r}", place)
     higher, equal = kept_scores[1:] > kept_scores[:-1], kept_scores[1:] == kept_scores[:-1]
     if (place := _first(higher | (equal & (listed[1:] < listed[:-1])))) is not None:
         return Verdict(f"places {place} and {place + 1} are out of order", place + 1)

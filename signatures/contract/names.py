@@ -14,9 +14,13 @@ EXPORT_INFO = "export_info"
 # A signature, and the input of pictures as files that it and ENCODED_IMAGES_TOP_K take.
 ENCODED_IMAGES = "encoded_images"
 
+# Those that take picture files, of a model that takes pictures; CLASSIFY of any other takes the model's own inputs.
+PICTURE_SIGNATURES = (ENCODED_IMAGES, ENCODED_IMAGES_TOP_K, CLASSIFY)
+
 # Inputs. The model's own inputs keep the names that the model gives them; a lone image input is called IMAGES.
 IMAGES = "images"
 K = "k"
+MIN_SCORE = "min_score"
 PROBE = "probe"
 # The Classify API's one input, and the feature of a tf.Example that holds a picture's file.
 EXAMPLES = "inputs"

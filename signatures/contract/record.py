@@ -41,7 +41,7 @@ class ExportRecord:
         jit_compile: whether XLA compiles the backbone, so that a server needs a flag for it.
         batching: how requests share a run of the backbone inside the graph; None where they do not.
         samples: how many examples it was validated with, and whether they were made up.
-        quality: what it gets right on labelled samples; None where there were none.
+        quality: what it gets right on labeled samples; None where there were none.
         deviation: what another precision changed; None where none was chosen.
         gpu: where its ops would run on a server with a GPU.
         signatures: by key, the method and the declared inputs and outputs, with dtype and shape (-1 for any size).
@@ -116,8 +116,13 @@ class ExportRecord:
                 f"{file} has the schema version {schema_version!r}, and this release reads up to {SCHEMA_VERSION}: "
                 "install a newer sparsehead"
             )
-        if not isinstance(stated["labels"], list) or type(stated["k"]) is not int:
-            raise RecordError(f"{file} is not what export-model writes: its k or its labels are of the wrong type")
+        texts = (stated["export_id"], stated["model"], stated["golden_digest"])
+        if (
+            not isinstance(stated["labels"], list)
+            or type(stated["k"]) is not int
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            raise RecordError(f"{file} is not what export-model writes: who it is comes in values of the wrong type")
         known = {each.name for each in fields(cls)}
         # Newer releases may add fields that an older reader can do without.
         values = {name: value for name, value in stated.items() if name in known and value is not None}

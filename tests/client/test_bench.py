@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from client import ChannelOptions, InputError, ServingClient
-from client.bench.baseline import Baseline, Subject, compared, read_baseline
+from client.bench.baseline import Baseline, Subject, compare_results, read_baseline
 from client.bench.histogram import Histogram, merged
 from client.bench.load import NO_RETRY, Load, _limits, measure, random_inputs, requests_for
 from client.bench.plot import plot_latency
@@ -258,10 +258,10 @@ def test_a_baseline_of_half_the_speed_shows_twice_the_calls(client, requests):
     numbers = (result.calls_per_second, result.percentiles_ms["50"], result.percentiles_ms["99"])
     subject = Subject(signature="serving_default", k=(1, 3), inputs="random", batch=2)
     slower = (numbers[0] / 2, numbers[1] * 2, numbers[2] * 2)
-    (one,) = compared(Baseline("letters", subject, {result.load: slower}), [result])
+    (one,) = compare_results(Baseline("letters", subject, {result.load: slower}), [result])
     assert (one.calls_per_second, one.median, one.p99) == pytest.approx((2, 0.5, 0.5))
-    assert compared(Baseline("letters", subject, {"2 at once": slower}), [result]) == []
-    assert compared(Baseline("letters", subject, {result.load: (0.0, 0.0, 0.0)}), [result]) == []
+    assert compare_results(Baseline("letters", subject, {"2 at once": slower}), [result]) == []
+    assert compare_results(Baseline("letters", subject, {result.load: (0.0, 0.0, 0.0)}), [result]) == []
 
 
 COMMAND = (

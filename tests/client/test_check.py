@@ -10,7 +10,7 @@ import pytest
 from client import InputError, ServingClient, UnreachableError
 from client.check.three_questions import check
 from client.rpc.metadata import Target
-from client.samples.golden import Reference, read_golden
+from client.samples.golden import Expectation, read_golden
 from signatures.contract import names
 from signatures.contract.judge import CPU, GPU
 
@@ -595,6 +595,16 @@ def test_a_server_that_batches_is_checked_with_one_k_per_example(model, checked)
     assert failed(checked()) == {HEAD}
 
 
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_server_that_takes_few_examples_at_once_is_asked_for_as_few(model, checked, most):
+    model.batching, model.most = True, most
+    result = checked()
+    assert result.passed
+    assert result.head.answers > result.head.records
+    model.head = lambda dense, k, right=model.head: right(dense, np.minimum(k + 1, 8))
+    assert failed(checked()) == {HEAD}
+
+
 @pytest.mark.parametrize("batching", [False, True])
 def test_a_default_k_that_metadata_lack_is_no_fault_and_is_still_asked(model, checked, batching):
     model.tells_default_k, model.batching = False, batching
@@ -646,7 +656,7 @@ def test_golden_records_of_another_export_fail(fake, tmp_path, checked):
 
 def test_no_samples_are_no_pass(server):
     with ServingClient(server.address, "letters") as client, pytest.raises(InputError, match="no samples"):
-        client.run(check(server.address, Target("letters"), Reference("nothing", ())))
+        client.run(check(server.address, Target("letters"), Expectation("nothing", ())))
 
 
 def test_noise_within_the_tolerance_raises_no_alarm(model, checked):

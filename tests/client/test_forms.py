@@ -122,7 +122,7 @@ def unaskable(serve):
         model, version, client = serve([names.ENCODED_IMAGES, names.TOP_K])
         golden = version / names.ASSETS_EXTRA / names.EXPORT_FILE
         record = json.loads(golden.read_text())
-        model.preprocessing = record["preprocessing"] = "tf"  # the pixels of these samples then are none
+        model.preprocessing = record["preprocessing"] = "tf"  # these samples then have no pixels
         golden.write_text(json.dumps(record))
         return version, client
 

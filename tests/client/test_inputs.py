@@ -6,7 +6,7 @@ import pytest
 from client import InputError
 from client.bench.load import random_inputs, requests_for
 from client.rpc.examples import example_message
-from client.rpc.inputs import arranged, length, trimmed
+from client.rpc.inputs import arrange_inputs, length, trim_top_k
 from client.rpc.messages import DATA_TYPES, PredictRequest
 from client.rpc.metadata import Signature, Target, TensorInfo
 
@@ -22,59 +22,59 @@ TWO = signature(
 
 def test_several_inputs_go_by_name_and_share_their_number_of_examples():
     arrays = {"ids": np.zeros((4, 3), np.int64), "weights": np.zeros((4, 3), np.float32)}
-    assert arranged(TWO, arrays, 1)["k"].tolist() == [1] * 4
-    assert set(arranged(TWO, arrays, None)) == {"ids", "weights"}
+    assert arrange_inputs(TWO, arrays, 1)["k"].tolist() == [1] * 4
+    assert set(arrange_inputs(TWO, arrays, None)) == {"ids", "weights"}
     with pytest.raises(InputError, match="input weights of signature serve holds 5 examples, others 4"):
-        arranged(TWO, arrays | {"weights": np.zeros((5, 3), np.float32)}, 1)
+        arrange_inputs(TWO, arrays | {"weights": np.zeros((5, 3), np.float32)}, 1)
     with pytest.raises(InputError, match="has the inputs ids, weights: give them by name"):
-        arranged(TWO, arrays["ids"], 1)
+        arrange_inputs(TWO, arrays["ids"], 1)
     with pytest.raises(InputError, match="needs the input 'weights'"):
-        arranged(TWO, {"ids": arrays["ids"]}, 1)
+        arrange_inputs(TWO, {"ids": arrays["ids"]}, 1)
 
 
 def test_plain_numbers_are_not_changed_to_fit():
     ids = [[1, 2, 3]]
-    assert arranged(TWO, {"ids": ids, "weights": ids}, None)["ids"].dtype == np.int64
+    assert arrange_inputs(TWO, {"ids": ids, "weights": ids}, None)["ids"].dtype == np.int64
     with pytest.raises(InputError, match="input ids of signature serve is int64, not float64"):
-        arranged(TWO, {"ids": [[1, 2, 2.5]], "weights": ids}, None)
+        arrange_inputs(TWO, {"ids": [[1, 2, 2.5]], "weights": ids}, None)
 
 
 def test_a_k_that_is_declared_a_scalar_is_sent_as_one():
     scalar = signature(x=TensorInfo("float32", (-1,)), k=TensorInfo("int32", ()))
-    sent = arranged(scalar, np.zeros(3, np.float32), 2)["k"]
+    sent = arrange_inputs(scalar, np.zeros(3, np.float32), 2)["k"]
     assert (sent.shape, sent.dtype, sent.item()) == ((), np.int32, 2)
     with pytest.raises(InputError, match=r"k of signature serve is one number for all, not of shape \[3\]"):
-        arranged(scalar, np.zeros(3, np.float32), [1, 2, 3])
+        arrange_inputs(scalar, np.zeros(3, np.float32), [1, 2, 3])
 
 
 def test_bfloat16_takes_float32_and_plain_numbers():
     half = signature(x=TensorInfo("bfloat16", (-1,)))
-    assert arranged(half, np.zeros(3, np.float32), None)["x"].dtype == np.float32
-    assert arranged(half, [0.5], None)["x"].dtype == np.float32
+    assert arrange_inputs(half, np.zeros(3, np.float32), None)["x"].dtype == np.float32
+    assert arrange_inputs(half, [0.5], None)["x"].dtype == np.float32
     with pytest.raises(InputError, match="bfloat16, not float64"):
-        arranged(half, np.zeros(3), None)
+        arrange_inputs(half, np.zeros(3), None)
 
 
 def test_strings_take_bytes_and_text():
     text = signature(x=TensorInfo("string", (-1,)))
-    assert arranged(text, ["a", "b"], None)["x"].tolist() == ["a", "b"]
-    assert arranged(text, np.array([b"a"]), None)["x"].shape == (1,)
+    assert arrange_inputs(text, ["a", "b"], None)["x"].tolist() == ["a", "b"]
+    assert arrange_inputs(text, np.array([b"a"]), None)["x"].shape == (1,)
     with pytest.raises(InputError, match=r"is string, not int64$"):
-        arranged(text, [1], None)
+        arrange_inputs(text, [1], None)
 
 
 def test_an_input_of_any_shape_takes_any():
     loose = signature(x=TensorInfo("float32", None))
-    assert arranged(loose, np.zeros((2, 3), np.float32), None)["x"].shape == (2, 3)
-    assert arranged(loose, np.zeros((), np.float32), None)["x"].shape == ()
+    assert arrange_inputs(loose, np.zeros((2, 3), np.float32), None)["x"].shape == (2, 3)
+    assert arrange_inputs(loose, np.zeros((), np.float32), None)["x"].shape == ()
 
 
 def test_only_listed_answers_are_trimmed():
     wide = {"indices": np.zeros((2, 5)), "scores": np.zeros((2, 5)), "other": np.zeros((2, 5)), "labels": np.zeros(2)}
-    shapes = {name: array.shape for name, array in trimmed(wide, [1, 3]).items()}
+    shapes = {name: array.shape for name, array in trim_top_k(wide, [1, 3]).items()}
     assert shapes == {"indices": (2, 3), "scores": (2, 3), "other": (2, 5), "labels": (2,)}
-    assert trimmed(wide, None) is wide
-    assert trimmed({"other": wide["other"]}, 1)["other"].shape == (2, 5)
+    assert trim_top_k(wide, None) is wide
+    assert trim_top_k({"other": wide["other"]}, 1)["other"].shape == (2, 5)
 
 
 @pytest.mark.parametrize("dtype", ["resource", "variant", "float_ref", "data type 99"])
@@ -82,7 +82,7 @@ def test_a_tensor_that_no_request_can_hold_is_refused(dtype):
     handle = signature(x=TensorInfo(dtype, (-1,)))
     for value in (np.zeros(1, np.float32), [1], ["a"]):
         with pytest.raises(InputError, match=f"input x of signature serve is {dtype}, which no request can hold"):
-            arranged(handle, value, None)
+            arrange_inputs(handle, value, None)
     with pytest.raises(InputError, match="cannot be made up"):
         random_inputs(handle, 1)
 
@@ -97,7 +97,7 @@ def test_made_up_inputs_are_of_the_declared_type():
 
 def test_an_input_without_a_dimension_counts_no_examples():
     scalars = signature(x=TensorInfo("float32", ()), k=TensorInfo("int32", None, np.array(2)))
-    assert arranged(scalars, 0.5, 1)["k"].tolist() == [1]
+    assert arrange_inputs(scalars, 0.5, 1)["k"].tolist() == [1]
     assert length({"x": np.float32(0.5).reshape(())}) == length({}) == 1
 
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from client import InputError
 from signatures.contract.judge import CPU, Tolerance, judge_dense, judge_listed, judge_sparse, ranking, with_backbone
 
 N = 8
@@ -103,7 +102,7 @@ def test_ranking_puts_nan_first_then_higher_scores_then_lower_indices():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e-9])
 def test_a_tolerance_that_would_let_all_pass_is_refused(value):
     for tolerance in ({"rtol": value, "atol": 0}, {"rtol": 0, "atol": value}):
-        with pytest.raises(InputError, match="finite"):
+        with pytest.raises(ValueError, match="finite"):
             Tolerance(**tolerance)
 
 

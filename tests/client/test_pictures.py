@@ -7,8 +7,9 @@ from PIL import Image
 from client import InputError, ServingClient
 from client.samples.golden import Sample
 from client.samples.image_samples import picture_samples, pixels_of, png, with_file
-from client.samples.images import preprocessed, read_picture, unprocessed
+from client.samples.images import preprocessed, read_picture
 from signatures.contract import names
+from signatures.contract.pixels import unprocessed
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
 
@@ -26,8 +27,8 @@ def test_a_picture_of_the_right_size_comes_pixel_by_pixel(save):
     path = save(Image.fromarray(PIXELS))
     np.testing.assert_array_equal(read_picture(path, 6, 5, 3), PIXELS)
     np.testing.assert_array_equal(read_picture(path, -1, -1, 3), PIXELS)
-    grey = read_picture(path, 6, 5, 1)
-    np.testing.assert_array_equal(grey[..., 0], np.asarray(Image.fromarray(PIXELS).convert("L")))
+    gray = read_picture(path, 6, 5, 1)
+    np.testing.assert_array_equal(gray[..., 0], np.asarray(Image.fromarray(PIXELS).convert("L")))
 
 
 def test_another_size_is_resized(save):
@@ -104,8 +105,8 @@ def test_a_sample_that_was_not_made_of_pixels_gets_no_file():
 
 
 def test_samples_of_files_fit_the_model_and_keep_jpeg_and_png(server, save):
-    grey = Image.fromarray(PIXELS[..., 0])
-    paths = [save(grey), save(grey, "picture.jpg"), save(grey, "picture.bmp")]
+    gray = Image.fromarray(PIXELS[..., 0])
+    paths = [save(gray), save(gray, "picture.jpg"), save(gray, "picture.bmp")]
     with ServingClient(server.address, "letters") as client:
         samples = picture_samples(paths, client.metadata(), "unit")
     assert {sample.inputs[names.IMAGES].shape for sample in samples} == {(1, 4, 4, 1)}

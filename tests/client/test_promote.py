@@ -6,7 +6,7 @@ import pytest
 
 from client import InputError, ServingClient
 from client.cli.commands import run
-from client.promotion.models_config import labelled_versions, with_label, write_atomically
+from client.promotion.models_config import labeled_versions, with_label, write_atomically
 from client.promotion.move import PromoteError, carry_out, plan, previous_version, version_directory
 
 CONFIG = """# Served by three replicas.
@@ -311,7 +311,7 @@ def test_it_says_what_it_will_do_and_asks(replicas, command, monkeypatch, typed,
     assert servers[0].address in err
     assert servers[1].address in err
     moved = 2 if status == 0 else 1
-    assert (labels(servers), labelled_versions(config.read_text(), "letters")["stable"]) == ([moved, moved], moved)
+    assert (labels(servers), labeled_versions(config.read_text(), "letters")["stable"]) == ([moved, moved], moved)
 
 
 def test_it_says_that_a_label_is_new_before_it_asks(replicas, command, monkeypatch):
@@ -337,7 +337,7 @@ def test_golden_records_are_found_beside_the_file_where_the_base_path_is_the_ser
 
 def test_a_label_that_is_new_is_added_in_the_layout_of_the_file():
     changed = with_label(CONFIG, "letters", "beta", 2)
-    assert labelled_versions(changed, "letters")["beta"] == 2
+    assert labeled_versions(changed, "letters")["beta"] == 2
     assert '\n    version_labels { key: "beta" value: 2 }\n' in changed
     assert changed.replace('\n    version_labels { key: "beta" value: 2 }', "") == CONFIG
 
@@ -352,7 +352,7 @@ def test_a_label_that_is_new_is_added_in_the_layout_of_the_file():
     ],
 )
 def test_any_layout_is_changed_rightly(text):
-    assert labelled_versions(with_label(text, "letters", "stable", 5), "letters")["stable"] == 5
+    assert labeled_versions(with_label(text, "letters", "stable", 5), "letters")["stable"] == 5
 
 
 def test_a_layout_that_is_not_understood_is_refused():
@@ -364,7 +364,7 @@ def test_a_file_without_the_model_or_that_is_none_is_refused():
     with pytest.raises(InputError, match="no model absent"):
         with_label(CONFIG, "absent", "stable", 2)
     with pytest.raises(InputError, match=re.escape("not a models.config")):
-        labelled_versions("model_config_list { nosuch: 1 }", "letters")
+        labeled_versions("model_config_list { nosuch: 1 }", "letters")
 
 
 def test_a_file_is_replaced_as_a_whole_and_keeps_its_permissions(tmp_path):

@@ -104,7 +104,7 @@ def test_a_failed_check_names_what_is_wrong_and_a_passed_one_does_not(results):
 def browser():
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not path:
-        pytest.skip("needs Chromium")
+        pytest.skip("needs Chromium; on Debian: apt-get install chromium")
     return path
 
 

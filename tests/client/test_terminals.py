@@ -74,8 +74,8 @@ def test_every_command_prints_ascii(terminal, unusual, tmp_path):
 
 
 def test_bars_and_boxes_are_drawn_and_labels_spelled_out(terminal, tmp_path):
-    Image.fromarray(np.full((4, 4), 90, np.uint8)).save(tmp_path / "grey.png")
-    _, out, _ = terminal("predict", tmp_path / "grey.png", "--k", "8")
+    Image.fromarray(np.full((4, 4), 90, np.uint8)).save(tmp_path / "gray.png")
+    _, out, _ = terminal("predict", tmp_path / "gray.png", "--k", "8")
     assert b"caf\\xe9" in out
     assert b"##" in out
     assert b"+--" in out

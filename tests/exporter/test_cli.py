@@ -135,7 +135,7 @@ def bad_arguments(directory):
         (directory / "escapes.keras",): "could not be loaded as a Keras model",
         (directory / "truncated.keras",): "could not be loaded as a Keras model",
         (save(lambda_model(), directory / "lambda.keras"),): "--allow-unsafe",
-        (save(four_dimensional(), directory / "four.keras"),): "[B, 6, 6, 2]",
+        (save(four_dimensional(), directory / "four.keras"),): "[2, 6, 6, 2]",
         (directory / "logits.keras",): "--activation sigmoid",
         ("no.such.module:factory",): "could not be imported",
         ("digits", "--name", "deploy"): "cannot be a model's name",
@@ -144,6 +144,8 @@ def bad_arguments(directory):
         ("digits", "--signature", "nonesuch"): "no signature 'nonesuch'",
         ("digits", "--max-batch-size", "8"): "--batching in-graph",
         ("digits", "--batching", "in-graph", "--max-batch-size", "2000"): "max_request_size is 1024",
+        ("digits", "--batching", "in-graph", "--max-batch-size", "4", "--max-request-size", "8"): "use at least 16",
+        ("digits", "--batching", "server", "--max-request-size", "64"): "--max-batch-size bounds a request, too",
         ("digits", "--samples", directory / "a_file"): "holds no samples",
         (directory / "logits.keras", "--activation", "sigmoid", "--preprocessing", "unit"): "does not take pictures",
     }

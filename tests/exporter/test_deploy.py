@@ -1,4 +1,3 @@
-import json
 import shlex
 import threading
 import time
@@ -18,16 +17,16 @@ from exporter.errors import ExportError, StoreError
 from server import ModelServer, Settings
 from server.cli import main as serve_model_command
 from server.config import read_batching_parameters
+from signatures.contract.record import ExportRecord
 
 LABELS_FLAG = "--allow_version_labels_for_unavailable_models=true"
 
 
-def publish(output, model, *versions, **export_info):
+def publish(output, model, *versions, **stated):
     """Put directories where a server would find versions of a model."""
+    identity = {"export_id": "1" * 32, "k": 2, "labels": ("a", "b"), "preprocessing": None, "golden_digest": "2" * 64}
     for version in versions:
-        extra = output / model / str(version) / "assets.extra"
-        extra.mkdir(parents=True)
-        (extra / "export.json").write_text(json.dumps(export_info))
+        ExportRecord(model=model, **{**identity, **stated}).write(output / model / str(version))
 
 
 def export(output, model, version, **options):
@@ -361,6 +360,15 @@ def test_the_local_config_leaves_out_what_would_keep_the_port_closed(tmp_path):
     assert {name: entry.base_path for name, entry in local_config(tmp_path).items()} == {
         "digits": str(tmp_path / "digits")
     }
+
+
+def test_a_local_config_that_is_no_text_is_written_anew(tmp_path):
+    export(tmp_path, "digits", 1)
+    (tmp_path / "deploy" / "local" / "models.config").write_bytes(b"\xff")
+
+    export(tmp_path, "digits", 2)
+
+    assert served(local_config(tmp_path)["digits"]) == ([1, 2], {"stable": 1, "canary": 2})
 
 
 def test_a_models_config_that_cannot_be_read_leaves_the_local_one_as_it_was(tmp_path):

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from exporter import ExportError, Options
+from exporter import ExportError, ExportOptions
 from exporter.cli.command import main
+from signatures import Batching
 
 
 @pytest.fixture
@@ -208,8 +209,99 @@ def test_a_failed_proof_is_status_1_and_says_where_it_is_kept(toy):
         ({"keep": 0}, "keep is 0; use 1 or more"),
         ({"golden_megabytes": 0}, "use a number above 0"),
         ({"serving_root": "models"}, "use an absolute path"),
+        ({"batching": Batching(max_batch_size=4, max_request_size=8)}, "use at least 16"),
     ],
 )
 def test_values_that_cannot_be_are_refused_as_a_library_too(given, words):
     with pytest.raises(ExportError, match=words):
-        Options(**given)
+        ExportOptions(**given)
+
+
+def test_a_fraction_in_a_file_of_options_became_a_whole_number_without_a_word(toy):
+    for text, words in {
+        "k = 2.5": "export.toml sets k = 2.5; use a whole number.",
+        "k = 2.0": "export.toml sets k = 2.0; use a whole number.",
+        "k = true": "export.toml sets k = True; use a whole number.",
+        "k = [2]": "export.toml sets k = [2]; use a whole number.",
+        "keep = 1.5": "export.toml sets keep = 1.5; use a whole number.",
+        "allowed-batch-size = [4, 8.5]": "use a whole number or a list of such.",
+        "min-f1 = true": "export.toml sets min-f1 = True; use a number.",
+        "strict = 2": "export.toml sets strict = 2; use true or false.",
+        "output = 1979-05-27": "use a text.",
+        "name = {a = 1}": "use a text.",
+        "pad-to = [16, 32.5]": "is not a list of lengths",
+    }.items():
+        (toy / "export.toml").write_text(text)
+        assert words in refusal("toy.keras", "--config", "export.toml"), text
+    assert not (toy / "models").exists()
+
+
+def test_one_value_will_do_where_a_file_of_options_may_have_a_list(toy):
+    # The byte order mark is what some editors begin every file with.
+    (toy / "export.toml").write_text('signature = "top_k"\nversion = 7\nmin-f1 = 0\n', encoding="utf-8-sig")
+    np.savez(toy / "samples.npz", features=np.zeros((2, 4), np.float32), labels=np.ones((2, 3), np.uint8))
+    summary = exported("--config", "export.toml", "--samples", "samples.npz")
+    assert summary["signatures"] == ["serving_default", "top_k", "export_info"]
+    assert summary["version"] == 7
+
+
+@pytest.mark.parametrize("text", ["\ufeffcat\ndog\nbird", "cat\ndog\nbird\n\n", "cat\r\ndog\r\nbird\r\n \r\n"])
+def test_labels_may_begin_with_a_byte_order_mark_and_end_with_blank_lines(toy, text):
+    (toy / "labels.txt").write_text(text, encoding="utf-8", newline="")
+    assert record(toy / exported("--labels", "labels.txt")["path"])["labels"] == ["cat", "dog", "bird"]
+
+
+def test_a_json_list_of_labels_may_begin_with_a_byte_order_mark(toy):
+    (toy / "labels.json").write_text('["cat", "dog", "bird"]', encoding="utf-8-sig")
+    assert record(toy / exported("--labels", "labels.json")["path"])["labels"] == ["cat", "dog", "bird"]
+
+
+def test_a_name_that_is_too_long_for_a_file_system_was_a_traceback(toy):
+    assert "The model's name has 300 characters" in refusal("toy.keras", "--name", "n" * 300)
+    assert exported("--name", "n" * 255)["model"] == "n" * 255
+    assert "cannot be written to: File name too long" in refusal("toy.keras", "--output", "n" * 300, status=4)
+
+
+def test_what_xla_cannot_compile_was_a_traceback(toy):
+    word = keras.Input((1,), name="word", dtype="string")
+    known = keras.layers.StringLookup(vocabulary=["word1", "word2"])(word)
+    scores = keras.layers.Dense(3, activation="sigmoid")(keras.layers.Flatten()(keras.layers.Embedding(4, 3)(known)))
+    keras.Model(word, scores).save("words.keras")
+    said = refusal("words.keras", "--jit-compile")
+    assert "XLA compiles no strings, which the model takes as word: leave out --jit-compile." in said
+
+    number = keras.Input((1,), name="number", dtype="int32")
+    known = keras.layers.IntegerLookup(vocabulary=[1, 2])(number)
+    scores = keras.layers.Dense(3, activation="sigmoid")(keras.layers.Flatten()(keras.layers.Embedding(4, 3)(known)))
+    keras.Model(number, scores).save("numbers.keras")
+    said = refusal("numbers.keras", "--jit-compile", status=1)
+    assert "serving_default with k = N fails: Detected unsupported operations" in said
+    assert "Leave out --jit-compile." in said
+    assert not (toy / "models").exists()
+
+
+def test_a_model_that_runs_but_cannot_be_traced_was_a_traceback(toy, monkeypatch):
+    (toy / "untraceable.py").write_text(
+        "import keras\nimport tensorflow as tf\n\n\n"
+        "class Branches(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return x if float(tf.reduce_sum(x)) > 0 else -x\n\n"
+        "    def compute_output_spec(self, x):\n"
+        "        return keras.KerasTensor(x.shape, x.dtype)\n\n\n"
+        "def build():\n"
+        "    x = keras.Input((3,))\n"
+        "    return keras.Model(x, keras.layers.Activation('sigmoid')(Branches()(x)))\n"
+    )
+    monkeypatch.syspath_prepend(toy)
+    said = refusal("untraceable:build")
+    assert "The model runs, but cannot be traced into a graph: " in said
+    assert not (toy / "models").exists()
+
+
+def test_bounds_on_what_a_precision_changes_are_options(toy):
+    said = refusal("digits", "--precision", "mixed_bfloat16", "--max-deviation", 0.001, status=1)
+    assert "more than --max-deviation 0.001 allows" in said
+    result = run("digits", "--json", "--precision", "mixed_float16", "--max-deviation", 0.1, "--max-changed-sets", 0.5)
+    assert result.exit_code == 0, result.stderr
+    assert set(json.loads(result.stdout)["deviation"]) == {"largest", "changed_sets", "near_ties"}
+    assert "pass a precision with it" in refusal("toy.keras", "--max-changed-sets", 0.5)

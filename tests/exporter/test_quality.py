@@ -1,4 +1,4 @@
-"""The gate on labelled samples, asked through the exported signatures."""
+"""The gate on labeled samples, asked through the exported signatures."""
 
 import json
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from exporter import Classifier, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
+from exporter import Classifier, ExportOptions, Samples, SourceOptions, ValidationError, export, load_classifier
 
 
 def echo(samples):
@@ -34,23 +34,23 @@ def test_figures_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("option", "just", "words"),
     [
-        ("min_exact_match", 1 / 3, r"exact match on 3 labelled samples is 0.3333, below --min-exact-match 0.3433"),
-        ("min_f1", 6 / 9, r"f1 on 3 labelled samples is 0.6667, below --min-f1 0.6767"),
+        ("min_exact_match", 1 / 3, r"exact match on 3 labeled samples is 0.3333, below --min-exact-match 0.3433"),
+        ("min_f1", 6 / 9, r"f1 on 3 labeled samples is 0.6667, below --min-f1 0.6767"),
     ],
 )
 def test_what_is_not_good_enough_is_not_published(option, just, words, tmp_path):
     classifier = echo(Samples({"scores": SCORES}, truth=TRUTH))
 
-    with pytest.raises(ProofFailedError, match=words):
-        export(classifier, tmp_path, k=2, options=Options(**{option: just + 0.01}))
+    with pytest.raises(ValidationError, match=words):
+        export(classifier, tmp_path, k=2, options=ExportOptions(**{option: just + 0.01}))
     assert list(tmp_path.iterdir()) == []
-    assert export(classifier, tmp_path, k=2, options=Options(**{option: just - 0.01})).version == 1
+    assert export(classifier, tmp_path, k=2, options=ExportOptions(**{option: just - 0.01})).version == 1
 
 
 @pytest.mark.parametrize("option", ["min_exact_match", "min_f1"])
-def test_a_demand_without_labelled_samples_is_refused(option, tmp_path):
-    with pytest.raises(ProofFailedError, match="needs labelled samples, and there are none"):
-        export(echo(Samples({"scores": SCORES})), tmp_path, options=Options(**{option: 0.1}))
+def test_a_demand_without_labeled_samples_is_refused(option, tmp_path):
+    with pytest.raises(ValidationError, match="needs labeled samples, and there are none"):
+        export(echo(Samples({"scores": SCORES})), tmp_path, options=ExportOptions(**{option: 0.1}))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -58,10 +58,22 @@ def test_without_labels_nothing_is_said_of_quality(tmp_path):
     assert export(echo(Samples({"scores": SCORES})), tmp_path).quality is None
 
 
-def test_digits_with_another_preprocessing_than_its_training_is_caught(tmp_path):
-    demand = Options(min_exact_match=0.8)
+def test_a_sample_of_unknown_truth_counted_as_one_without_a_true_label(tmp_path):
+    samples = Samples({"scores": SCORES}, truth=TRUTH & False, known=np.array([False, True, False]))
+    samples.truth[1] = TRUTH[1]
+    version = export(echo(samples), tmp_path, k=2)
+    assert (version.quality.samples, version.quality.more_than_k) == (1, 1.0)
+    assert version.quality.f1 == pytest.approx(2 * 2 / (2 + 3))
+    assert "The true labels of 2 of the 3 samples are not known: the gate judges the other 1." in version.warnings
 
-    with pytest.raises(ProofFailedError, match=r"exact match on 32 labelled samples is .*, below --min-exact-match"):
+    with pytest.raises(ValidationError, match=r"exact match on 1 labeled samples is 0\.0000"):
+        export(echo(samples), tmp_path, k=2, options=ExportOptions(min_exact_match=0.5))
+
+
+def test_digits_with_another_preprocessing_than_its_training_is_caught(tmp_path):
+    demand = ExportOptions(min_exact_match=0.8)
+
+    with pytest.raises(ValidationError, match=r"exact match on 32 labeled samples is .*, below --min-exact-match"):
         export(load_classifier("digits", SourceOptions(preprocessing="none")), tmp_path, options=demand)
     assert list(tmp_path.iterdir()) == []
     assert export(load_classifier("digits"), tmp_path, options=demand).quality.exact_match >= 0.8

@@ -166,6 +166,8 @@ def test_a_broken_file_is_one_sentence_and_writes_nothing_outside(kind, suffix, 
 
 
 def feature(value):
+    if not value:
+        return tf.train.Feature(int64_list=tf.train.Int64List())
     if isinstance(value[0], bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
     if isinstance(value[0], int):
@@ -176,7 +178,7 @@ def feature(value):
 def write_examples(file, examples):
     with tf.io.TFRecordWriter(str(file)) as writer:
         for example in examples:
-            features = {name: feature(value) for name, value in example.items() if value}
+            features = {name: feature(value) for name, value in example.items()}
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     return file
 
@@ -192,15 +194,18 @@ def test_tf_examples_of_features_become_samples_with_their_labels(tmp_path):
         [
             {"amount": [0.5, 1.0, 2.0], "product": [1, 9], "image/class/label": [0, 3]},
             {"amount": [1.5, 0.0, 0.0], "product": [0, 0], "image/class/label": []},
+            {"amount": [1.5, 0.0, 0.0], "product": [0, 0]},
         ],
     )
 
     classifier = load(two_inputs(), tmp_path, file)
 
-    np.testing.assert_array_equal(classifier.samples.inputs["amount"], [[0.5, 1, 2], [1.5, 0, 0]])
-    np.testing.assert_array_equal(classifier.samples.inputs["product"], [[1, 9], [0, 0]])
+    np.testing.assert_array_equal(classifier.samples.inputs["amount"], [[0.5, 1, 2], [1.5, 0, 0], [1.5, 0, 0]])
+    np.testing.assert_array_equal(classifier.samples.inputs["product"], [[1, 9], [0, 0], [0, 0]])
     assert classifier.samples.inputs["product"].dtype == np.int32
-    np.testing.assert_array_equal(classifier.samples.truth, [[True, False, False, True], [False] * 4])
+    np.testing.assert_array_equal(classifier.samples.truth[:2], [[True, False, False, True], [False] * 4])
+    # An empty list says that no label is true; an example without the feature says nothing.
+    np.testing.assert_array_equal(classifier.samples.known, [True, True, False])
     assert export(classifier, tmp_path / "out").quality.samples == 2
 
 
@@ -211,7 +216,7 @@ def test_tf_examples_of_picture_files_are_decoded_as_a_server_will(tmp_path, sam
     from_records = load_classifier("digits", SourceOptions(samples=samples)).samples
 
     of_preset = load_classifier("digits").samples.rows(0, 3)
-    assert list(from_records.pictures) == pictures
+    assert list(from_records.images) == pictures
     np.testing.assert_array_equal(from_records.inputs["images"], of_preset.inputs["images"])
     assert from_records.truth is None
 
@@ -224,11 +229,21 @@ def broken_records(directory):
     write_examples(directory / "short.tfrecord", [{"features": [1.0, 2.0]}])
     write_examples(directory / "other.tfrecord", [{"others": [1.0, 2.0, 3.0]}])
     write_examples(directory / "index.tfrecord", [{"features": [1.0, 2.0, 3.0], "image/class/label": [4]}])
+    write_examples(directory / "fractions.tfrecord", [{"features": [1.0, 2.0, 3.0], "image/class/label": [-1]}])
     (directory / "folder").mkdir()
     (directory / "text.npz").write_text("no arrays")
     np.savez(directory / "names.npz", others=np.zeros((2, 3)))
     np.savez(directory / "shape.npz", features=np.zeros((2, 4)))
     np.savez(directory / "labels.npz", features=np.zeros((2, 3)), labels=np.zeros((2, 9)))
+    for name, wrong in (("half", 0.5), ("partly", -1), ("two", 2), ("text", "yes")):
+        labels = np.zeros((2, LABELS)).astype(type(wrong))
+        labels[0, 1] = wrong
+        np.savez(directory / f"{name} labels.npz", features=np.zeros((2, 3)), labels=labels)
+    np.savez(directory / "words.npz", features=np.full((2, 3), "word"))
+    with (directory / "bare.npz").open("wb") as stream:
+        np.save(stream, np.zeros((2, 3)))
+    whole = (directory / "shape.npz").read_bytes()
+    (directory / "cut.npz").write_bytes(whole[: len(whole) // 2])
     return {
         "cut.tfrecord": "could not be read as tf.Examples",
         "text.tfrecord": "could not be read as tf.Examples",
@@ -236,6 +251,14 @@ def broken_records(directory):
         "short.tfrecord": "could not be read as tf.Examples",
         "other.tfrecord": "could not be read as tf.Examples",
         "index.tfrecord": "image/class/label 4; the model's labels are 0 to 3",
+        "fractions.tfrecord": "image/class/label -1; the model's labels are 0 to 3",
+        "half labels.npz": "labels other than 0 and 1",
+        "partly labels.npz": "let the whole row be -1",
+        "two labels.npz": "labels other than 0 and 1",
+        "text labels.npz": "labels other than 0 and 1",
+        "words.npz": "holds features of type <U4; the model takes float32",
+        "cut.npz": "could not be read as .npz",
+        "bare.npz": "could not be read as .npz",
         "folder": "no PNG or JPEG files",
         "text.npz": "could not be read as .npz",
         "names.npz": "the model's inputs are",
@@ -254,7 +277,17 @@ def test_samples_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("{", "could not be read as JSON"), ('{"a.png": ["nonesuch"]}', "the label 'nonesuch'")]
+    ("text", "words"),
+    [
+        ("{", "could not be read as JSON"),
+        ('{"a.png": ["nonesuch"]}', "the label 'nonesuch'"),
+        # These were accepted: the second as the labels 3 and 4, the others as if no label was true.
+        ('{"a.png": ["3"], "b.png": ["4"]}', "names 'b.png', and .* has no picture of that name"),
+        ('{"a.png": "34"}', "says \"34\" of 'a.png'; write a list of labels"),
+        ('{"a.png": {}}', "write a list of labels"),
+        ('{"a.png": null}', "no entry where that is not known"),
+        ('[["a.png", ["3"]]]', "holds a list; write an object"),
+    ],
 )
 def test_a_folders_labels_must_be_readable_and_the_models(text, words, tmp_path, sample_pictures):
     (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
@@ -274,3 +307,65 @@ def test_a_folder_without_labels_says_nothing_of_the_truth(tmp_path, sample_pict
     assert load_classifier("digits", SourceOptions(samples=tmp_path)).samples.truth is None
     (tmp_path / "labels.json").write_text(json.dumps({"a.png": ["3"]}))
     assert load_classifier("digits", SourceOptions(samples=tmp_path)).samples.truth.sum() == 1
+
+
+def test_a_picture_without_an_entry_counted_as_one_without_a_true_label(tmp_path, sample_pictures):
+    for name, picture in zip(("a.png", "b.png", "c.png", "d.png"), sample_pictures, strict=False):
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    # The byte order mark is what some editors begin every file with.
+    (tmp_path / "labels.json").write_text('{"b.png": ["1"], "c.png": []}', encoding="utf-8-sig")
+
+    classifier = load_classifier("digits", SourceOptions(samples=tmp_path))
+
+    np.testing.assert_array_equal(classifier.samples.known, [False, True, True, False])
+    version = export(classifier, tmp_path / "out", k=2)
+    assert version.quality.samples == 2
+    record = json.loads((version.path / "assets.extra" / "export.json").read_text())
+    assert (record["samples"]["count"], record["quality"]["samples"]) == (4, 2)
+
+
+def test_a_folder_whose_labels_name_no_picture_says_nothing_of_the_truth(tmp_path, sample_pictures):
+    (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
+    (tmp_path / "labels.json").write_text("{}")
+    assert load_classifier("digits", SourceOptions(samples=tmp_path)).samples.truth is None
+
+
+@pytest.mark.parametrize("unknown", [-1, float("nan")])
+def test_a_row_of_labels_may_be_unknown(unknown, tmp_path):
+    labels = np.array([[1, 0, 0, 1], [unknown] * LABELS, [0] * LABELS])
+    np.savez(tmp_path / "samples.npz", features=np.zeros((3, 3)), labels=labels)
+    samples = load(features_model(), tmp_path, tmp_path / "samples.npz").samples
+    np.testing.assert_array_equal(samples.known, [True, False, True])
+    np.testing.assert_array_equal(samples.truth[samples.known], labels[samples.known].astype(bool))
+
+
+@pytest.mark.parametrize(
+    ("product", "words"),
+    [
+        ([[1.5, 2]], "product = 1.5, which is no int32"),
+        ([[2**32, 2]], "product = 4294967296, which is no int32"),
+        ([[float("nan"), 2]], "product = nan, which is no int32"),
+        ([[1, 10]], "product = 10 in sample 0; the model's embedding has the ids 0 to 9"),
+        ([[-1, 2]], "product = -1 in sample 0; the model's embedding has the ids 0 to 9"),
+    ],
+)
+def test_numbers_that_the_model_cannot_take_were_cut_or_a_traceback(product, words, tmp_path):
+    np.savez(tmp_path / "samples.npz", amount=np.zeros((1, 3)), product=np.array(product))
+    with pytest.raises(ExportError, match=words) as refused:
+        load(two_inputs(), tmp_path, tmp_path / "samples.npz")
+    assert "\n" not in str(refused.value)
+    if product == [[2**32, 2]]:
+        file = write_examples(tmp_path / "samples.tfrecord", [{"amount": [1.0, 2.0, 3.0], "product": product[0]}])
+        with pytest.raises(ExportError, match=words):
+            load(two_inputs(), tmp_path, file)
+
+
+def test_ids_that_an_inner_embedding_lacks_were_a_traceback(tmp_path):
+    ids = keras.Input((2,), name="ids", dtype="int32")
+    embedded = keras.layers.Flatten()(keras.layers.Embedding(10, 4)(keras.layers.Lambda(lambda x: x * 2)(ids)))
+    np.savez(tmp_path / "samples.npz", ids=np.array([[1, 7]], np.int32))
+    with pytest.raises(
+        ExportError, match=r"The model fails on the samples: indices\[0,1\] = 14 is not in \[0, 10\)"
+    ) as refused:
+        load(keras.Model(ids, head(embedded)), tmp_path, tmp_path / "samples.npz", allow_unsafe=True)
+    assert "\n" not in str(refused.value)

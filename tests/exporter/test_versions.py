@@ -1,3 +1,4 @@
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -121,3 +122,156 @@ def test_eight_exporters_at_once_get_forty_different_numbers(tmp_path):
     assert [process.exitcode for process in processes] == [0] * 8
     assert VersionStore(base_path).versions() == list(range(1, 41))
     assert all((base_path / str(n) / "file").read_text() == "whole" for n in range(1, 41))
+
+
+def test_a_base_path_that_is_not_there_has_no_versions(tmp_path):
+    store = VersionStore(tmp_path / "models" / "digits")
+    assert (store.versions(), store.next_version()) == ([], 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_children_that_are_numbers_are_versions(tmp_path):
+    for name in ("10", "9", "draft", "-3", "1.5", ".8"):
+        (tmp_path / name).mkdir()
+    assert VersionStore(tmp_path).versions() == [9, 10]
+
+
+@pytest.mark.parametrize("wanted", [-1, 0, 6, 7])
+def test_a_wanted_number_that_is_not_above_all_used_is_refused_with_the_next(tmp_path, wanted):
+    store = VersionStore(tmp_path)
+    (tmp_path / "7").mkdir()
+    message = rf"Version {wanted} of {tmp_path} cannot be published: 7 was used already, .* Use 8 or more\."
+
+    with store.staging() as directory, pytest.raises(StoreError, match=message):
+        store.publish(directory, wanted)
+    assert store.versions() == [7]
+
+
+@pytest.mark.parametrize("wanted", [8, 9, 1000])
+def test_a_wanted_number_above_all_used_is_taken(tmp_path, wanted):
+    store = VersionStore(tmp_path)
+    (tmp_path / "7").mkdir()
+
+    with store.staging() as directory:
+        assert store.publish(directory, wanted) == wanted
+    assert store.versions() == [7, wanted]
+    assert store.next_version() == wanted + 1
+
+
+def test_the_first_number_is_1_and_0_is_never_one(tmp_path):
+    store = VersionStore(tmp_path)
+    assert store.next_version() == store.next_version(1) == 1
+    with pytest.raises(StoreError, match="Use 1 or more"):
+        store.next_version(0)
+
+
+@pytest.mark.parametrize(
+    ("keep", "spare", "left"),
+    [(1, [], [5]), (2, [], [4, 5]), (2, [1, 3], [1, 3, 4, 5]), (5, [], [1, 2, 3, 4, 5]), (9, [], [1, 2, 3, 4, 5])],
+)
+def test_pruning_leaves_the_newest_and_those_to_spare(tmp_path, keep, spare, left):
+    store = VersionStore(tmp_path)
+    for _ in range(5):
+        publish(store)
+
+    assert store.prune(keep, spare) == sorted({1, 2, 3, 4, 5} - {*left})
+    assert names_in(tmp_path) == [".last_version", *map(str, left)]
+    assert all((tmp_path / str(version) / "file").exists() for version in left)
+
+
+def test_a_failed_version_is_kept_on_the_error_that_asks_for_it_and_no_other(tmp_path):
+    store = VersionStore(tmp_path)
+
+    def fail(error):
+        with store.staging(keep_on=StoreError) as directory:
+            (directory / "file").write_text("half")
+            raise error
+
+    with pytest.raises(RuntimeError):
+        fail(RuntimeError())
+    assert names_in(tmp_path) == []
+    with pytest.raises(StoreError) as caught:
+        fail(StoreError("proof"))
+    (kept,) = tmp_path.iterdir()
+    assert kept.name.startswith(".failed-")
+    assert caught.value.__notes__ == [f"What failed is kept in {kept}."]
+    assert (kept / "file").read_text() == "half"
+    assert publish(store) == 1
+    assert kept.exists()
+
+
+def test_all_of_a_version_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    flushed = []
+    fsync = os.fsync
+
+    def record(descriptor):
+        flushed.append((os.fstat(descriptor).st_ino, (tmp_path / "1").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    store = VersionStore(tmp_path)
+    with store.staging() as directory:
+        (directory / "variables").mkdir()
+        for name in ("saved_model.pb", "variables/weights"):
+            (directory / name).write_text("content")
+        store.publish(directory)
+
+    whole = [tmp_path / "1", *(tmp_path / "1").rglob("*"), tmp_path / ".last_version"]
+    assert {path.stat().st_ino for path in whole} <= {inode for inode, visible in flushed if not visible}
+    assert (tmp_path.stat().st_ino, True) in flushed
+
+
+def test_a_base_path_that_vanishes_while_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    """As another exporter makes it vanish, which fails and takes back the empty directory that it made."""
+    base_path = tmp_path / "models" / "digits"
+    flock, mkdir = fcntl.flock, Path.mkdir
+    vanish = {"after mkdir": 2, "before flock": 2}
+
+    def mkdir_then_vanish(path, *arguments, **options):
+        mkdir(path, *arguments, **options)
+        if path == base_path and vanish["after mkdir"]:
+            vanish["after mkdir"] -= 1
+            path.rmdir()
+
+    def vanish_then_flock(descriptor, operation):
+        if vanish["before flock"]:
+            vanish["before flock"] -= 1
+            base_path.rmdir()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_then_vanish)
+    monkeypatch.setattr(fcntl, "flock", vanish_then_flock)
+    assert publish(VersionStore(base_path)) == 1
+    assert vanish == {"after mkdir": 0, "before flock": 0}
+    assert (base_path / "1" / "file").exists()
+
+
+def test_a_base_path_that_always_vanishes_is_one_sentence(tmp_path, monkeypatch):
+    mkdir = Path.mkdir
+
+    def mkdir_in_vain(path, *arguments, **options):
+        mkdir(path, *arguments, **options)
+        if path.name == "digits":
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_in_vain)
+    with (
+        pytest.raises(StoreError, match="digits cannot be written to: No such file or directory"),
+        VersionStore(tmp_path / "digits").staging(),
+    ):
+        pass
+
+
+def test_no_descriptor_stays_open(tmp_path):
+    store = VersionStore(tmp_path / "digits")
+
+    def everything():
+        publish(store)
+        store.prune(1)
+        with pytest.raises(RuntimeError), store.staging():
+            raise RuntimeError
+
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        everything()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -28,7 +28,7 @@ from tensorflow_serving.apis import (
 )
 
 from server import ModelServer, Settings
-from server.lifecycle import State
+from server.models.lifecycle import State
 from server.tensors import decode, encode
 
 MODEL = "scaler"
@@ -81,6 +81,11 @@ class Scaler(tf.Module):
         classes = tf.tile([["same", "scaled"]], [tf.shape(x)[0], 1])
         return {"classes": classes, "scores": tf.concat([x, x * self.factor], 1)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+    def regress(self, inputs):
+        x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
+        return {"outputs": x * self.factor}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     def compiled(self, x):
         return {"y": self._fused(x)}
@@ -104,6 +109,7 @@ def template(tmp_path_factory):
         "count": module.count,
         "look_up": module.look_up,
         "classify": module.classify,
+        "regress": module.regress,
         "compiled": module.compiled,
     }
     tf.saved_model.save(module, str(folder / "saved"), signatures=signatures)
@@ -210,12 +216,19 @@ def serve():
 
 
 @pytest.fixture(scope="session")
-def running(template, tmp_path_factory):
-    """The address of one server for all tests that only ask; its version 1 multiplies by 3."""
+def running_both(template, tmp_path_factory):
+    """The address and the REST port of one server for all tests that only ask; its version 1 multiplies by 3."""
     base = tmp_path_factory.mktemp("running")
     write_version(template, base / "1", 3.0)
-    with serving(model_base_path=base) as address:
-        yield address
+    rest_port = free_port()
+    with serving(model_base_path=base, rest_api_port=rest_port) as address:
+        yield address, rest_port
+
+
+@pytest.fixture(scope="session")
+def running(running_both):
+    """The address of that server."""
+    return running_both[0]
 
 
 def _tensor(value):

@@ -7,9 +7,11 @@ import grpc
 import numpy as np
 import pytest
 
-from server.batching import BatchingSession, BatchScheduler
 from server.config import BatchingParameters
 from server.errors import ServingError
+from server.inference.batching import BatchingSession
+from server.inference.scheduler import BatchScheduler
+from server.metrics import Metrics
 
 
 class Recorder:
@@ -37,7 +39,7 @@ def batching():
     schedulers = []
 
     def make(**parameters):
-        scheduler = BatchScheduler(BatchingParameters(**{"num_batch_threads": 1, **parameters}))
+        scheduler = BatchScheduler(BatchingParameters(**{"num_batch_threads": 1, **parameters}), Metrics())
         schedulers.append(scheduler)
         return BatchingSession(scheduler, recorder), recorder
 

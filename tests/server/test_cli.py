@@ -1,5 +1,7 @@
 """serve-model as a process: flags, ports, signals."""
 
+import errno
+import http.client
 import os
 import re
 import signal
@@ -7,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -19,21 +22,32 @@ pytestmark = pytest.mark.usefixtures("stand_in_only")
 ROOT = Path(__file__).parents[2]
 
 
+def without_tensorflow(flag):
+    """Run the command with a flag, and fail if that imports TensorFlow."""
+    code = f"import sys, server.cli as cli\ntry: cli.main(['{flag}'])\nfinally: assert 'tensorflow' not in sys.modules"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def test_help_does_not_import_tensorflow():
-    code = "import sys, server.cli as cli\ntry: cli.main(['--help'])\nfinally: assert 'tensorflow' not in sys.modules"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    result = without_tensorflow("--help")
     assert result.returncode == 0, result.stderr
     assert "--model_base_path" in result.stdout
 
 
-@pytest.mark.parametrize(
-    "flag", ["--rest_api_port=8501", "--saved_model_tags=serve", "--ssl_config_file=x", "--version"]
-)
+@pytest.mark.parametrize("flag", ["--prefer_tflite_model=true", "--saved_model_tags=serve", "--ssl_config_file=x"])
 def test_a_flag_of_the_real_server_that_is_missing_here_is_refused_by_name(flag):
     result = CliRunner().invoke(main, [flag, "--model_base_path=/srv/m"])
     assert result.exit_code == 2
     name = flag.partition("=")[0]
     assert f"{name} is a flag of tensorflow_model_server that this stand-in does not have" in result.output
+
+
+def test_version_names_the_server_that_is_imitated_and_does_not_import_tensorflow():
+    result = without_tensorflow("--version")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("TensorFlow ModelServer: 2.20.0 (stand-in, sparsehead ")
+    assert lines[1] == f"TensorFlow Library: {version('tensorflow')}"
 
 
 def test_without_tensorflow_says_what_to_install(monkeypatch):
@@ -60,6 +74,14 @@ def test_a_misspelt_flag_is_refused_with_a_hint():
         ),
         (["--model_config_file=/absent"], 2, "Cannot read /absent: No such file or directory"),
         (["--batching_parameters_file=/absent", "--model_base_path=/m"], 2, "without setting"),
+        (["--monitoring_config_file=/absent", "--model_base_path=/m"], 2, "Cannot read /absent: No such file"),
+        (
+            ["--grpc_channel_arguments=grpc.max_connection_age_ms", "--model_base_path=/m"],
+            2,
+            "--grpc_channel_arguments has 'grpc.max_connection_age_ms', which is not key=value",
+        ),
+        (["--rest_api_port=65536", "--model_base_path=/m"], 2, "65536"),
+        (["--rest_api_num_threads=0", "--model_base_path=/m"], 2, "0 is not in the range"),
     ],
 )
 def test_what_a_user_can_get_wrong_is_one_sentence(arguments, status, sentence):
@@ -88,7 +110,19 @@ def test_a_model_with_only_broken_versions_ends_the_server(launch, base, make_ve
     assert "Traceback" not in log
 
 
-def test_a_busy_port_is_one_sentence(base, make_version):
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--port={port}"], "Port {port} cannot be opened; another process may have it"),
+        (["--port=0", "--rest_api_port={port}"], "The REST port {port} cannot be opened; another process may have it"),
+        (
+            ["--port=0", "--grpc_socket_path={base}/1/saved_model.pb"],
+            "The UNIX socket {base}/1/saved_model.pb cannot be opened",
+        ),
+        (["--port=0", "--grpc_socket_path={base}/" + "x" * 107], "cannot be opened: choose another --grpc_socket_path"),
+    ],
+)
+def test_a_busy_port_is_one_sentence(base, make_version, flags, sentence):
     make_version(base / "1")
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
@@ -96,11 +130,8 @@ def test_a_busy_port_is_one_sentence(base, make_version):
         port = taken.getsockname()[1]
         result = subprocess.run(
             [
-                sys.executable,
-                "-c",
-                "from server.cli import main; main()",
-                f"--port={port}",
-                f"--model_base_path={base}",
+                *(sys.executable, "-c", "from server.cli import main; main()", f"--model_base_path={base}"),
+                *(flag.format(port=port, base=base) for flag in flags),
             ],
             cwd=ROOT,
             capture_output=True,
@@ -109,8 +140,39 @@ def test_a_busy_port_is_one_sentence(base, make_version):
             timeout=120,
         )
     assert result.returncode == 4
-    assert f"Port {port} cannot be opened; another process may have it" in result.stderr
+    assert sentence.format(port=port, base=base) in result.stderr
     assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_closes_all_ports(base, make_version, client, tmp_path, number):
+    make_version(base / "1", 2.0)
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        rest_port = probe.getsockname()[1]
+    path = tmp_path / "grpc.sock"
+    process = start(f"--model_base_path={base}", f"--rest_api_port={rest_port}", f"--grpc_socket_path={path}")
+    try:
+        grpc_port = int(re.search(r":(\d+) ", process.stdout.readline())[1])
+        assert process.stdout.readline() == f"Running gRPC ModelServer at UNIX socket {path} ...\n"
+        assert process.stdout.readline() == f"Exporting HTTP/REST API at:localhost:{rest_port} ...\n"
+        kept = http.client.HTTPConnection("localhost", rest_port, timeout=30)
+        kept.request("GET", "/v1/models/scaler")
+        assert kept.getresponse().read()
+        assert client(f"unix:{path}").scale(4) == [8]
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        kept.close()
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    for port in (grpc_port, rest_port):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("localhost", port)) == errno.ECONNREFUSED
+    assert not path.exists()
 
 
 def start(*arguments):

@@ -2,8 +2,16 @@
 
 import pytest
 
-from server.config import BatchingParameters, Settings, check, read_batching_parameters, read_model_server_config
+from server.config import (
+    BatchingParameters,
+    check,
+    read_batching_parameters,
+    read_channel_arguments,
+    read_metrics_path,
+    read_model_server_config,
+)
 from server.errors import ServingError
+from server.settings import Settings
 
 
 def test_one_model_from_name_and_path():
@@ -24,12 +32,46 @@ def test_a_file_replaces_name_and_path(tmp_path):
     assert dict(config.model_config_list.config[0].version_labels) == {"stable": 3}
 
 
-@pytest.mark.parametrize("text", ["model_config_list { config { nam: 1 } }", "}", "\0"])
+@pytest.mark.parametrize("text", ["model_config_list { config { nam: 1 } }", "}", "\0", "improperly formatted file"])
 def test_a_file_that_is_not_in_the_text_format_is_named(tmp_path, text):
     file = tmp_path / "models.config"
     file.write_text(text)
-    with pytest.raises(ServingError, match=f"Invalid protobuf file: '{file}'"):
+    words = "Error parsing text-format tensorflow.serving.ModelServerConfig: "
+    with pytest.raises(ServingError, match=f"^{words}.*Invalid protobuf file: '{file}'"):
         read_model_server_config(Settings(model_config_file=file))
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("prometheus_config { enable: true, path: '/metrics' }", "/metrics"),
+        ("prometheus_config { enable: true }", "/monitoring/prometheus/metrics"),
+        ("prometheus_config { path: '/metrics' }", None),
+        ("", None),
+    ],
+)
+def test_a_monitoring_file_says_where_the_metrics_are(tmp_path, text, path):
+    file = tmp_path / "monitoring.config"
+    file.write_text(text)
+    assert read_metrics_path(Settings(monitoring_config_file=file)) == path
+
+
+def test_a_monitoring_file_that_is_not_in_the_text_format_is_named(tmp_path):
+    file = tmp_path / "monitoring.config"
+    file.write_text("prometheus { enable: true }")
+    with pytest.raises(ServingError, match=f"Invalid protobuf file: '{file}'"):
+        check(Settings(monitoring_config_file=file, model_base_path="/m"))
+
+
+def test_channel_arguments_are_numbers_where_they_fit_an_int32():
+    text = "grpc.max_connection_age_ms=2000,grpc.lb_policy_name=grpclb,a=-1,b=2147483648,c=1=2,"
+    assert read_channel_arguments(Settings(grpc_channel_arguments=text)) == [
+        ("grpc.max_connection_age_ms", 2000),
+        ("grpc.lb_policy_name", "grpclb"),
+        ("a", -1),
+        ("b", "2147483648"),
+        ("c", "1=2"),
+    ]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
@@ -39,7 +81,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_batching_is_off_unless_asked_for_and_has_defaults():
     assert read_batching_parameters(Settings()) is None
-    assert read_batching_parameters(Settings(enable_batching=True)) == BatchingParameters()
+    assert read_batching_parameters(Settings(enable_batching=True)) == BatchingParameters(
+        thread_pool_name="model_server_batch_threads"
+    )
 
 
 def test_batching_parameters_come_from_their_file(tmp_path):
@@ -56,6 +100,7 @@ def test_batching_parameters_come_from_their_file(tmp_path):
         batch_timeout_micros=2000,
         max_enqueued_batches=100,
         num_batch_threads=2,
+        thread_pool_name="x",
         allowed_batch_sizes=(1, 32),
         pad_variable_length_inputs=True,
     )

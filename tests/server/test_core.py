@@ -89,7 +89,8 @@ def test_one_name_twice_is_refused(ask, base):
     [
         (
             "",
-            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform.",
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
+            "model name is scaler",
         ),
         (
             "torch",

@@ -128,12 +128,32 @@ def test_all_versions_removed_the_model_stays_known(ask, base):
     assert ask.error({"x": [1.0]}, "scale") == ("NOT_FOUND", "Servable not found for request: Latest(scaler)")
 
 
-def test_a_failed_version_stays_listed_and_is_tried_again_only_after_it_was_gone(ask, base, make_version):
+def test_a_failed_version_stays_failed_though_it_is_replaced_and_a_newer_one_moves_on(ask, base, make_version):
+    """Version 1 has not been asked for since version 2 came, and is not asked for again while it is loaded.
+
+    The server waits for version 1 to go before it takes the news that version 2 is gone, and version 1 waits for a
+    successor; so version 2 is never forgotten (ContainsAnyReaspiredVersions in aspired_versions_manager.cc).
+    """
     make_version(base / "2", without="saved_model.pb")
     ask.wait_for({1: GOOD, 2: END})
     shutil.rmtree(base / "2")
     time.sleep(2)
+    make_version(base / "2", 2.0)
+    time.sleep(3)
+    assert ask.states() == {1: GOOD, 2: END}
     assert ask.statuses()[2][1] == 5
+    assert ask.scale(3) == [3]
+    make_version(base / "3", 3.0)
+    ask.wait_for({1: END, 2: END, 3: GOOD})
+    assert ask.scale(3) == [9]
+
+
+def test_a_failed_version_is_tried_again_after_all_versions_were_gone(ask, base, make_version):
+    make_version(base / "2", without="saved_model.pb")
+    ask.wait_for({1: GOOD, 2: END})
+    shutil.rmtree(base / "2")
+    shutil.rmtree(base / "1")
+    ask.wait_for({1: END, 2: END})
     make_version(base / "2", 2.0)
     ask.wait_for({1: END, 2: GOOD})
     assert ask.statuses()[2] == (GOOD, 0, "")

@@ -1,5 +1,7 @@
 """Loading as the C++ loader does, beyond what the lifecycle shows."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -15,6 +17,14 @@ from server.loader import load
 def version(make_version, tmp_path):
     make_version(tmp_path / "1", 2.0)
     return tmp_path / "1"
+
+
+def test_the_loader_can_be_used_without_the_services():
+    code = (
+        "import sys, server.loader\n"
+        "assert not {'server.rpc.services', 'server.rest.app', 'tensorflow_serving', 'waitress'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True, timeout=120)
 
 
 def test_feeds_may_come_in_any_order(version):

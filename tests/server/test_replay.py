@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "model_server_2_20"
-
-pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"the recordings are not at {RECORDINGS}")
+RECORDINGS = Path(__file__).parent / "recordings"
 
 
 @pytest.fixture
@@ -18,7 +16,6 @@ def replay():
     return module.main
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file")
 @pytest.mark.parametrize("mode", ["plain", "batched"])
 def test_every_recorded_request_gets_the_recorded_answer(serve, replay, capsys, mode):
     flags = {"enable_batching": True, "batching_parameters_file": RECORDINGS / "batching.config"}

@@ -3,10 +3,11 @@
 import grpc
 import numpy as np
 import pytest
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, predict_pb2
 
 from server.errors import ServingError
-from server.servable import _fill_classifications
+from server.inference.classify import fill_classifications
 
 X = np.array([1, 2, 3], np.float32)
 
@@ -201,6 +202,12 @@ def test_classify_refuses_outputs_that_are_no_classification():
         (None, np.ones((3, 3), np.float32), "Expected scores output batch size of 2. Got: 3"),
         (np.full((2, 2), b"a", object), scores, "Tensors class and score should match in dim_size(1). Got 2 vs. 3"),
     ):
+        signature = meta_graph_pb2.SignatureDef()
+        values = {}
+        for alias, value in (("classes", classes), ("scores", numbers)):
+            if value is not None:
+                signature.outputs[alias].name = alias
+                values[alias] = value
         with pytest.raises(ServingError) as caught:
-            _fill_classifications(classification_pb2.ClassificationResult(), 2, classes, numbers)
+            fill_classifications(classification_pb2.ClassificationResult(), signature, 2, values)
         assert caught.value.message == message

@@ -1,11 +1,11 @@
-"""The services around the answers: malformed bytes, limits, metadata, health, and what the stand-in does not have."""
+"""The services around the answers: malformed bytes, limits, metadata, health, sockets and channel arguments."""
 
 import time
 
 import grpc
 import numpy as np
 import pytest
-from tensorflow_serving.apis import get_model_metadata_pb2, inference_pb2, regression_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -59,17 +59,6 @@ def test_long_messages_are_cut_as_the_server_cuts_them(ask):
     assert message == 'Serving signature key "' + "x" * (1024 - 23) + "...TRUNCATED"
 
 
-@pytest.mark.usefixtures("stand_in_only")
-def test_what_the_stand_in_does_not_have_is_said_in_one_sentence(ask):
-    for call, request in (
-        (ask.prediction.Regress, regression_pb2.RegressionRequest()),
-        (ask.prediction.MultiInference, inference_pb2.MultiInferenceRequest()),
-    ):
-        with pytest.raises(grpc.RpcError, match="This stand-in has no ") as caught:
-            call(request, timeout=20)
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
 def test_health_is_served_only_with_its_flag(ask, serve, make_version, base, client):
     with pytest.raises(grpc.RpcError) as caught:
         ask.channel.unary_unary(HEALTH)(b"", timeout=20)
@@ -80,6 +69,34 @@ def test_health_is_served_only_with_its_flag(ask, serve, make_version, base, cli
     with pytest.raises(grpc.RpcError) as caught:
         healthy.channel.unary_unary(HEALTH)(b"\x0a\x01x", timeout=20)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_unix_socket_and_the_port_answer_alike(serve, make_version, base, client, tmp_path):
+    make_version(base / "1", 3.0)
+    path = tmp_path / "grpc.sock"
+    address = serve(model_base_path=base, grpc_socket_path=path)
+    for target in (address, f"unix:{path}"):
+        assert client(target).scale(2) == [6]
+
+
+def test_a_second_server_takes_a_unix_socket_over(serve, make_version, base, client, tmp_path):
+    """TensorFlow Serving's own tests start all their servers with one path."""
+    path = tmp_path / "grpc.sock"
+    for number, factor in (("1", 3.0), ("2", 5.0)):
+        make_version(base / number, factor)
+        serve(model_base_path=base, grpc_socket_path=path)
+    assert client(f"unix:{path}").scale(2) == [10]
+
+
+def test_channel_arguments_reach_grpc(serve, make_version, base, client):
+    make_version(base / "1", 3.0)
+    arguments = "grpc.max_metadata_size=500,grpc.absolute_max_metadata_size=1000,grpc.lb_policy_name=grpclb"
+    ask = client(serve(model_base_path=base, grpc_channel_arguments=arguments))
+    assert ask.scale(2) == [6]
+    request = ask.request({"x": np.float32([2])}, "scale")
+    with pytest.raises(grpc.RpcError, match="metadata") as caught:
+        ask.prediction.Predict(request, timeout=20, metadata=[("long", "x" * 2000)])
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_messages_far_beyond_the_default_limit_of_grpc_go_in_and_come_out(ask):

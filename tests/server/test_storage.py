@@ -4,7 +4,7 @@ import pytest
 from tensorflow_serving.config import model_server_config_pb2
 
 from server.errors import ServingError
-from server.storage import find_versions
+from server.models.storage import find_versions
 
 
 def model(base, **policy):

@@ -6,10 +6,11 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from server.errors import ServingError
+from server.inference.servable import Servable
 from server.loader import load
-from server.servable import Servable
+from server.metrics import Metrics
+from server.models.warmup import warm_up
 from server.tensors import encode
-from server.warmup import warm_up
 
 
 def predict_log(signature="scale", **inputs):
@@ -22,8 +23,24 @@ def predict_log(signature="scale", **inputs):
 
 def classify_log():
     log = prediction_log_pb2.PredictionLog()
-    request = log.classify_log.request
-    request.model_spec.signature_name = "classify"
+    log.classify_log.request.model_spec.signature_name = "classify"
+    return with_example(log, log.classify_log.request)
+
+
+def regress_log(signature="regress"):
+    log = prediction_log_pb2.PredictionLog()
+    log.regress_log.request.model_spec.signature_name = signature
+    return with_example(log, log.regress_log.request)
+
+
+def multi_inference_log():
+    log = prediction_log_pb2.PredictionLog()
+    task = log.multi_inference_log.request.tasks.add(method_name="tensorflow/serving/regress")
+    task.model_spec.name, task.model_spec.signature_name = "scaler", "regress"
+    return with_example(log, log.multi_inference_log.request)
+
+
+def with_example(log, request):
     request.input.example_list.examples.add().features.feature["x"].float_list.value.append(1.0)
     return log
 
@@ -37,7 +54,7 @@ def version(make_version, tmp_path):
 
 @pytest.fixture
 def servable(version):
-    made = Servable(load(version, xla_enabled=False), None, as_content=False)
+    made = Servable(load(version, xla_enabled=False), None, Metrics(), as_content=False)
     yield made
     made.close()
 
@@ -53,7 +70,14 @@ def test_no_file_is_fine(version, servable):
 
 
 def test_records_run_through_their_signatures(version, servable):
-    write(version, predict_log(x=np.float32([1, 2])), classify_log(), prediction_log_pb2.PredictionLog())
+    write(
+        version,
+        predict_log(x=np.float32([1, 2])),
+        classify_log(),
+        regress_log(),
+        multi_inference_log(),
+        prediction_log_pb2.PredictionLog(),
+    )
     warm_up(servable, version, lambda: True)
 
 
@@ -62,6 +86,7 @@ def test_records_run_through_their_signatures(version, servable):
     [
         ([predict_log("nosuch")], "FAILED_PRECONDITION", 'Serving signature key "nosuch" not found.'),
         ([predict_log()], "INVALID_ARGUMENT", "input size does not match signature"),
+        ([regress_log("classify")], "INVALID_ARGUMENT", "Expected one output Tensor."),
         ([b"\xff\xff"], "INVALID_ARGUMENT", "Failed to parse warmup record"),
         ([classify_log()] * 1001, "INVALID_ARGUMENT", r"exceeds the maximum \(1000\)"),
     ],
@@ -73,15 +98,11 @@ def test_a_record_that_fails_is_an_error(version, servable, records, code, messa
     assert caught.value.code.name == code
 
 
-def test_kinds_that_are_not_answered_are_named(version, servable):
+def test_kinds_that_cannot_warm_up_are_named(version, servable):
     log = prediction_log_pb2.PredictionLog()
     log.session_run_log.SetInParent()
     write(version, log)
-    with pytest.raises(ServingError, match="Unsupported log_type for warmup: 6"):
-        warm_up(servable, version, lambda: True)
-    log.regress_log.SetInParent()
-    write(version, log)
-    with pytest.raises(ServingError, match="has no regress_log"):
+    with pytest.raises(ServingError, match="Unsupported log_type for warmup: 5"):
         warm_up(servable, version, lambda: True)
 
 

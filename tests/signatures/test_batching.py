@@ -56,7 +56,7 @@ def of_tensors(counter):
 
 
 def of_pictures(counter):
-    """A picture of 2x2 grey pixels is its four scores."""
+    """A picture of 2x2 gray pixels is its four scores."""
 
     def good(generator, size):
         pixels = generator.integers(0, 256, (size, 2, 2), np.uint8)

@@ -127,3 +127,23 @@ class TestSeveralInputs:
     def test_an_id_that_the_embedding_has_not_is_refused(self, toy, bad):
         with pytest.raises(tf.errors.InvalidArgumentError, match="ids must hold ids from 0 to 2"):
             toy("serving_default", {"scores": np.zeros((2, 4), np.float32), "ids": np.array([[0], [bad]], np.int32)})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fits", "wraps"), [("int32", 3, 2**32 + 3), ("uint8", 255, 259), ("int16", -5, 2**15)]
+)
+def test_classify_took_an_integer_that_the_model_cannot_hold_for_another(dtype, fits, wraps, identity, serve):
+    def scores(ids):
+        return tf.cast(tf.tile(ids, [1, 4]), tf.float32)
+
+    inputs = {"ids": tf.TensorSpec([None, 1], dtype)}
+    call = serve(compose_signatures(Backbone(scores, inputs), identity))
+
+    def ask(number):
+        feature = {"ids": tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))}
+        serialized = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        return call("classify", {"inputs": np.array([serialized], object)})["scores"]
+
+    np.testing.assert_array_equal(ask(fits), [[fits, fits]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"ids must hold numbers from .*received:.*{wraps}"):
+        ask(wraps)

@@ -21,7 +21,7 @@ MAX_PIXELS = 64_000_000
 AT_ONCE = 2
 PHOTOS = Path(sklearn.datasets.__file__).parent / "images"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-CHANNELS_OF_COLOUR_TYPE = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+CHANNELS_OF_COLOR_TYPE = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Where each pass of Adam7 begins, and its steps: x, y, x step, y step.
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
@@ -55,7 +55,7 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int,
         yield make
 
 
-def colours(height: int = HEIGHT, width: int = WIDTH, channels: int = 3) -> np.ndarray:
+def colors(height: int = HEIGHT, width: int = WIDTH, channels: int = 3) -> np.ndarray:
     """Slopes with noise on them: neither flat nor too hard for JPEG."""
     slope = np.add.outer(3 * np.arange(height), 2 * np.arange(width))[:, :, None]
     noise = np.random.default_rng(0).integers(0, 90, (height, width, channels))
@@ -69,18 +69,18 @@ def written(image: Image.Image, form: str, **options: Any) -> bytes:
 
 
 def picture(mode: str = "RGB") -> Image.Image:
-    return Image.fromarray(colours()).convert(mode)
+    return Image.fromarray(colors()).convert(mode)
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def png_header(width: int, height: int, depth: int = 8, colour_type: int = 2, interlaced: bool = False) -> bytes:
-    return PNG_SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlaced))
+def png_header(width: int, height: int, depth: int = 8, color_type: int = 2, interlaced: bool = False) -> bytes:
+    return PNG_SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, interlaced))
 
 
-def png(samples: np.ndarray, depth: int, colour_type: int, interlaced: bool = False, chunks: bytes = b"") -> bytes:
+def png(samples: np.ndarray, depth: int, color_type: int, interlaced: bool = False, chunks: bytes = b"") -> bytes:
     """Write the kinds of PNG that Pillow does not write."""
 
     def rows(part: np.ndarray) -> bytes:
@@ -94,7 +94,7 @@ def png(samples: np.ndarray, depth: int, colour_type: int, interlaced: bool = Fa
     height, width, _ = samples.shape
     passes = [samples[y::dy, x::dx] for x, y, dx, dy in ADAM7] if interlaced else [samples]
     data = zlib.compress(b"".join(rows(part) for part in passes))
-    header = png_header(width, height, depth, colour_type, interlaced)
+    header = png_header(width, height, depth, color_type, interlaced)
     return header + chunks + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
@@ -121,7 +121,7 @@ def transparent_palette() -> bytes:
 
 
 def animated_png() -> bytes:
-    frames = [Image.fromarray(np.roll(colours(), shift, axis=0)) for shift in range(3)]
+    frames = [Image.fromarray(np.roll(colors(), shift, axis=0)) for shift in range(3)]
     return written(frames[0], "PNG", save_all=True, append_images=frames[1:])
 
 
@@ -131,13 +131,13 @@ WRITTEN_BY_PILLOW = {
     "jpeg 4:2:0": lambda: written(picture(), "JPEG", subsampling=2),
     "jpeg progressive": lambda: written(picture(), "JPEG", progressive=True),
     "jpeg stored as RGB": lambda: written(picture(), "JPEG", keep_rgb=True),
-    "jpeg grey": lambda: written(picture("L"), "JPEG"),
+    "jpeg gray": lambda: written(picture("L"), "JPEG"),
     "jpeg CMYK without black": lambda: written(picture("CMYK"), "JPEG"),
     "png RGB": lambda: written(picture(), "PNG"),
-    "png RGBA": lambda: written(Image.fromarray(colours(channels=4)), "PNG"),
-    "png grey": lambda: written(picture("L"), "PNG"),
+    "png RGBA": lambda: written(Image.fromarray(colors(channels=4)), "PNG"),
+    "png gray": lambda: written(picture("L"), "PNG"),
     "png black and white": lambda: written(picture("1"), "PNG"),
-    "png grey and alpha": lambda: written(picture("LA"), "PNG"),
+    "png gray and alpha": lambda: written(picture("LA"), "PNG"),
     "png palette": lambda: written(picture().quantize(200), "PNG"),
     "png transparent palette": transparent_palette,
     "png animated": animated_png,
@@ -154,25 +154,25 @@ def test_a_picture_of_the_size_wanted_equals_pillows(decoder: Any, kind: str, ch
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("interlaced", [False, True], ids=["plain", "interlaced"])
 @pytest.mark.parametrize(
-    ("colour_type", "depth"),
+    ("color_type", "depth"),
     [(0, 1), (0, 2), (0, 4), (0, 8), (2, 8), (2, 16), (3, 1), (3, 2), (3, 4), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)],
 )
 def test_every_kind_of_png_but_one_equals_pillows(
-    decoder: Any, colour_type: int, depth: int, interlaced: bool, channels: int
+    decoder: Any, color_type: int, depth: int, interlaced: bool, channels: int
 ) -> None:
     random = np.random.default_rng(depth)
-    samples = random.integers(0, 2**depth, (HEIGHT, WIDTH, CHANNELS_OF_COLOUR_TYPE[colour_type]))
+    samples = random.integers(0, 2**depth, (HEIGHT, WIDTH, CHANNELS_OF_COLOR_TYPE[color_type]))
     chunks = chunk(b"gAMA", struct.pack(">I", 100_000))
-    if colour_type == 3:
+    if color_type == 3:
         chunks += chunk(b"PLTE", random.bytes(3 * 2**depth))
-    elif colour_type in (0, 2):
+    elif color_type in (0, 2):
         chunks += chunk(b"tRNS", samples[0, 0].astype(">u2").tobytes())
-    file = png(samples, depth, colour_type, interlaced, chunks)
+    file = png(samples, depth, color_type, interlaced, chunks)
     np.testing.assert_array_equal(decoder(HEIGHT, WIDTH, channels)([file])[0], as_pillow(file, channels))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_grey_png_of_16_bits_keeps_its_high_bytes(decoder: Any, channels: int) -> None:
+def test_a_gray_png_of_16_bits_keeps_its_high_bytes(decoder: Any, channels: int) -> None:
     samples = np.random.default_rng(0).integers(0, 2**16, (HEIGHT, WIDTH, 1))
     expected = np.repeat(samples >> 8, channels, axis=-1)
     np.testing.assert_array_equal(decoder(HEIGHT, WIDTH, channels)([png(samples, 16, 0)])[0], expected)
@@ -180,7 +180,7 @@ def test_a_grey_png_of_16_bits_keeps_its_high_bytes(decoder: Any, channels: int)
 
 @pytest.mark.parametrize("kind", ["CMYK", "YCCK", "without Adobe's marker"])
 def test_jpegs_with_black_ink_are_at_most_one_darker_than_pillows(decoder: Any, kind: str) -> None:
-    file = written(Image.fromarray(colours(channels=4), "CMYK"), "JPEG", quality=95)
+    file = written(Image.fromarray(colors(channels=4), "CMYK"), "JPEG", quality=95)
     name = file.index(b"Adobe")
     if kind == "YCCK":
         file = file[: name + 11] + b"\2" + file[name + 12 :]
@@ -189,8 +189,8 @@ def test_jpegs_with_black_ink_are_at_most_one_darker_than_pillows(decoder: Any, 
         file = file[: name - 4] + file[name - 2 + length :]
     darker = as_pillow(file, 3) - decoder(HEIGHT, WIDTH, 3)([file])[0]
     assert set(np.unique(darker)) == {0, 1}
-    grey_darker = as_pillow(file, 1) - decoder(HEIGHT, WIDTH, 1)([file])[0]
-    assert set(np.unique(grey_darker)) == {0, 1}
+    gray_darker = as_pillow(file, 1) - decoder(HEIGHT, WIDTH, 1)([file])[0]
+    assert set(np.unique(gray_darker)) == {0, 1}
 
 
 def test_exif_orientation_is_not_applied(decoder: Any) -> None:
@@ -224,7 +224,7 @@ def test_resized_pictures_stay_within_the_documented_bounds_of_pillows(
 
 def test_pictures_of_several_kinds_and_sizes_share_a_batch_in_their_order(decoder: Any) -> None:
     decode = decoder(HEIGHT, WIDTH, 3)
-    files = [(PHOTOS / "china.jpg").read_bytes(), transparent_palette(), WRITTEN_BY_PILLOW["jpeg grey"]()] * 4
+    files = [(PHOTOS / "china.jpg").read_bytes(), transparent_palette(), WRITTEN_BY_PILLOW["jpeg gray"]()] * 4
     np.testing.assert_array_equal(decode(files), np.concatenate([decode([file]) for file in files]))
 
 
@@ -245,7 +245,7 @@ def test_models_of_other_channels_are_refused_when_traced() -> None:
 
 
 def animated_webp() -> bytes:
-    frames = [Image.fromarray(np.roll(colours(), shift, axis=0)) for shift in range(3)]
+    frames = [Image.fromarray(np.roll(colors(), shift, axis=0)) for shift in range(3)]
     return written(frames[0], "WEBP", save_all=True, append_images=frames[1:])
 
 
@@ -300,7 +300,7 @@ def png_bomb(side: int) -> bytes:
     """All its pixels are there: some kilobytes that unpack to 3 * side * side bytes."""
     packer, row = zlib.compressobj(9), bytes(1 + (side + 7) // 8)
     data = b"".join([packer.compress(row) for _ in range(side)] + [packer.flush()])
-    return png_header(side, side, depth=1, colour_type=0) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return png_header(side, side, depth=1, color_type=0) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 TOO_LARGE = {

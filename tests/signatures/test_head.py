@@ -114,3 +114,25 @@ def test_long_rows_with_many_ties_agree_with_the_oracle(k):
     answer = sparsify_top_k(tf.constant(scores), tf.constant([k, 7, 0])).numpy()
 
     np.testing.assert_array_equal(answer, oracle(scores, [k, 7, 0]))
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize(("k", "width"), [([0, 0], 0), ([-5, 0], 0), ([1, 0], 1), ([2, 4], 4), ([9, 1], 4)])
+def test_ranks_as_many_as_the_largest_k_of_the_batch(k, width):
+    scores = tf.constant([[0.1, 0.4, 0.2, 0.3], [0.4, 0.3, 0.2, 0.1]])
+    top = rank_top_k(scores, tf.constant(k))
+
+    assert top.indices.shape == top.scores.shape == top.kept.shape == (2, width)
+    np.testing.assert_array_equal(top.indices, np.array([[1, 3, 2, 0], [0, 1, 2, 3]])[:, :width])
+    np.testing.assert_array_equal(tf.reduce_sum(tf.cast(top.kept, tf.int32), axis=1), np.clip(k, 0, 4))
+
+
+@pytest.mark.parametrize("labels", [999, 1000, 3999, 4000, 4001])
+@pytest.mark.parametrize("bad", [0.5, np.nan, np.inf])
+def test_rows_about_as_long_as_where_another_form_takes_over_agree_with_the_oracle(labels, bad):
+    scores = np.random.default_rng(labels).choice(np.linspace(0, 1, 50, dtype=np.float32), (2, labels))
+    scores[1, -1] = bad
+
+    answer = sparsify_top_k(tf.constant(scores), tf.constant([3, 70])).numpy()
+
+    np.testing.assert_array_equal(answer, oracle(scores, [3, 70]))

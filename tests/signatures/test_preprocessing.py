@@ -29,7 +29,7 @@ def test_keeps_shape_and_dtype_in_a_graph(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["none", "unit", "tf"])
-def test_grey_pictures_have_the_modes_that_need_no_colours(mode: str) -> None:
+def test_gray_pictures_have_the_modes_that_need_no_colors(mode: str) -> None:
     assert preprocess(tf.zeros([1, 5, 7, 1]), mode).shape == [1, 5, 7, 1]
 
 

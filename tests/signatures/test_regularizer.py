@@ -9,7 +9,7 @@ ROWS = np.array([[0.7, 0.1, 0.9, 0.3], [0.2, 0.2, 0.2, 0.2]], np.float32)
 
 
 @pytest.mark.parametrize(("k", "mass"), [(0, 2.8), (1, 1.1 + 0.6), (2, 0.4 + 0.4), (4, 0), (9, 0)])
-def test_the_mass_outside_the_largest_of_each_row_is_penalised(k, mass):
+def test_the_mass_outside_the_largest_of_each_row_is_penalized(k, mass):
     assert TopKMassRegularizer(k=k, weight=0.5)(ROWS).numpy() == pytest.approx(0.5 * mass)
 
 

@@ -1,0 +1,44 @@
+"""What another server, or another version, answers: what a check can hold a server against without golden records."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from client.errors import DecodeError
+from client.rpc.calls import Answer, metadata_call, predict_call
+from client.rpc.metadata import ExportInfo, Metadata, Target
+from client.rpc.sequences import CallSequence, info
+from client.samples.golden import Expectation, ExpectedIdentity, Sample
+from signatures.contract import names
+
+
+def expectation_of(
+    source: str, target: Target, samples: Sequence[Sample], same_export: bool
+) -> CallSequence[Expectation]:
+    """Ask another server, or another version, for what is to be expected.
+
+    same_export: whether it should be the very same export, or only one for the same labels and preprocessing.
+    """
+    served: ExportInfo = yield from info(target)
+    metadata: Metadata = yield metadata_call(target)
+    dtypes = metadata.signature(names.SERVING_DEFAULT).rounded
+    k = np.array([len(served.labels)], np.int32)
+    expected = []
+    for sample in samples:
+        inputs = {**sample.inputs, names.K: k}
+        answer: Answer = yield predict_call(target, names.SERVING_DEFAULT, inputs, dtypes=dtypes)
+        dense = answer.outputs.get(names.PROBABILITIES)
+        if dense is None or dense.shape != (1, len(served.labels)):
+            raise DecodeError(f"{source} gives no dense scores")
+        expected.append(replace(sample, dense=dense[0]))
+    export = ExpectedIdentity(served.labels, preprocessing=served.preprocessing)
+    if same_export:
+        export = replace(
+            export,
+            export_id=served.export_id,
+            model=served.model,
+            k=served.k,
+            golden_digest=served.golden_digest,
+        )
+    return Expectation(source, tuple(expected), export)

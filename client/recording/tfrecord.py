@@ -1,0 +1,72 @@
+"""TFRecord files: of each record its length, a checksum of that, its bytes, and a checksum of these."""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import google_crc32c
+
+from client.errors import DecodeError
+
+HEADER_BYTES = 12
+_FOOTER_BYTES = 4
+# No protobuf message is longer, so a longer record holds none.
+_MAX_BYTES = 2**31
+
+
+def framed(*parts: bytes) -> list[bytes]:
+    """Return a record, in parts to be written one after the other.
+
+    Args:
+        parts: what the record holds, in parts, which are not copied.
+
+    Example:
+        >>> b"".join(framed(b"ab", b"c")) == b"".join(framed(b"abc"))
+        True
+    """
+    length = struct.pack("<Q", sum(map(len, parts)))
+    return [length + _checksum(length), *parts, _checksum(*parts)]
+
+
+def record_length(header: bytes, *, verify: bool = True) -> int | None:
+    """Return how many bytes follow the first 12 of a record, or None where these do not begin a record."""
+    if len(header) < HEADER_BYTES or (verify and _checksum(header[:8]) != header[8:HEADER_BYTES]):
+        return None
+    (length,) = struct.unpack_from("<Q", header)
+    return None if length > _MAX_BYTES else int(length) + _FOOTER_BYTES
+
+
+def read_records(stream: BinaryIO, *, verify: bool = True) -> Iterator[bytes]:
+    """Yield what each record holds.
+
+    Args:
+        stream: the file.
+        verify: whether the checksums must be right.
+
+    Raises:
+        DecodeError: at a record that is cut short or whose checksum is wrong; the message names its number, from 1.
+    """
+    number = 1
+    while header := stream.read(HEADER_BYTES):
+        if len(header) < HEADER_BYTES:
+            raise DecodeError(f"record {number} is cut short")
+        length = record_length(header, verify=verify)
+        if length is None:
+            raise DecodeError(f"record {number} is damaged: its length is wrong")
+        content = stream.read(length)
+        if len(content) < length:
+            raise DecodeError(f"record {number} is cut short")
+        payload = content[:-_FOOTER_BYTES]
+        if verify and _checksum(payload) != content[-_FOOTER_BYTES:]:
+            raise DecodeError(f"record {number} is damaged: its checksum is wrong")
+        yield payload
+        number += 1
+
+
+def _checksum(*parts: bytes) -> bytes:
+    """Return the CRC32C of the parts, masked as https://www.tensorflow.org/tutorials/load_data/tfrecord describes."""
+    checksum = 0
+    for part in parts:
+        checksum = google_crc32c.extend(checksum, part)
+    masked = ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return struct.pack("<I", masked)

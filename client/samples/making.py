@@ -1,0 +1,87 @@
+"""Samples made of named values, whatever kind of file these come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from client.errors import InputError
+from client.rpc.metadata import Metadata, TensorInfo
+from client.samples.golden import Sample
+from client.samples.image_samples import picture_input, picture_sample
+from client.samples.rows import own_inputs, row, title
+from signatures.contract import names
+
+# Where a request or a tf.Example holds a picture's file.
+PICTURE_NAMES = (names.ENCODED_IMAGES, names.IMAGE_FEATURE)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What samples are made for.
+
+    Attributes:
+        metadata: the signatures of the served model.
+        preprocessing: how pixels become its input, as `export_info` tells; None where that is not known.
+        signature: the key of the signature whose inputs the samples have.
+    """
+
+    metadata: Metadata
+    preprocessing: str | None = None
+    signature: str = names.SERVING_DEFAULT
+
+    @property
+    def inputs(self) -> dict[str, TensorInfo]:
+        """The model's own inputs, as the signature declares them."""
+        return own_inputs(self.metadata.signature(self.signature))
+
+    @property
+    def labels(self) -> int | None:
+        """How many labels the model has, or None where its signatures do not tell."""
+        signature = self.metadata.signatures.get(names.SERVING_DEFAULT)
+        dense = None if signature is None else signature.outputs.get(names.PROBABILITIES)
+        shape = () if dense is None else dense.shape or ()
+        return shape[1] if len(shape) == 2 and shape[1] > 0 else None
+
+
+def sample_of(served: Served, values: Mapping[str, Any], source: str) -> Sample:
+    """Return the sample of one example.
+
+    Args:
+        served: what it is made for.
+        values: by name, the model's inputs, or a picture's file.
+        source: where they were read.
+
+    Raises:
+        InputError: for values that do not fit the model; the message names the source and the input.
+    """
+    declared = served.inputs
+    if (file := _picture_file(declared, values)) is not None:
+        try:
+            picture_input(served.metadata)
+        except InputError as error:
+            raise InputError(f"{source} holds a picture, and {error}") from error
+        return picture_sample(file, source, served.metadata, served.preprocessing)
+    if unknown := sorted(values.keys() - declared.keys()):
+        raise InputError(f"{source} has an input {unknown[0]!r}, and the model's inputs are {', '.join(declared)}")
+    missing = [name for name, info in declared.items() if name not in values and info.default is None]
+    if missing:
+        raise InputError(f"{source} has no input {missing[0]!r}, which the model needs")
+    inputs = {}
+    for name, value in values.items():
+        try:
+            inputs[name] = row(value, declared[name])
+        except InputError as error:
+            raise InputError(f"{source}: input {name} {error}") from error
+    return Sample(inputs, title=title(inputs, source), source=source)
+
+
+def _picture_file(declared: Mapping[str, TensorInfo], values: Mapping[str, Any]) -> bytes | None:
+    """Return the picture's file that the values are, or None for anything else."""
+    if len(values) != 1:
+        return None
+    ((name, value),) = values.items()
+    if not isinstance(value, bytes):
+        return None
+    if name in declared:
+        return None if declared[name].dtype == "string" else value
+    return value if name in PICTURE_NAMES else None

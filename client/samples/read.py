@@ -1,0 +1,180 @@
+"""Samples of every kind of file, by what the file is."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError as ProtobufDecodeError
+
+from client.errors import DecodeError, InputError
+from client.recording.logs import read_log
+from client.recording.tfrecord import HEADER_BYTES, read_records, record_length
+from client.rpc.messages import Example
+from client.rpc.metadata import Metadata
+from client.samples.arrays import array_samples
+from client.samples.examples import example_sample
+from client.samples.golden import Sample, read_golden
+from client.samples.image_samples import picture_input, picture_sample
+from client.samples.json_lines import json_samples
+from client.samples.making import Served
+from client.samples.recorded import request_samples
+from client.samples.rows import title
+from signatures.contract import names
+
+# Stands for standard input, which holds JSON lines.
+STANDARD_INPUT = "-"
+_JSON_LINES = {".jsonl", ".ndjson", ".json"}
+_PICTURES = {".png", ".jpg", ".jpeg"}
+# In a folder of pictures: {"FILE": ["LABEL", ...]}.
+_LABELS_FILE = "labels.json"
+
+
+def read_samples(
+    paths: Sequence[str | Path],
+    metadata: Metadata,
+    preprocessing: str | None = None,
+    signature: str = names.SERVING_DEFAULT,
+) -> tuple[Sample, ...]:
+    """Read the samples of files of any kind, fitted to a served model; see docs/samples.md.
+
+    Args:
+        paths: pictures, folders of pictures, `.npz` files, JSON lines, TFRecord files of tf.Examples or of recorded
+            requests, directories of published versions (their golden records), or "-" for JSON lines on standard input.
+        metadata: the signatures of the served model.
+        preprocessing: how pixels become the model's input, as `info` tells; only pictures need it.
+        signature: the key of the signature whose inputs the samples have.
+
+    Returns:
+        The samples, in order. Each has what to show for it, where it was read, and perhaps its true labels.
+
+    Raises:
+        InputError: for a file that cannot be read, does not fit the model, or holds no samples.
+
+    Example:
+        >>> with ServingClient("localhost:8500", "topics") as client:
+        ...     samples = read_samples(["texts.jsonl"], client.metadata())
+        >>> samples[0].inputs["text"].tolist(), samples[0].title
+        ([b'a text'], 'a text')
+    """
+    return tuple(iterate_samples(paths, metadata, preprocessing, signature))
+
+
+def iterate_samples(
+    paths: Sequence[str | Path],
+    metadata: Metadata,
+    preprocessing: str | None = None,
+    signature: str = names.SERVING_DEFAULT,
+) -> Iterator[Sample]:
+    """Yield what `read_samples` returns, one by one as it is read, for more than the memory holds."""
+    served = Served(metadata, preprocessing, signature)
+    for path in paths:
+        found = False
+        for sample in _samples(path, served):
+            found = True
+            yield sample
+        if not found:
+            raise InputError(f"{_shown(path)} holds no samples")
+
+
+def _samples(path: str | Path, served: Served) -> Iterator[Sample]:
+    if str(path) == STANDARD_INPUT:
+        return json_samples(sys.stdin.buffer, _shown(path), served)
+    path = Path(path)
+    if path.name == names.GOLDEN_FILE or (path / names.ASSETS_EXTRA / names.GOLDEN_FILE).exists():
+        return _golden_samples(path)
+    if path.is_dir():
+        return _folder_samples(path, served)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return array_samples(path, served)
+    if suffix in _JSON_LINES:
+        return json_samples(_lines(path), str(path), served)
+    if suffix not in _PICTURES and record_length(_content(path, HEADER_BYTES)) is not None:
+        return _record_samples(path, served)
+    if suffix == ".tfrecord":
+        raise InputError(f"{path} is not a TFRecord file, or it is damaged at its start")
+    return iter([_picture(path, served)])
+
+
+def _golden_samples(path: Path) -> Iterator[Sample]:
+    reference = read_golden(path)
+    for number, sample in enumerate(reference.samples, start=1):
+        source = f"{reference.source}, record {number}"
+        yield replace(sample, title=title(sample.inputs, source), source=source)
+
+
+def _folder_samples(folder: Path, served: Served) -> Iterator[Sample]:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
+    labels = folder / _LABELS_FILE
+    truth = _named_labels(labels) if labels.exists() else {}
+    if strangers := sorted(truth.keys() - {file.name for file in files}):
+        raise InputError(f"{labels} names {strangers[0]!r}, and the folder has no picture of that name")
+    for file in files:
+        yield replace(_picture(file, served), truth=truth.get(file.name))
+
+
+def _named_labels(file: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        named: Any = json.loads(_content(file).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not JSON: {error}") from error
+    if not isinstance(named, dict) or not all(isinstance(labels, list) for labels in named.values()):
+        raise InputError(f'{file} must be an object, {{"FILE": ["LABEL", ...]}}')
+    return {name: tuple(map(str, labels)) for name, labels in named.items()}
+
+
+def _record_samples(path: Path, served: Served) -> Iterator[Sample]:
+    try:
+        with path.open("rb") as stream:
+            for number, payload in enumerate(read_records(stream), start=1):
+                yield from _samples_of_record(payload, f"{path}, record {number}", served)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _samples_of_record(payload: bytes, source: str, served: Served) -> Iterable[Sample]:
+    recorded = read_log(payload)
+    if recorded is not None:
+        return request_samples(recorded, source, served)
+    try:
+        example = Example.FromString(payload)
+    except ProtobufDecodeError:
+        example = Example()
+    if not example.features.feature:
+        raise InputError(f"{source} is neither a tf.Example nor a recorded Predict or Classify request")
+    return (example_sample(example, source, served),)
+
+
+def _picture(path: Path, served: Served) -> Sample:
+    try:
+        picture_input(served.metadata)
+    except InputError as error:
+        known = "a .npz file, JSON lines (.jsonl), a TFRecord file or a version's directory"
+        raise InputError(f"{path} is not {known}, and {error}") from error
+    sample = picture_sample(_content(path), str(path), served.metadata, served.preprocessing)
+    return replace(sample, title=path.name)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as stream:
+            yield from stream
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _content(path: Path, size: int = -1) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(size)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _shown(path: str | Path) -> str:
+    return "standard input" if str(path) == STANDARD_INPUT else str(path)

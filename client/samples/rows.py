@@ -1,0 +1,149 @@
+"""What a file says of an input, made into a row of it: an array of the declared dtype and shape."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.errors import InputError
+from client.rpc.inputs import fits, listed_shape
+from client.rpc.metadata import Signature, TensorInfo
+from signatures.contract import names
+
+# As many values of a row are shown.
+_SHOWN = 6
+
+
+def own_inputs(signature: Signature) -> dict[str, TensorInfo]:
+    """Return the inputs of the model itself: all but `k` and `min_score`."""
+    return {name: info for name, info in signature.inputs.items() if name not in (names.K, names.MIN_SCORE)}
+
+
+def row_shape(info: TensorInfo) -> tuple[int, ...] | None:
+    """Return the shape of one example, -1 for any length, None for any shape at all.
+
+    Raises:
+        InputError: for an input that no batch of one example fits.
+    """
+    if info.shape is None:
+        return None
+    if not info.shape or info.shape[0] not in (-1, 1):
+        raise InputError(f"is declared with the shape {listed_shape(info.shape)}, which single examples do not have")
+    return info.shape[1:]
+
+
+def row(value: Any, info: TensorInfo) -> NDArray[Any]:
+    """Return a value as an array with a leading dimension of 1.
+
+    Numbers are converted to the declared dtype, whole ones only where they stay the same; floats are rounded.
+
+    Args:
+        value: a number, str or bytes, or nested lists or an array of such.
+        info: what the signature declares. Where it declares rows of one value, that value alone will do.
+
+    Raises:
+        InputError: for what is not of the dtype and shape declared; the message lacks the name of the input.
+    """
+    shape = row_shape(info)
+    array = _strings(value) if info.dtype == "string" else _numbers(value, info.dtype)
+    if shape is not None and array.ndim == 0 and set(shape) <= {1}:
+        array = array.reshape([1] * len(shape))
+    if shape is not None and not fits(array.shape, shape):
+        raise InputError(
+            f"takes rows of shape {listed_shape(shape)}, and this one is of shape {listed_shape(array.shape)}"
+        )
+    return array[np.newaxis]
+
+
+def flat_row(values: Sequence[Any], info: TensorInfo) -> NDArray[Any]:
+    """Return a flat list of values as `row` does, arranged in the declared shape; one length may be left open."""
+    declared, count = row_shape(info), len(values)
+    shape = (-1,) if declared is None else declared
+    known = math.prod(length for length in shape if length != -1)
+    if shape.count(-1) == 1:
+        shape = tuple(count // max(known, 1) if length == -1 else length for length in shape)
+    if math.prod(shape) != count:
+        raise InputError(f"takes rows of shape {listed_shape(declared or shape)}, and this one has {count} values")
+    if info.dtype == "string":
+        array = np.empty(count, object)
+        array[:] = list(values)
+    else:
+        array = np.asarray(values)
+    return row(array.reshape(shape), info)
+
+
+def title(inputs: Mapping[str, NDArray[Any]], source: str) -> str:
+    """Return what to show for a sample: its text, its values, or where it was read if these are images and the like."""
+    if any(array.ndim > 2 for array in inputs.values()):
+        return source
+    if len(inputs) == 1:
+        return _values(next(iter(inputs.values()))[0])
+    return ", ".join(f"{name}={_values(array[0])}" for name, array in inputs.items())
+
+
+def _strings(value: Any) -> NDArray[Any]:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    array: NDArray[Any] = np.array(_encoded(value), dtype=object)
+    # numpy makes an array of lists where these are of several lengths.
+    if any(isinstance(item, list) for item in array.reshape(-1).tolist()):
+        raise InputError("holds lists of several lengths in one row")
+    return array
+
+
+def _encoded(value: Any) -> Any:
+    """Return nested lists with each string as bytes."""
+    if isinstance(value, list):
+        return [_encoded(item) for item in value]
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise InputError(f"takes strings, not {_brief(value)}")
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"takes UTF-8, and {_brief(value)} holds half a character") from error
+
+
+def _numbers(value: Any, dtype: str) -> NDArray[Any]:
+    try:
+        # numpy lacks bfloat16; such an input takes float32, rounded when it is sent.
+        wanted = np.dtype("float32" if dtype == "bfloat16" else dtype)
+    except TypeError as error:
+        raise InputError(f"is {dtype}, which files of samples cannot hold") from error
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise InputError("holds lists of several lengths in one row") from error
+    if array.size == 0:
+        return array.astype(wanted) if array.dtype.kind in "biufc" else np.zeros(array.shape, wanted)
+    if array.dtype.kind not in "biufc":
+        raise InputError(f"takes {dtype}, not {_brief(value)}")
+    with np.errstate(all="ignore"):
+        cast = array.astype(wanted) if wanted.kind == "c" or array.dtype.kind != "c" else array
+    same = np.isfinite(cast) == np.isfinite(array) if wanted.kind in "fc" else cast == array
+    if cast.dtype != wanted or not same.all():
+        wrong = array if cast.dtype != wanted else array[~same]
+        raise InputError(f"takes {dtype}, not {_brief(wrong.flat[0])}")
+    return cast
+
+
+def _values(array: Any) -> str:
+    """Return the values of a row of up to one dimension, the first few of many."""
+    if not isinstance(array, np.ndarray):
+        return _value(array)
+    shown = ", ".join(map(_value, array[:_SHOWN]))
+    return f"[{shown}]" if len(array) <= _SHOWN else f"[{shown}, ... {len(array)} values]"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return f"{value:.6g}" if isinstance(value, np.floating) else str(value)
+
+
+def _brief(value: Any) -> str:
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,47 @@
+"""A process of its own that passes on what another writes to stderr, but for known chatter of TensorFlow's C++ code.
+
+Of its own, so that the last words of a process that dies are passed on too. It imports little, and nothing of ours.
+"""
+
+import os
+import re
+import select
+
+# Lines that every export shows, and that no user can do anything about.
+_CHATTER = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
+    rb"|I\d{4} .*MLIR V1 optimization pass is not enabled"
+    rb"|.*Function was cancelled before it was started"
+)
+
+# A line is written at once; what stays without an end for longer shows progress, or was all that there was.
+_SECONDS = 0.2
+
+
+def pass_on(source: int, target: int) -> None:
+    """Copy lines from one file descriptor to another until the first ends, without those that match _CHATTER."""
+    pending = b""
+    # Whether the beginning of the line has been passed on.
+    begun = False
+    while True:
+        if pending and not select.select([source], [], [], _SECONDS)[0]:
+            _write(target, pending)
+            pending, begun = b"", True
+        chunk = os.read(source, 65536)
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            if begun or not _CHATTER.fullmatch(line.rstrip(b"\r")):
+                _write(target, line + b"\n")
+            begun = False
+        if not chunk:
+            _write(target, pending)
+            return
+
+
+def _write(target: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(target, text) :]
+
+
+if __name__ == "__main__":
+    pass_on(0, 2)

@@ -1,0 +1,79 @@
+"""What follows publishing: the server's files, and removing old versions.
+
+A server may have loaded the version by now. So nothing here makes the export fail: it becomes a warning.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from exporter.deploy import ServerFiles, named_versions, write_server_files
+from exporter.errors import reason
+from exporter.options import ExportOptions
+from exporter.store.versions import VersionStore
+from signatures import Batching
+
+
+@contextmanager
+def only_warn(warnings: list[str], consequence: str) -> Iterator[None]:
+    """Turn any error into a warning that ends with its reason."""
+    try:
+        yield
+    except Exception as error:  # Whatever it is, the version is published.
+        warnings.append(f"{consequence}: {reason(error)}.")
+
+
+def follow_up(
+    store: VersionStore, version: int, options: ExportOptions, warnings: list[str]
+) -> tuple[ServerFiles | None, list[int]]:
+    """Write the server's files, and remove the versions that are not to be kept.
+
+    Args:
+        store: where the version was published.
+        version: its number.
+        options: what the export was asked for.
+        warnings: what goes wrong is added to these.
+
+    Returns:
+        What was written, None where that failed, and the numbers of the versions that were removed.
+    """
+    output, model = store.base_path.parent, store.base_path.name
+    files = None
+    with only_warn(warnings, f"Version {version} is published, but not every file in {output / 'deploy'} was written"):
+        files = write_server_files(
+            output,
+            model,
+            version,
+            serving_root=options.serving_root,
+            image=options.image,
+            batching=None if options.server_batching is None else server_parameters(options.server_batching),
+        )
+    if options.keep is None:
+        return files, []
+    if files is None:
+        warnings.append(f"No older version of {model} was removed: what a server needs of them is not known.")
+        return files, []
+    before: list[int] = []
+    with only_warn(
+        warnings, f"Not every older version of {model} was removed that --keep {options.keep} does not keep"
+    ):
+        named = named_versions(output, model)
+        before = store.versions()
+        store.prune(options.keep, spare=named)
+    return files, [number for number in before if not (store.base_path / str(number)).exists()]
+
+
+def server_parameters(batching: Batching) -> dict[str, Any]:
+    """Say the same in the server's own words, BatchingParameters.
+
+    There "max_batch_size" bounds a request as well as a run. The server can split larger requests, but not these: the
+    parts of a `top_k` answer are as wide as the largest k that each part met, and a server that joins parts of
+    different widths writes past the end of its memory.
+    """
+    return {
+        "max_batch_size": batching.max_batch_size,
+        "allowed_batch_sizes": list(batching.sizes),
+        "batch_timeout_micros": batching.batch_timeout_micros,
+        "num_batch_threads": batching.num_batch_threads,
+        "max_enqueued_batches": batching.max_enqueued_batches,
+    }

@@ -1,0 +1,1 @@
+"""What one loaded version answers: Predict, Classify, Regress and MultiInference, batched or not."""

@@ -1,0 +1,73 @@
+"""One loaded version of a model: its signatures, and runs of its graph, alone or in a batch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from server import metrics
+from server.inference.batching import BatchingSession
+from server.inference.scheduler import BatchScheduler
+from server.loader import Session
+from server.metrics import Metrics
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class Call:
+    """Whose request a run is for: the model and API that the metrics name, and whether somebody still waits.
+
+    Runs without an API are not counted.
+    """
+
+    model: str
+    api: str
+    is_wanted: Callable[[], bool]
+
+
+class Servable:
+    """One version of a model, loaded and able to answer.
+
+    Args:
+        session: the loaded graph.
+        scheduler: merges runs into batches; None runs each on its own.
+        metrics: counts the runs.
+        as_content: whether Predict answers in tensor_content.
+
+    Attributes:
+        signatures: the SignatureDef of each signature key.
+
+    """
+
+    def __init__(
+        self, session: Session, scheduler: BatchScheduler | None, metrics: Metrics, *, as_content: bool
+    ) -> None:
+        self.signatures = session.signatures
+        self.metrics = metrics
+        self.as_content = as_content
+        self._session = session
+        self._batching = BatchingSession(scheduler, session.run) if scheduler is not None else None
+
+    def close(self) -> None:
+        """Free the version; no request may be running."""
+        if self._batching is not None:
+            self._batching.close()
+        self._session.close()
+
+    def run(self, call: Call, feeds: Mapping[str, np.ndarray[Any, Any]], fetches: Sequence[str]) -> list[Any]:
+        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names.
+
+        Raises:
+            ServingError: what the graph or the batcher says.
+
+        """
+        began = metrics.now()
+        if self._batching is None:
+            outputs = self._session.run(feeds, fetches)
+        else:
+            outputs = self._batching.run(feeds, fetches, call.is_wanted)
+        if call.api:
+            self.metrics.count_run(call.model, call.api, began)
+        return outputs

@@ -1,0 +1,42 @@
+"""--mixed_precision=bfloat16: a graph that computes in bfloat16 though it was exported in float32.
+
+The real server lets TensorFlow's optimizer put convolutions and matrix products into bfloat16, which it does only on
+CPUs that have instructions for it. The stand-in asks for the same and rounds the variables to bfloat16 as well, so that
+other CPUs serve other numbers too.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import rewriter_config_pb2
+
+_BFLOAT16 = "bfloat16"
+
+
+def is_bfloat16(mode: str, log: Callable[[str], None]) -> bool:
+    """Tell whether the flag asks for bfloat16; the real server warns of any other value and goes on in float32."""
+    if mode and mode != _BFLOAT16:
+        log(f"{mode} auto mixed precision is not supported. Valid option: {_BFLOAT16}")
+    return mode == _BFLOAT16
+
+
+def request_rewrite(config: Any) -> None:
+    """Make the ConfigProto of a session ask for the rewrite."""
+    config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
+
+
+def rounding_ops(graph: Any) -> list[Any]:
+    """Add ops to a graph that round its float32 variables to bfloat16, and return them."""
+    with graph.as_default():
+        return [
+            tf.raw_ops.AssignVariableOp(
+                resource=operation.outputs[0],
+                value=tf.cast(
+                    tf.cast(tf.raw_ops.ReadVariableOp(resource=operation.outputs[0], dtype=tf.float32), tf.bfloat16),
+                    tf.float32,
+                ),
+            )
+            for operation in graph.get_operations()
+            if operation.type == "VarHandleOp" and operation.get_attr("dtype") == tf.float32
+        ]

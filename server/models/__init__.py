@@ -1,0 +1,1 @@
+"""Which models and versions are there, which are loaded, and who may use them."""

@@ -1,0 +1,68 @@
+"""Replaying the warm-up records of a version before it may serve; one that fails makes the load fail.
+
+Follows saved_model_warmup_util.cc: `assets.extra/tf_serving_warmup_requests` is a TFRecord file of PredictionLog.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import prediction_log_pb2
+
+from server import metrics
+from server.errors import ServingError, from_tensorflow, invalid_argument
+from server.inference.classify import classify
+from server.inference.multi_inference import multi_infer
+from server.inference.predict import predict
+from server.inference.regress import regress
+from server.inference.servable import Servable
+
+_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+_MAX_RECORDS = 1000
+_ANSWERS = {
+    "predict_log": predict,
+    "classify_log": classify,
+    "regress_log": regress,
+    "multi_inference_log": multi_infer,
+}
+
+
+def warm_up(servable: Servable, path: Path, is_wanted: Callable[[], bool]) -> None:
+    """Send the records of a version directory, if it has any, through the servable, while that is still wanted.
+
+    Raises:
+        ServingError: a record fails, cannot be read, or is of a kind that cannot warm up; or there are too many.
+
+    """
+    file = path / _FILE
+    if not file.exists():
+        return
+    began = metrics.now()
+    try:
+        for count, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator(), start=1):
+            _replay(servable, record, file, is_wanted)
+            if count > _MAX_RECORDS:
+                raise invalid_argument(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS}) at {file}")
+    except tf.errors.DataLossError as error:
+        raise ServingError(
+            grpc.StatusCode.DATA_LOSS, f"{error.message}. Please verify your warmup data is in TFRecord format."
+        ) from None
+    except tf.errors.OpError as error:
+        raise from_tensorflow(error.error_code, error.message) from None
+    servable.metrics.model_warmup_latency.add(metrics.now() - began, str(path), "OK")
+
+
+def _replay(servable: Servable, record: bytes, file: Path, is_wanted: Callable[[], bool]) -> None:
+    try:
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+    except DecodeError:
+        raise invalid_argument(f"Failed to parse warmup record: {record!r} from {file}") from None
+    kind = log.WhichOneof("log_type")
+    if kind is None:
+        return
+    if kind not in _ANSWERS:
+        number = log.DESCRIPTOR.fields_by_name[kind].number
+        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
+    _ANSWERS[kind](servable, getattr(log, kind).request, is_wanted)

@@ -1,0 +1,1 @@
+"""The REST side of the server: paths, JSON in, JSON out, and the HTTP port."""

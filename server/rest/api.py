@@ -1,0 +1,119 @@
+"""What a REST path and body are answered with, in JSON. Follows http_rest_api_handler.cc."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from server.answers import SIGNATURE_DEF, Answers, IsWanted
+from server.errors import invalid_argument
+from server.rest import documents, replies
+from server.rest.deadline import Deadline
+from server.rest.documents import Document
+from server.rest.examples import fill_examples
+from server.rest.paths import Target
+from server.rest.tensors import fill_predict_request
+from server.rest.values import as_name
+from server.rest.writing import show
+
+
+class RestApi:
+    """The JSON answers of a server.
+
+    Args:
+        answers: what is asked.
+        deadline: how long that may take.
+
+    """
+
+    def __init__(self, answers: Answers, deadline: Deadline) -> None:
+        self._answers = answers
+        self._deadline = deadline
+        self._methods = {
+            "predict": self._predict,
+            "classify": self._classify,
+            "regress": self._regress,
+            "metadata": self._metadata,
+            "status": self._status,
+        }
+
+    def answer(self, target: Target, body: bytes) -> str:
+        """Return the JSON text for a target and a request's body.
+
+        Raises:
+            ServingError: what the server says about them.
+
+        """
+        return self._methods[target.method](target, body)
+
+    def _predict(self, target: Target, body: bytes) -> str:
+        request = _addressed(predict_pb2.PredictRequest(), target)
+
+        def fill(document: Document) -> bool:
+            request.ClearField("inputs")
+            _fill_signature(document, request)
+            infos = self._answers.inputs(request.model_spec, request.model_spec.signature_name)
+            return fill_predict_request(document, infos, request)
+
+        in_rows = documents.read(body, fill)
+        return replies.predict_json(self._run(self._answers.predict, request), in_rows=in_rows)
+
+    def _classify(self, target: Target, body: bytes) -> str:
+        request = _with_examples(_addressed(classification_pb2.ClassificationRequest(), target), body)
+        return replies.classify_json(self._run(self._answers.classify, request))
+
+    def _regress(self, target: Target, body: bytes) -> str:
+        request = _with_examples(_addressed(regression_pb2.RegressionRequest(), target), body)
+        return replies.regress_json(self._run(self._answers.regress, request))
+
+    def _metadata(self, target: Target, body: bytes) -> str:
+        request = _addressed(get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURE_DEF]), target)
+        return replies.metadata_json(self._answers.metadata(request, _always))
+
+    def _status(self, target: Target, body: bytes) -> str:
+        request = _addressed(get_model_status_pb2.GetModelStatusRequest(), target)
+        return replies.status_json(self._answers.status(request, _always))
+
+    def _run(self, answer: Callable[[Any, IsWanted], Any], request: Any) -> Any:
+        return self._deadline.run(lambda is_wanted: answer(request, is_wanted))
+
+
+def _always() -> bool:
+    return True
+
+
+def _addressed(request: Any, target: Target) -> Any:
+    """Fill in the model that a target names."""
+    if not target.model:
+        raise invalid_argument("Missing model name in request.")
+    request.model_spec.name = target.model
+    if target.version is not None:
+        request.model_spec.version.value = target.version
+    if target.label:
+        request.model_spec.version_label = target.label
+    return request
+
+
+def _with_examples(request: Any, body: bytes) -> Any:
+    def fill(document: Document) -> None:
+        request.ClearField("input")
+        _fill_signature(document, request)
+        fill_examples(document, request)
+
+    documents.read(body, fill)
+    return request
+
+
+def _fill_signature(document: Document, request: Any) -> None:
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid_argument(
+            f"JSON Value: {show(document)} not formatted correctly. 'signature_name' key must be a string value."
+        )
+    request.model_spec.signature_name = as_name(name)

@@ -1,0 +1,52 @@
+"""Requests that may not take longer than a time."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import grpc
+
+from server.answers import IsWanted
+from server.errors import ServingError
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """Runs answers in threads of its own, and stops waiting for one that takes too long.
+
+    What a graph computes cannot be interrupted from Python: it goes on, and its answer is thrown away.
+
+    Args:
+        seconds: how long an answer may take; 0 means forever.
+        threads: answers at once.
+
+    """
+
+    def __init__(self, seconds: float, threads: int) -> None:
+        self._seconds = seconds
+        self._closed = threading.Event()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
+
+    def run(self, answer: Callable[[IsWanted], T]) -> T:
+        """Return what a function returns; it is told whether somebody still waits.
+
+        Raises:
+            ServingError: DEADLINE_EXCEEDED, or what the function raises.
+
+        """
+        late = threading.Event()
+        future = self._pool.submit(answer, lambda: not (late.is_set() or self._closed.is_set()))
+        try:
+            return future.result(self._seconds or None)
+        except TimeoutError:
+            if future.done():
+                raise
+            late.set()
+            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out waiting for notification") from None
+
+    def close(self) -> None:
+        """Start no further answers."""
+        self._closed.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,96 @@
+"""What a REST path asks for. Follows http_rest_api_util.cc."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+_INT64 = range(-(1 << 63), 1 << 63)
+_VERSION = r"(?:(?:/versions/(?P<version>[0-9]+))|(?:/labels/(?P<label>[^/:]+)))?"
+_PATTERNS = {
+    "POST": re.compile(
+        rf"/v1/models/(?P<model>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)", re.ASCII | re.IGNORECASE
+    ),
+    "GET": re.compile(
+        rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION}(?:/(?P<method>metadata))?", re.ASCII | re.IGNORECASE
+    ),
+}
+_API = re.compile("/v1/.*", re.IGNORECASE)
+
+# The characters that evhttp_uri_parse takes.
+_URI = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?#-]|%[0-9A-Fa-f]{2})+")
+
+
+class BadPathError(Exception):
+    """A URI with characters that must be escaped."""
+
+
+class HugeVersionError(Exception):
+    """A version that is too large a number."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a path asks for.
+
+    Attributes:
+        model: the model, or "" for none.
+        version, label: which of its versions, if the path says.
+        method: classify, regress, predict, metadata or status.
+
+    """
+
+    model: str
+    version: int | None
+    label: str
+    method: str
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Return the path of a request's URI, and the path with its query.
+
+    Raises:
+        BadPathError: it has characters that must be escaped.
+
+    """
+    if _URI.fullmatch(uri) is None:
+        raise BadPathError
+    whole = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", uri)
+    path = re.split("[?#]", whole, maxsplit=1)[0]
+    return path or "/", whole if path else f"/{whole}"
+
+
+def is_api(path: str) -> bool:
+    """Tell whether a path is answered in JSON, right or wrong."""
+    return _API.fullmatch(path) is not None
+
+
+def parse(method: str, path: str) -> Target | None:
+    """Return what a method and a path with its query ask for, or None where they fit nothing.
+
+    Raises:
+        HugeVersionError: the version is no int64.
+
+    """
+    pattern = _PATTERNS.get(method)
+    match = pattern.fullmatch(path) if pattern is not None else None
+    if match is None:
+        return None
+    asked = match["method"] or "status"
+    if asked != asked.lower():
+        # The patterns take any letters, what comes after them does not.
+        if method == "POST":
+            return None
+        asked = "status"
+    digits = (match["version"] or "").lstrip("0")
+    if len(digits) > 19 or int(digits or 0) not in _INT64:
+        raise HugeVersionError
+    return Target(
+        model=_unescaped(match["model"] or ""),
+        version=int(digits or 0) if match["version"] else None,
+        label=_unescaped(match["label"] or ""),
+        method=asked,
+    )
+
+
+def _unescaped(text: str) -> str:
+    return unquote_to_bytes(text).decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""Random small architectures, exported, served and held against `model.predict`."""
