@@ -26,8 +26,9 @@ from client.samples.golden import Expectation, ExpectedIdentity
 from client.samples.image_samples import with_file
 from signatures.contract import names
 from signatures.contract.answers import AnswerForm, Labels, Outputs, Scores, encoded, form_of
-from signatures.contract.judge import CPU, Tolerances, for_precision, judge_dense
+from signatures.contract.judge import judge_dense
 from signatures.contract.questions import Question, questions
+from signatures.contract.tolerances import CPU, Tolerances, for_precision
 
 # Large enough that mixed-up rows show, small enough for any server.
 BATCH = 8

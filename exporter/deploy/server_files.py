@@ -11,7 +11,7 @@ from exporter.deploy import argo, flagger, gate, kserve, kubernetes, messages
 from exporter.deploy.alerts import alerts_file
 from exporter.deploy.dashboard import dashboard_file
 from exporter.deploy.files import WrittenFile, locked, write_atomically, write_unless_edited
-from exporter.deploy.models_config import MODELS_CONFIG, local_config, merge_version, read_models_config, stable_version
+from exporter.deploy.models_config import MODELS_CONFIG, local_config, merge_version, read_models_config
 from exporter.deploy.start import (
     BATCHING_CONFIG,
     MONITORING_CONFIG,
@@ -120,7 +120,7 @@ def write_server_files(
             command = serve_model(start, local)
             _write_local_config(local, config.path, command, {name: output.resolve() / name for name in published})
             texts = _server(output, start, records)
-            texts |= _rollout(gate.Candidate(start=start, model=model, version=version), config.path)
+            texts |= _rollout(gate.Candidate(start=start, model=model, version=version))
             files += [write_unless_edited(directory / name, text) for name, text in texts.items()]
     except OSError as error:
         raise StoreError(f"{directory} cannot be written to: {error.strerror}.") from error
@@ -147,19 +147,16 @@ def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str
     }
 
 
-def _rollout(candidate: gate.Candidate, models_config: Path) -> dict[str, str]:
+def _rollout(candidate: gate.Candidate) -> dict[str, str]:
     """Return the gates of a version, by path: the files of other models stay as their own exports left them."""
-    try:
-        stable = stable_version(read_models_config(models_config), candidate.model)
-    except ValueError:
-        # Not even text: `_write_models_config` has a note about it.
-        stable = None
     texts = {
         "argo-rollouts.yaml": argo.argo_file(candidate),
         "flagger.yaml": flagger.flagger_file(candidate),
+        "kserve-config.yaml": kserve.config_file(candidate),
         "kserve-knative.yaml": kserve.knative_file(candidate),
         "kserve-knative-check.yaml": kserve.knative_check_file(candidate),
-        "kserve-standard.yaml": kserve.standard_file(candidate, stable),
+        "kserve-standard.yaml": kserve.standard_file(candidate),
+        "kserve-standard-canary.yaml": kserve.standard_canary_file(candidate),
         "kserve-standard-check.yaml": kserve.standard_check_file(candidate),
     }
     gates = {f"{ROLLOUT}/{candidate.model}/{name}": text for name, text in texts.items()}
@@ -169,11 +166,11 @@ def _rollout(candidate: gate.Candidate, models_config: Path) -> dict[str, str]:
 def _write_local_config(local: Path, models_config: Path, command: str, base_paths: Mapping[str, Path]) -> None:
     """Write the same models.config with this machine's paths; one that cannot be read has nothing to follow."""
     try:
-        text = local_config(_text(models_config), {name: str(path) for name, path in base_paths.items()})
+        text = local_config(read_models_config(models_config), {name: str(path) for name, path in base_paths.items()})
     except ValueError:
         return
     text = _LOCAL_HEADER.format(command=command) + text
-    if _text(local) != text:
+    if not local.exists() or local.read_bytes() != text.encode():
         local.parent.mkdir(exist_ok=True)
         write_atomically(local, text)
 
@@ -244,7 +241,3 @@ def _monitoring_config() -> str:
     config.prometheus_config.enable = True
     config.prometheus_config.path = METRICS_PATH
     return text_format.MessageToString(config)
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.exists() else ""

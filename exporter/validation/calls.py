@@ -13,8 +13,9 @@ from exporter.validation.loaded import LoadedVersion
 from server.errors import ServingError
 from signatures.contract import names
 from signatures.contract.answers import AnswerForm, Labels, Outputs, encoded, form_of
-from signatures.contract.judge import Tolerance, Verdict
+from signatures.contract.judge import Verdict
 from signatures.contract.questions import Question
+from signatures.contract.tolerances import Tolerance
 
 # The head copies scores; between two runs of one graph only the order of a few additions can differ.
 SAME_RUN = Tolerance(rtol=1e-5, atol=1e-6)

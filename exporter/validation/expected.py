@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from exporter.samples.samples import Samples
 from signatures import Signature
-from signatures.contract.judge import Tolerance
+from signatures.contract.tolerances import Tolerance
 
 Scores: TypeAlias = npt.NDArray[np.float32]
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]

@@ -18,7 +18,8 @@ from exporter.options import ExportOptions
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.writing.layers import called_layers, first_to_differ, is_leaf
-from signatures.contract.judge import DENSE_TOLERANCES, Tolerance, ranking
+from signatures.contract.judge import ranking
+from signatures.contract.tolerances import DENSE_TOLERANCES, Tolerance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from client.check.three_questions import check
 from client.rpc.metadata import Target
 from client.samples.golden import Expectation, read_golden
 from signatures.contract import names
-from signatures.contract.judge import CPU, GPU
+from signatures.contract.tolerances import CPU, GPU
 
 IDENTITY, BACKBONE, HEAD = "identity", "backbone", "head"
 FAULTS = {}

@@ -362,6 +362,15 @@ def test_the_local_config_leaves_out_what_would_keep_the_port_closed(tmp_path):
     }
 
 
+def test_a_local_config_that_is_no_text_is_written_anew(tmp_path):
+    export(tmp_path, "digits", 1)
+    (tmp_path / "deploy" / "local" / "models.config").write_bytes(b"\xff")
+
+    export(tmp_path, "digits", 2)
+
+    assert served(local_config(tmp_path)["digits"]) == ([1, 2], {"stable": 1, "canary": 2})
+
+
 def test_a_models_config_that_cannot_be_read_leaves_the_local_one_as_it_was(tmp_path):
     export(tmp_path, "digits", 1)
     before = local_config(tmp_path)
@@ -699,8 +708,10 @@ def test_every_file_ends_with_a_newline_and_none_is_left_half_written(tmp_path):
         "rollout/digits/.written.json",
         "rollout/digits/argo-rollouts.yaml",
         "rollout/digits/flagger.yaml",
+        "rollout/digits/kserve-config.yaml",
         "rollout/digits/kserve-knative-check.yaml",
         "rollout/digits/kserve-knative.yaml",
+        "rollout/digits/kserve-standard-canary.yaml",
         "rollout/digits/kserve-standard-check.yaml",
         "rollout/digits/kserve-standard.yaml",
     }

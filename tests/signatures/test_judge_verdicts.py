@@ -8,17 +8,14 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from signatures.contract.judge import (
+from signatures.contract.judge import Verdict, judge_dense, judge_listed, judge_sparse
+from signatures.contract.tolerances import (
     CPU,
     DENSE_TOLERANCES,
     GPU,
     Tolerance,
     Tolerances,
-    Verdict,
     for_precision,
-    judge_dense,
-    judge_listed,
-    judge_sparse,
     with_backbone,
 )
 
