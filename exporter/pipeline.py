@@ -24,12 +24,13 @@ from exporter.validation.batching import BATCHING_PROOFS, answers_by_length, sam
 from exporter.validation.gpu_kernels import GpuReadiness, gpu_readiness
 from exporter.validation.loaded import LoadedVersion
 from exporter.validation.quality import Quality, measure_quality, require_quality
-from exporter.writing.precision import PRECISIONS, Deviation, answers_in, cast_backbone, computes_in, layers_to_cast
+from exporter.writing.precision import Deviation, answers_in, cast_backbone, computes_in, layers_to_cast
 from exporter.writing.prediction_logs import golden_records, warmup_records, write_records
 from exporter.writing.saved_model import write_saved_model
 from signatures import Identity, Signature, compose_signatures
 from signatures.batching import variable_dimensions
 from signatures.contract import names
+from signatures.contract.judge import BACKBONES
 
 Step = Callable[[str], AbstractContextManager[Any]]
 
@@ -133,7 +134,7 @@ def export(
         with step("Loading it as a server does"):
             version = LoadedVersion(staging)
         with version:
-            tolerance = PRECISIONS[precision].dense
+            tolerance = BACKBONES[precision]
             weights = classifier.weight_bytes()
             claim = Claim(samples, dense, tolerance, k, classifier.labels, info, signatures, weights, of_length)
             proofs = PROOFS if options.batching is None else {**BATCHING_PROOFS, **PROOFS}

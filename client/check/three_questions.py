@@ -26,7 +26,7 @@ from client.samples.golden import Expectation, ExpectedIdentity
 from client.samples.image_samples import with_file
 from signatures.contract import names
 from signatures.contract.answers import AnswerForm, Labels, Outputs, Scores, encoded, form_of
-from signatures.contract.judge import CPU, Tolerances, judge_dense
+from signatures.contract.judge import CPU, Tolerances, judge_dense, of_precision
 from signatures.contract.questions import Question, questions
 
 # Large enough that mixed-up rows show, small enough for any server.
@@ -69,7 +69,8 @@ def check(
     if not expectation.samples:
         raise InputError("there are no samples to check with: give golden records or pictures")
     metadata: Metadata = yield metadata_call(target)
-    session = Session(target, expectation, tolerances, metadata)
+    precision = None if expectation.export is None else expectation.export.precision
+    session = Session(target, expectation, of_precision(tolerances, precision), metadata)
     if target.version not in (None, metadata.version):
         session.identity.fault(f"version {metadata.version} answers for version {target.version}")
     served = yield from _ask_identity(session)

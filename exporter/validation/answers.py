@@ -112,7 +112,7 @@ def prove_guards(version: LoadedVersion, claim: Claim) -> None:
             else:
                 wrong = np.stack([good[name], good[name]], axis=-1)
                 _prove_refused(version, key, {**good, name: wrong}, f"{name} of shape {list(wrong.shape)}")
-            if good[name].dtype == object and name in (names.ENCODED_IMAGES, names.EXAMPLES):
+            if key in names.PICTURE_SIGNATURES and good[name].dtype == object:
                 broken = np.full(examples, b"neither a picture nor an example", object)
                 _prove_refused(version, key, {**good, name: broken}, f"{name} that holds something else")
 

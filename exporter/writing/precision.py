@@ -18,40 +18,34 @@ from exporter.options import Options
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.writing.layers import called_layers, first_to_differ, is_leaf
-from signatures.contract.judge import Tolerance, ranking
+from signatures.contract.judge import ranking
 
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """What to expect of a precision.
+    """What to expect of a precision, beside what `signatures.contract.judge.BACKBONES` allows between two runs.
 
     Attributes:
-        dense: how far apart two runs of one model may be on one machine: Keras and a session run the same kernels, but
-            fuse and thread them differently. Scores are at most 1, so that the absolute bound rules.
         max_deviation: how far a score may move when the model is cast to this precision.
         max_changed_sets: the share of samples whose kept labels may change then, near ties apart.
         near_tie: labels whose scores differ by less than this share of the larger may change places.
     """
 
-    dense: Tolerance
     max_deviation: float
     max_changed_sets: float
     near_tie: float
 
 
-_FLOAT32 = Precision(dense=Tolerance(rtol=1e-4, atol=1e-5), max_deviation=1e-3, max_changed_sets=0.05, near_tie=1e-3)
-_FLOAT16 = Precision(dense=Tolerance(rtol=1e-2, atol=5e-3), max_deviation=0.05, max_changed_sets=0.1, near_tie=0.02)
+_FLOAT32 = Precision(max_deviation=1e-3, max_changed_sets=0.05, near_tie=1e-3)
+_FLOAT16 = Precision(max_deviation=0.05, max_changed_sets=0.1, near_tie=0.02)
 
-# From fine to coarse, as `computes_in` names them; docs/gpu.md has what the bounds rest on. Activations rounded to
-# integers jump from one to the next where a float differs in its last bit: quantized layers are as coarse as float16.
+# From fine to coarse, as `computes_in` names them; docs/gpu.md has what the bounds rest on.
 PRECISIONS: Mapping[str, Precision] = {
     "float64": _FLOAT32,
     "float32": _FLOAT32,
     "mixed_float16": _FLOAT16,
     **dict.fromkeys(("gptq", "awq", "float8", "int8", "int4"), _FLOAT16),
-    "mixed_bfloat16": Precision(
-        dense=Tolerance(rtol=5e-2, atol=2e-2), max_deviation=0.1, max_changed_sets=0.2, near_tie=0.1
-    ),
+    "mixed_bfloat16": Precision(max_deviation=0.1, max_changed_sets=0.2, near_tie=0.1),
 }
 
 # What the types of an op say of it.

@@ -5,6 +5,7 @@ swap places: a near tie. All else is a problem.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +61,35 @@ GPU = Tolerances(
         "the order of labels whose scores differ by less than about 0.5%",
     ),
 )
+
+
+# How far apart two runs of one backbone may be by the coarsest precision that it computes in, on CPUs too: Keras and a
+# server run the same kernels, but fuse and thread them differently. Scores are at most 1, so that the absolute bound
+# rules. Activations rounded to integers jump from one to the next where a float differs in its last bit: quantized
+# layers are as coarse as float16.
+_HALF = Tolerance(rtol=1e-2, atol=5e-3)
+BACKBONES: Mapping[str, Tolerance] = {
+    "float64": CPU.backbone,
+    "float32": CPU.backbone,
+    "mixed_float16": _HALF,
+    **dict.fromkeys(("gptq", "awq", "float8", "int8", "int4"), _HALF),
+    "mixed_bfloat16": Tolerance(rtol=5e-2, atol=2e-2),
+}
+
+
+def of_precision(tolerances: Tolerances, precision: str | None) -> Tolerances:
+    """Return the tolerances, as wide for the backbone as a precision needs; what a user chose stays as it is.
+
+    Example:
+        >>> of_precision(CPU, "mixed_float16").backbone
+        Tolerance(rtol=0.01, atol=0.005)
+    """
+    needed = BACKBONES.get(precision or "float32", CPU.backbone)
+    given = tolerances.backbone
+    if given not in (CPU.backbone, GPU.backbone) or needed.atol <= given.atol:
+        return tolerances
+    blind_to = (*tolerances.blind_to, f"scores that differ by less than {needed.atol:g}, as {precision} makes them")
+    return replace(tolerances, backbone=needed, blind_to=blind_to)
 
 
 def with_backbone(tolerances: Tolerances, rtol: float | None, atol: float | None) -> Tolerances:

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
-from exporter.writing.precision import PRECISIONS, cast_backbone, computes_in, deviation, layers_to_cast
+from exporter.writing.precision import cast_backbone, computes_in, deviation, layers_to_cast
+from signatures.contract.judge import BACKBONES
 
 LABELS = 5
 
@@ -238,7 +239,7 @@ def test_a_model_of_half_precision_is_judged_by_the_tolerance_of_half_precision(
         "exporter.validation.answers.judge_dense", lambda a, b, tolerance, k: judged.append(tolerance) or _fine()
     )
     export(Classifier(half_precision_model(), "toy"), tmp_path, k=2)
-    assert set(judged) == {PRECISIONS["mixed_float16"].dense}
+    assert set(judged) == {BACKBONES["mixed_float16"]}
 
 
 def _fine():
