@@ -102,9 +102,15 @@ def test_an_input_name_that_no_signature_can_have_is_refused(name):
 
 
 @pytest.mark.parametrize(
-    ("called", "complaint"), [(("K", "x"), "calls an input 'K'"), (("Amount", "amount"), "upper case or lower")]
+    ("called", "complaint"),
+    [
+        (("K", "x"), "calls an input 'K', and a request calls the number of labels to keep so"),
+        (("min_score", "x"), "calls an input 'min_score'"),
+        (("x", "encoded_images"), "calls an input 'encoded_images'"),
+        (("Amount", "amount"), "upper case or lower"),
+    ],
 )
-def test_input_names_that_differ_in_their_case_alone_are_refused(called, complaint):
+def test_input_names_that_a_request_cannot_tell_apart_are_refused(called, complaint):
     left, right = (keras.Input((2,), name=name) for name in called)
     model = keras.Model([left, right], scores(keras.layers.Concatenate()([left, right])))
 
@@ -246,6 +252,16 @@ def test_ids_are_held_against_an_embedding_in_a_model_inside_the_model(tmp_path)
 
     with LoadedVersion(version.path) as loaded, pytest.raises(ServingError, match="from 0 to 4"):
         loaded.call(names.SERVING_DEFAULT, {"ids": np.array([[1, 2, 5]], np.int32)})
+
+
+def test_a_lone_input_of_strings_without_a_name_is_served(tmp_path):
+    text = keras.Input((), dtype="string")
+    vectorize = keras.layers.TextVectorization(vocabulary=["red", "green"], output_mode="multi_hot")
+    model = keras.Model(text, scores(vectorize(text)))
+
+    answer = first_answer(export(Classifier(model, "toy"), tmp_path), {"inputs": np.array([b"red", b"blue"], object)})
+
+    np.testing.assert_allclose(answer, model(tf.constant(["red", "blue"])), rtol=1e-4)
 
 
 class OwnTable(keras.layers.Layer):

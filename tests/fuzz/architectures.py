@@ -183,7 +183,7 @@ def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[ExportO
     if words != "alone":
         most = int(rng.choice([1, 3, 8]))
         batching = Batching(
-            max_request_size=int(rng.choice([8, 16, 64], p=[0.1, 0.4, 0.5])),
+            max_request_size=int(rng.choice([16, 64])),
             max_batch_size=most,
             batch_timeout_micros=int(rng.choice([0, 1000, 5000])),
             allowed_batch_sizes=(most,) if rng.random() < 0.3 else (),
