@@ -391,7 +391,7 @@ def test_the_line_that_is_printed_starts_the_stand_in_with_the_local_config(tmp_
     command, *flags = shlex.split(result.serve_model)
     assert command == "serve-model"
     # Any directory will do, and any port.
-    with serve_model_command.make_context(command, [*flags, "--port=0"]) as context:
+    with serve_model_command.make_context(command, [*flags, "--port=0", "--rest_api_port=0"]) as context:
         settings = Settings(**context.params)
     monkeypatch.chdir("/")
 
