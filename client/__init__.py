@@ -1,9 +1,9 @@
-"""A gRPC client of TensorFlow Serving that needs no TensorFlow."""
+"""A gRPC client for TensorFlow Serving that does not need TensorFlow."""
 
 import os
 
-# gRPC writes each failed TLS handshake to stderr unless told otherwise, and reads this when it is imported. ERROR is
-# what it documents as its default.
+# By default, gRPC writes each failed TLS handshake to stderr. It reads this setting when it is imported. ERROR is the
+# default that its documentation names.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from client.aio import AsyncServingClient

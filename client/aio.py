@@ -21,7 +21,7 @@ P = ParamSpec("P")
 def _awaiting(
     method: Callable[Concatenate[base.BaseClient, P], CallSequence[T]], *, recorded: bool = False
 ) -> Callable[Concatenate["AsyncServingClient", P], Coroutine[Any, Any, T]]:
-    """Make a method that awaits the calls of a sequence and returns what it returns."""
+    """Return a method that awaits the calls of a sequence and returns the result of the sequence."""
 
     @functools.wraps(method)
     async def call(self: "AsyncServingClient", /, *arguments: P.args, **keywords: P.kwargs) -> T:
@@ -31,22 +31,27 @@ def _awaiting(
 
 
 class AsyncServingClient(base.BaseClient):
-    """ServingClient for asyncio: the same methods with the same arguments and errors, to be awaited.
+    """ServingClient for asyncio: the same methods with the same arguments and errors, but awaitable.
 
     Args:
-        address: "HOST:PORT", or several, in one string or a list, which are used in turn.
+        address: "HOST:PORT", or several, in one string or a list. Several are used in turn.
         model: the name that the model is served under.
-        timeout: seconds that each call may take.
+        timeout: how many seconds each call may take.
         options: TLS, headers, retries, keepalive and compression.
-        transport: what sends the requests; by default a gRPC channel to the address. See `client.testing`.
-        record: where `predict` and `classify` record a share of their requests. It is flushed with the client, and not
-            closed, as several clients may share it.
+        transport: sends the requests; by default a gRPC channel to the address. See `client.testing`.
+        record: records a share of the requests of `predict` and `classify`. Closing the client flushes the recorder but
+            does not close it, because several clients may share it.
 
-    Example::
+    Raises:
+        InputError: if an address has no port, or if the timeout is not above 0.
 
-        async with AsyncServingClient("localhost:8500", "digits") as client:
-            await client.wait_until_ready()
-            answers = await asyncio.gather(*(client.predict(images, k=k) for k in (1, 2, 3)))
+    Example:
+        >>> async def ask():
+        ...     async with AsyncServingClient("localhost:8500", "digits", transport=transport) as client:
+        ...         await client.wait_until_ready()
+        ...         return await asyncio.gather(*(client.predict(images, k=k) for k in (1, 2, 3)))
+        >>> len(asyncio.run(ask()))
+        3
     """
 
     def __init__(
@@ -81,13 +86,13 @@ class AsyncServingClient(base.BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls made afterwards fail. What was recorded is written first."""
+        """Close the connection after writing what was recorded. Calls made afterward fail."""
         await self.transport.close_async()
         if self.record is not None:
             await asyncio.to_thread(self.record.flush)
 
     async def run(self, sequence: CallSequence[T], record: Recorder | None = None) -> T:
-        """Await the calls that a sequence yields, record them, and return what it returns."""
+        """Await the calls that a sequence yields, record them, and return the result of the sequence."""
         try:
             call = next(sequence)
             while True:

@@ -1,7 +1,7 @@
-"""What the blocking and the asyncio client have in common: whom they call, and the calls themselves.
+"""The common part of the blocking and the asyncio client: the server they call, and the calls.
 
 Each method is written here once, as a generator of calls (see `client.rpc.sequences`). A client turns it into a method
-that makes the calls, or into one that awaits them.
+that either makes the calls or awaits them.
 """
 
 import math
@@ -30,16 +30,16 @@ class BaseClient:
     """One model on a TensorFlow Serving server.
 
     Attributes:
-        addresses: where the server or its replicas listen.
-        address: the same in one string.
+        addresses: the addresses of the server or its replicas.
+        address: the same as one string.
         model: the name that the model is served under.
-        timeout: seconds that each call may take.
-        cache: what was learned of the server.
+        timeout: how many seconds each call may take.
+        cache: what the client has learned about the server.
     """
 
     def __init__(self, address: str | Sequence[str], model: str, timeout: float) -> None:
         if not 0 < timeout < math.inf:
-            raise InputError(f"timeout is {timeout}: give a number of seconds above 0")
+            raise InputError(f"timeout is {timeout}: pass a number of seconds above 0")
         self.addresses = addresses(address)
         self.address = ",".join(self.addresses)
         self.model = model
@@ -50,16 +50,19 @@ class BaseClient:
 def wait_until_ready(
     client: BaseClient, *, version: int | None = None, label: str | None = None, timeout: float | None = None
 ) -> CallSequence[None]:
-    """Wait until the version asked for is AVAILABLE; without one, until any version is.
+    """Wait until the requested version is AVAILABLE, or any version if none is requested.
 
     Args:
         client: the client.
         version: the version's number.
         label: the version's label, instead of its number.
-        timeout: how long to wait, in seconds; by default as long as a call may take.
+        timeout: how many seconds to wait; by default as long as a call may take.
 
     Raises:
-        UnreachableError: when it is not available in time.
+        UnreachableError: if it is not available in time.
+
+    Example:
+        >>> client.wait_until_ready(timeout=60)
     """
     deadline = time.monotonic() + (client.timeout if timeout is None else timeout)
     yield from sequences.wait_until_ready(Target(client.model, version, label), deadline)
@@ -68,17 +71,66 @@ def wait_until_ready(
 def status(
     client: BaseClient, *, version: int | None = None, label: str | None = None
 ) -> CallSequence[tuple[VersionStatus, ...]]:
-    """Return the state of each version that the server knows of, newest first."""
+    """Ask for the state of each version that the server knows.
+
+    Args:
+        client: the client.
+        version: show only this version.
+        label: show only the version with this label; a real server ignores it.
+
+    Returns:
+        The states, the newest version first.
+
+    Raises:
+        ServerError: if the server does not know the model or the version.
+
+    Example:
+        >>> [(status.version, status.state) for status in client.status()]
+        [(1, 'AVAILABLE')]
+    """
     return (yield from sequences.one(status_call(Target(client.model, version, label))))
 
 
 def metadata(client: BaseClient, *, version: int | None = None, label: str | None = None) -> CallSequence[Metadata]:
-    """Return the signatures, with dtypes, shapes and defaults."""
+    """Ask for the signatures of a version.
+
+    Args:
+        client: the client.
+        version: the version's number; by default the newest.
+        label: the version's label, instead of its number.
+
+    Returns:
+        The signatures, with dtypes, shapes and defaults.
+
+    Raises:
+        ServerError: if the server does not have the model or the version.
+
+    Example:
+        >>> client.metadata().signature("serving_default").default_k
+        1
+    """
     return (yield from sequences.one(metadata_call(Target(client.model, version, label))))
 
 
 def info(client: BaseClient, *, version: int | None = None, label: str | None = None) -> CallSequence[ExportInfo]:
-    """Return the identity of the export that is served: its id, labels, default k and preprocessing."""
+    """Ask the served export for its identity.
+
+    Args:
+        client: the client.
+        version: the version's number; by default the newest.
+        label: the version's label, instead of its number.
+
+    Returns:
+        The export's id, labels, default k and preprocessing.
+
+    Raises:
+        ServerError: if the model has no signature `export_info`.
+        DecodeError: if the answer is not an identity.
+
+    Example:
+        >>> client.info().labels
+        ('cat', 'dog')
+    """
     return (yield from sequences.info(Target(client.model, version, label)))
 
 
@@ -97,22 +149,27 @@ def predict(
 
     Args:
         client: the client.
-        inputs: arrays [B, ...] by input name, or one bare array where there is one input beside k.
-        k: how many entries of a row to keep: one number, or one per example. None takes the server's default.
+        inputs: arrays [B, ...] by input name, or a single array if there is only one input besides k.
+        k: how many entries of a row to keep: one number, or one per example. None means the server's default.
         signature: the signature's key.
         outputs: the outputs to return; by default all.
         version: the version to ask, by its number; by default the newest.
         label: the version to ask, by its label.
-        validate: whether to compare the inputs with the signature before they are sent, at the cost of one
-            GetModelMetadata call per client. Without it, inputs must be given by name and are sent as they are.
+        validate: whether to compare the inputs with the signature before sending them. This costs one GetModelMetadata
+            call per client. Without it, inputs must be passed by name and are sent unchanged.
 
     Returns:
-        The outputs by name; strings come as an object array of bytes.
+        The outputs by name. Strings are object arrays of bytes.
 
     Raises:
-        InputError: when the inputs are not what the signature takes.
-        ServerError: when the server answers with an error; UnreachableError when it does not answer in time.
-        DecodeError: when the answer cannot be read.
+        InputError: if the inputs do not fit the signature.
+        ServerError: if the server answers with an error.
+        UnreachableError: if the server does not answer in time.
+        DecodeError: if the answer cannot be read.
+
+    Example:
+        >>> client.predict(images, k=1)["probabilities"].tolist()
+        [[0.0, 0.75]]
     """
     target = Target(client.model, version, label)
     return (yield from sequences.predict(client.cache, target, inputs, k, signature, outputs, validate))
@@ -130,21 +187,33 @@ def classify(
 
     Args:
         client: the client.
-        examples: features by name, each a value or a list of values: bytes or str, int, or float.
+        examples: for each example, its features by name: one value or a list of values (bytes or str, int, or float).
         signature: the signature's key.
         version: the version to ask, by its number; by default the newest.
         label: the version to ask, by its label.
 
     Returns:
-        For each example, its classes and their scores.
+        For each example, its classes with their scores.
+
+    Raises:
+        InputError: if there are no examples, or if a feature has a value of another type.
+        ServerError: if the server answers with an error.
     """
     return (yield from sequences.one(classify_examples(Target(client.model, version, label), signature, examples)))
 
 
 def reload(client: BaseClient, config: str) -> CallSequence[None]:
-    """Replace all that the server was told to serve by a models.config, given as its text.
+    """Make the server serve the models of a models.config instead of its current ones.
 
-    A server that polls its file takes that one again at the next poll.
+    A server that polls its own file goes back to that file at the next poll.
+
+    Args:
+        client: the client.
+        config: the text of the models.config.
+
+    Raises:
+        InputError: if the text is not a models.config.
+        ServerError: if the server refuses it.
     """
     yield from sequences.reload(config)
 
@@ -162,15 +231,22 @@ def check(
     Args:
         client: the client, of one address.
         golden: a published version's directory, or the golden file in it.
-        tolerances: how far scores may be apart; by default what CPUs need.
+        tolerances: how much scores may differ; by default the tolerances for CPUs.
         version: the version to check, by its number; by default the newest.
         label: the version to check, by its label.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        InputError: if there are no golden records, or if the client has several addresses.
+        UnreachableError: if there is no server.
     """
     from client.check.three_questions import check
     from client.samples.golden import read_golden
     from signatures.contract.tolerances import CPU
 
     if len(client.addresses) > 1:
-        raise InputError("a check tells of one server: make a client for each address")
+        raise InputError("a check covers one server: create a client for each address")
     target = Target(client.model, version, label)
     return (yield from check(client.address, target, read_golden(Path(golden)), tolerances or CPU))

@@ -21,7 +21,7 @@ P = ParamSpec("P")
 def _blocking(
     method: Callable[Concatenate[base.BaseClient, P], CallSequence[T]], *, recorded: bool = False
 ) -> Callable[Concatenate["ServingClient", P], T]:
-    """Make a method that makes the calls of a sequence and returns what it returns."""
+    """Return a method that makes the calls of a sequence and returns the result of the sequence."""
 
     @functools.wraps(method)
     def call(self: "ServingClient", /, *arguments: P.args, **keywords: P.kwargs) -> T:
@@ -31,25 +31,28 @@ def _blocking(
 
 
 class ServingClient(base.BaseClient):
-    """Calls one model on a TensorFlow Serving server over gRPC; a context manager.
+    """A client for one model on a TensorFlow Serving server, over gRPC; a context manager.
 
-    Methods raise InputError for what cannot be sent, UnreachableError when no answer came in time, ServerError for an
-    error that the server answered, DecodeError for an answer that cannot be read; all are ClientError.
+    Its methods raise InputError if a request cannot be sent, UnreachableError if no answer came in time, ServerError if
+    the server answered with an error, and DecodeError if the answer cannot be read. All are ClientErrors.
 
     Args:
-        address: "HOST:PORT", or several, in one string or a list, which are used in turn.
+        address: "HOST:PORT", or several, in one string or a list. Several are used in turn.
         model: the name that the model is served under.
-        timeout: seconds that each call may take.
+        timeout: how many seconds each call may take.
         options: TLS, headers, retries, keepalive and compression.
-        transport: what sends the requests; by default a gRPC channel to the address. See `client.testing`.
-        record: where `predict` and `classify` record a share of their requests. It is flushed with the client, and not
-            closed, as several clients may share it.
+        transport: sends the requests; by default a gRPC channel to the address. See `client.testing`.
+        record: records a share of the requests of `predict` and `classify`. Closing the client flushes the recorder but
+            does not close it, because several clients may share it.
 
-    Example::
+    Raises:
+        InputError: if an address has no port, or if the timeout is not above 0.
 
-        with ServingClient("localhost:8500", "digits") as client:
-            client.wait_until_ready()
-            probabilities = client.predict(images, k=2)["probabilities"]
+    Example:
+        >>> with ServingClient("localhost:8500", "digits", transport=transport) as client:
+        ...     client.wait_until_ready()
+        ...     client.predict(images, k=2)["probabilities"].shape
+        (1, 2)
     """
 
     def __init__(
@@ -84,13 +87,13 @@ class ServingClient(base.BaseClient):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls made afterwards fail. What was recorded is written first."""
+        """Close the connection after writing what was recorded. Calls made afterward fail."""
         self.transport.close()
         if self.record is not None:
             self.record.flush()
 
     def run(self, sequence: CallSequence[T], record: Recorder | None = None) -> T:
-        """Make the calls that a sequence yields, record them, and return what it returns."""
+        """Make the calls that a sequence yields, record them, and return the result of the sequence."""
         try:
             call = next(sequence)
             while True:

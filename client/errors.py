@@ -1,22 +1,51 @@
-"""What the client raises. Every message is one sentence that a command line can print."""
+"""The errors that the client raises. Every message is one sentence that a command line can print."""
 
 import grpc
 
 
 class ClientError(Exception):
-    """Any failure that the client foresees."""
+    """Any error that the client expects: the base class of all others.
+
+    Example:
+        >>> try:
+        ...     client.predict(images, signature="missing")
+        ... except ClientError as error:
+        ...     type(error).__name__
+        'InputError'
+    """
 
 
 class InputError(ClientError, ValueError):
-    """What was to be sent cannot be: a wrong name, shape, dtype, value or file."""
+    """Something cannot be sent: a wrong name, shape, dtype, value or file.
+
+    Example:
+        >>> try:
+        ...     ServingClient("localhost", "digits")
+        ... except InputError as error:
+        ...     print(error)
+        the address 'localhost' has no port: write HOST:PORT, as in localhost:8500
+    """
 
 
 class DecodeError(ClientError, ValueError):
-    """What was received, or read from a file, is not what it says it is."""
+    """Something that was received, or read from a file, does not have the format that it should have.
+
+    Example:
+        >>> issubclass(DecodeError, ClientError)
+        True
+    """
 
 
 class ServerError(ClientError):
-    """The server answered a call with an error; `code` is its gRPC status code."""
+    """The server answered a call with an error.
+
+    Attributes:
+        code: the gRPC status code.
+
+    Example:
+        >>> ServerError("the server is busy", grpc.StatusCode.RESOURCE_EXHAUSTED).code.name
+        'RESOURCE_EXHAUSTED'
+    """
 
     def __init__(self, message: str, code: grpc.StatusCode) -> None:
         super().__init__(message)
@@ -24,4 +53,9 @@ class ServerError(ClientError):
 
 
 class UnreachableError(ServerError):
-    """No server, or no answer, within the deadline."""
+    """There was no server, or no answer, within the deadline.
+
+    Example:
+        >>> issubclass(UnreachableError, ServerError)
+        True
+    """

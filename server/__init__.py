@@ -1,13 +1,11 @@
 """A stand-in for tensorflow_model_server: the same gRPC services, REST API, flags and answers, in Python.
 
-Importing this package is light; TensorFlow is imported when a ModelServer is made.
+Importing this package is fast. TensorFlow is imported when a ModelServer is created.
 
 Example:
-    from server import ModelServer, Settings
-
-    with ModelServer(Settings(model_name="digits", model_base_path="/srv/models/digits")) as server:
-        channel = grpc.insecure_channel(f"localhost:{server.port}")
-
+    >>> from server import ModelServer, Settings
+    >>> with ModelServer(Settings(model_name="digits", model_base_path="/srv/models/digits")) as server:
+    ...     channel = grpc.insecure_channel(f"localhost:{server.port}")
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""The one exception of the server: an answer other than OK, as a status code and a message."""
+"""The only exception of the server: an answer other than OK, as a status code and a message."""
 
 import grpc
 
@@ -8,7 +8,15 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 class ServingError(Exception):
     """A request, a load or a configuration that the server answers with an error status.
 
-    The messages are those of tensorflow_model_server 2.20 wherever it has one for the case.
+    The messages are those of tensorflow_model_server 2.20 if it has one for the case.
+
+    Attributes:
+        code: the status code.
+        message: the message.
+
+    Example:
+        >>> invalid_argument("Missing ModelSpec").number
+        3
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -24,20 +32,20 @@ class ServingError(Exception):
 
 
 def invalid_argument(message: str) -> ServingError:
-    """Make a ServingError with the code INVALID_ARGUMENT, much the most frequent one."""
+    """Return a ServingError with the code INVALID_ARGUMENT, by far the most frequent one."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def fault(error: Exception) -> ServingError:
-    """Make a ServingError of an exception that nobody foresaw, so that it ends a request or a load and not a thread."""
+    """Return a ServingError for an unexpected exception, so that it ends a request or a load but not a thread."""
     return ServingError(grpc.StatusCode.INTERNAL, f"The stand-in server failed: {error!r}")
 
 
 def status_code(number: int) -> grpc.StatusCode:
-    """Return the status code with a number, UNKNOWN for a number that none has."""
+    """Return the status code with this number, or UNKNOWN if there is none."""
     return _CODES.get(number, grpc.StatusCode.UNKNOWN)
 
 
 def from_tensorflow(error_code: int, message: str) -> ServingError:
-    """Make a ServingError of the number and message of a TensorFlow OpError."""
+    """Return a ServingError with the number and message of a TensorFlow OpError."""
     return ServingError(status_code(error_code), message)

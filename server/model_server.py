@@ -1,4 +1,4 @@
-"""The server as a whole: models loaded, ports open, and an orderly end."""
+"""The whole server: it loads models, opens ports and shuts down in an orderly way."""
 
 import sys
 import threading
@@ -24,19 +24,22 @@ def _to_stderr(sentence: str) -> None:
 class ModelServer:
     """A stand-in for tensorflow_model_server, in this process.
 
-    As a context manager it starts on entry, comes back when every model is AVAILABLE, and stops on exit.
+    As a context manager, it starts on entry, returns when every model is AVAILABLE, and stops on exit.
+
+    Args:
+        settings: the flags.
 
     Attributes:
         port: the gRPC port; with port=0 in the settings, the one that the system picked.
-        rest_port: the REST port, or 0 where there is no REST API.
+        rest_port: the REST port, or 0 if there is no REST API.
 
     Raises:
-        ServingError: on start, when the configuration is refused, a model has only versions that fail to load, or
+        ServingError: on start, if the configuration is refused, if a model has only versions that fail to load, or if
             a port is taken.
 
     Example:
-        with ModelServer(Settings(model_name="digits", model_base_path="/srv/models/digits")) as server:
-            channel = grpc.insecure_channel(f"localhost:{server.port}")
+        >>> with ModelServer(Settings(model_name="digits", model_base_path="/srv/models/digits")) as server:
+        ...     channel = grpc.insecure_channel(f"localhost:{server.port}")
 
     """
 
@@ -66,7 +69,7 @@ class ModelServer:
         self.stop()
 
     def start(self) -> None:
-        """Load the models, then open the ports; a port that is taken is noticed before anything is loaded."""
+        """Load the models, then open the ports. A port that is taken is noticed before anything is loaded."""
         settings = self._settings
         try:
             check_port(settings.port)

@@ -1,4 +1,4 @@
-"""What the server is told on its command line, as one value."""
+"""The flags of the server's command line, as one value."""
 
 import os
 from dataclasses import dataclass
@@ -35,6 +35,10 @@ class Settings:
         enable_grpc_healthcheck_service: serve grpc.health.v1.Health.
         xla_cpu_compilation_enabled: allow functions with jit_compile=True to run.
         mixed_precision: `bfloat16` computes in bfloat16 where TensorFlow finds it worthwhile.
+
+    Example:
+        >>> Settings(model_name="digits", model_base_path="/srv/models/digits").port
+        0
 
     """
 

@@ -46,11 +46,12 @@ def decode(proto: Any) -> Array:
     """Return the array that a TensorProto describes; strings become an object array of bytes.
 
     Raises:
-        ValueError: it describes no tensor: an unknown type or rank, a negative or overflowing dimension, or a
+        ValueError: it does not describe a tensor: an unknown type or rank, a negative or overflowing dimension, or a
             tensor_content of the wrong length.
 
     Example:
-        decode(TensorProto(dtype=DT_INT32, tensor_shape=..[2].., int_val=[7])) gives array([7, 7], dtype=int32)
+        >>> decode(encode(np.array([7, 7], np.int32))).tolist()
+        [7, 7]
 
     """
     if proto.dtype not in _FIELDS:

@@ -1,1 +1,1 @@
-"""How fast does a server answer?"""
+"""Benchmarks: how fast does a server answer?"""

@@ -1,4 +1,4 @@
-"""Two benchmark runs compared: the JSON that one printed, and the results of another."""
+"""Compare the results of a benchmark run with the JSON that an earlier run printed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,13 @@ from client.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What a run sends; only runs that send the same can be compared.
+    """What a run sends. Only runs that send the same can be compared.
 
-    k: the values that take turns, empty where k is left out. inputs: "random" or "pictures".
+    Attributes:
+        signature: the signature that is called.
+        k: the values of k, used in turn; empty if k is left out.
+        inputs: "random" or "pictures".
+        batch: how many examples each request holds.
     """
 
     signature: str
@@ -24,7 +28,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Baseline:
-    """An earlier run: of each load the calls a second, the median and the 99th percentile in milliseconds."""
+    """An earlier run: for each load, the calls per second, and the median and 99th percentile in milliseconds."""
 
     model: str
     subject: Subject
@@ -33,7 +37,7 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What became of one load: now divided by before; above 1 is more calls, or longer latencies."""
+    """The change of one load: now divided by before. Above 1 means more calls, or longer latencies."""
 
     load: str
     calls_per_second: float
@@ -42,7 +46,11 @@ class Comparison:
 
 
 def read_baseline(path: Path) -> Baseline:
-    """Read a file that `serving-client bench --json` printed; raises InputError for another."""
+    """Read a file that `serving-client bench --json` printed.
+
+    Raises:
+        InputError: if the file cannot be read or is something else.
+    """
     try:
         stated = json.loads(path.read_text("utf-8"))
         loads = {}
@@ -77,7 +85,7 @@ def require_comparable(baseline: Baseline, subject: Subject, loads: Sequence[str
 
 
 def compare_results(baseline: Baseline, results: Sequence[BenchResult]) -> list[Comparison]:
-    """Return a comparison for each load that calls were answered under in both runs."""
+    """Return a comparison for each load under which both runs received answers."""
     found = []
     for result in results:
         old = baseline.loads.get(result.load, (0.0,))

@@ -1,6 +1,6 @@
-"""A high dynamic range histogram: any latency to within a thousandth of itself, in a few kilobytes.
+"""A high dynamic range histogram: stores any latency with an error of at most 0.1%, in a few kilobytes.
 
-The scheme is that of HdrHistogram (http://hdrhistogram.org): each power of two is divided into 1024 equal parts.
+It works like HdrHistogram (http://hdrhistogram.org): each power of two is divided into 1024 equal parts.
 """
 
 from collections import Counter
@@ -10,9 +10,13 @@ _PARTS = 1024
 
 
 class Histogram:
-    """Counts of durations, kept in microseconds, given and read in seconds.
+    """Counts durations. It stores microseconds, and takes and returns seconds.
 
-    Example: `histogram.record(0.012); histogram.percentile(99.9)`.
+    Example:
+        >>> histogram = Histogram()
+        >>> histogram.record(0.012)
+        >>> round(histogram.percentile(99.9), 3)
+        0.012
     """
 
     def __init__(self) -> None:
@@ -22,7 +26,7 @@ class Histogram:
         self.sum = 0.0
 
     def record(self, seconds: float) -> None:
-        """Count one duration; what is negative counts as none."""
+        """Count one duration. A negative one counts as 0."""
         seconds = max(seconds, 0.0)
         self._counts[_place(round(seconds * 1e6))] += 1
         self.total += 1
@@ -30,7 +34,7 @@ class Histogram:
         self.largest = max(self.largest, seconds)
 
     def percentile(self, percent: float) -> float:
-        """Return the duration that `percent` of those counted do not exceed; 0.0 where none was counted."""
+        """Return the duration that `percent` of all durations do not exceed, or 0.0 if nothing was counted."""
         wanted = max(1, -(-self.total * percent // 100))
         seen = 0
         for place in sorted(self._counts):
@@ -40,12 +44,12 @@ class Histogram:
         return self.largest
 
     def mean(self) -> float:
-        """Return the mean; 0.0 where none was counted."""
+        """Return the mean, or 0.0 if nothing was counted."""
         return self.sum / self.total if self.total else 0.0
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """Return one histogram of all that the given ones counted."""
+    """Return one histogram with the counts of several."""
     whole = Histogram()
     for one in histograms:
         whole._counts.update(one._counts)
@@ -61,6 +65,6 @@ def _place(microseconds: int) -> int:
 
 
 def _highest(place: int) -> int:
-    """Return the highest number of microseconds that is counted at a place."""
+    """Return the highest number of microseconds that is counted at this index."""
     shift = max(0, place // _PARTS - 1)
     return ((place - shift * _PARTS + 1) << shift) - 1

@@ -1,8 +1,9 @@
-"""How fast does a server answer? Load in a closed or an open loop, and what it met.
+"""Send load to a server in a closed or an open loop, and measure its latency and throughput.
 
-Closed: so many callers, each sending its next request when the last was answered. A server that stalls is then asked
-less, and looks better than users find it. Open: requests leave at a fixed rate, whatever comes back, and latency
-counts from the moment at which each *should* have left, so that a stall shows in all requests that it held up.
+Closed loop: a number of callers each send their next request when the previous one has been answered. A server that
+stalls then receives fewer requests, and looks better than users find it. Open loop: requests are sent at a fixed rate,
+no matter what comes back. Latency counts from the moment when each request *should* have been sent, so that a stall
+shows in all requests that it delayed.
 """
 
 import threading
@@ -35,16 +36,20 @@ PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 _MADE_UP = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))}
 _MADE_UP |= {"float16", "float32", "float64"}
 
-# No retries: what a server refuses is to be counted, not sent again.
+# No retries: refused requests are counted, not sent again.
 NO_RETRY = Retry(attempts=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What is sent: by so many callers at once, or at so many requests a second; one of the two is None.
+    """The load to send: by a number of callers at once, or at a number of requests per second.
 
-    duration: seconds, after `warmup` seconds that are left out. calls: end after so many instead, the warm-up not
-    counted.
+    Attributes:
+        concurrency: the number of callers; None for an open loop.
+        rate: the requests per second; None for a closed loop.
+        duration: how many seconds to measure, after the warm-up.
+        warmup: how many seconds to leave out first.
+        calls: end after this many calls instead, not counting the warm-up.
     """
 
     concurrency: int | None = None
@@ -55,17 +60,17 @@ class Load:
 
     @property
     def name(self) -> str:
-        """How the load is shown, and matched with a baseline's."""
+        """The name by which the load is shown and matched with a baseline."""
         return f"{self.concurrency} at once" if self.rate is None else f"{self.rate:g} a second"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchResult:
-    """What a load met. Latencies are those of calls that were answered, in milliseconds.
+    """The result of one load. Latencies are in milliseconds and cover only calls that were answered.
 
-    busy: the share of one core that the load generator used. late_ms: by how much 99% of the requests at most left
-    late (open loop). limits: sentences that say when the generator, not the server, was measured. interrupted: by
-    Ctrl-C, so that it is of the calls answered until then.
+    `busy` is the share of one core that the load generator used. `late_ms` is how late 99% of the requests were sent at
+    most (open loop). `limits` holds sentences that say if the generator was measured and not the server.
+    `interrupted` means that Ctrl-C ended the load; the result covers the calls answered until then.
     """
 
     load: str
@@ -87,7 +92,7 @@ class BenchResult:
 
 @dataclass
 class CallTally:
-    """What one caller has seen; only that caller writes to it."""
+    """The results of one caller. Only that caller writes to it."""
 
     latencies: Histogram = field(default_factory=Histogram)
     late: Histogram = field(default_factory=Histogram)
@@ -107,7 +112,7 @@ class CallTally:
 
 @dataclass
 class Stop:
-    """Whether Ctrl-C ended a load; what is answered after it is not counted."""
+    """Tells whether Ctrl-C ended a load. Later answers are not counted."""
 
     client: ServingClient
     wanted: bool = False
@@ -124,13 +129,16 @@ class Stop:
 
 
 def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: Load) -> BenchResult:
-    """Send requests in turn and return what they met. The client should have been made with NO_RETRY.
+    """Send requests in turn and return the measurements. Ctrl-C ends it early, closes the client and all open calls.
 
-    requests: serialized, as `requests_for` makes them. batch: how many examples each holds. Ctrl-C ends it early and
-    closes the client, so that calls under way end too.
+    Args:
+        client: a client created with NO_RETRY.
+        requests: serialized requests from `requests_for`.
+        batch: how many examples each request holds.
+        load: how to send them.
     """
     if not isinstance(client.transport, GrpcTransport):
-        raise InputError("load is sent over gRPC: make the client without a transport of your own")
+        raise InputError("load is sent over gRPC: create the client without a transport of your own")
     method, headers = client.transport.callable(predict_call(Target(client.model), names.SERVING_DEFAULT, {}).method)
     send = method if load.rate is None else method.future
     run = _closed if load.rate is None else _open
@@ -168,7 +176,7 @@ def requests_for(
     ks: Sequence[int],
     batch: int,
 ) -> list[bytes]:
-    """Return a serialized request for each k, or one that leaves k out where there are none."""
+    """Return a serialized request for each k, or one without k if the list is empty."""
     if ks and names.K not in signature.inputs:
         raise InputError(f"signature {signature.key} takes no k: leave it out")
     wanted = [{**inputs, names.K: per_example(k, batch)} for k in ks] or [dict(inputs)]
@@ -176,10 +184,10 @@ def requests_for(
 
 
 def random_inputs(signature: Signature, batch: int, seed: int = 0) -> dict[str, Any]:
-    """Return inputs of the declared shapes: floats from 0 to 1, zeros of other types.
+    """Return inputs of the declared shapes: random floats from 0 to 1, and zeros for other types.
 
-    Raises InputError for shapes that are not declared, for strings, as no random one would do, and for types that
-    numpy lacks.
+    Raises:
+        InputError: if a shape is not declared, or if the type is a string or one that numpy does not have.
     """
     random = np.random.default_rng(seed)
     inputs: dict[str, Any] = {}
@@ -211,7 +219,7 @@ def _closed(
             try:
                 response = send(requests[next(turn) % len(requests)])
             except (grpc.RpcError, ValueError) as error:
-                if stop.wanted:  # it was cut off, or not sent at all: a closed channel raises ValueError
+                if stop.wanted:  # it was cut off, or never sent: a closed channel raises ValueError
                     return
                 if not isinstance(error, grpc.RpcError):
                     raise
@@ -267,13 +275,13 @@ def _open(
             future.add_done_callback(lambda future, number=number, intended=intended: done(future, number, intended))
         for _ in range(total):
             outstanding.acquire()
-    with lock:  # an answer that is being counted when Ctrl-C comes is counted whole
+    with lock:  # an answer that is being counted when Ctrl-C arrives is counted completely
         return [tally], max(time.perf_counter() - (begin + warm / rate), 1e-9)
 
 
 def _limits(busy: float, late: float, median: float) -> list[str]:
     found = []
-    # Python runs on one core at a time, whatever the number of threads.
+    # Python uses one core at a time, no matter how many threads it has.
     if busy > 0.8:
         found.append(
             f"The load generator was busy {busy:.0%} of a core: the server may be faster than this; use more processes."

@@ -1,4 +1,4 @@
-"""Latencies of benchmark runs as a picture; needs matplotlib, which the extra `plot` brings."""
+"""Plot the latencies of benchmark runs. This needs matplotlib, from the extra `plot`."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -9,9 +9,10 @@ from client.errors import InputError
 
 
 def plot_latency(results: Sequence[BenchResult], path: Path) -> None:
-    """Draw each load's latency over its percentiles, on a scale that gives each nine the same room.
+    """Plot each load's latency over its percentiles, on a scale with equal space for 90%, 99% and 99.9%.
 
-    Raises InputError without matplotlib, and for a file name whose ending it does not know.
+    Raises:
+        InputError: if matplotlib is missing, or if it does not know the ending of the file name.
     """
     try:
         figures = import_module("matplotlib.figure")

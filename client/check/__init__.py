@@ -1,4 +1,4 @@
-"""Is what is served what was exported?"""
+"""The check: is the served model the exported one?"""
 
 from client.check.expectations import expectation_of
 from client.check.results import CheckResult

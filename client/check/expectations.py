@@ -1,4 +1,4 @@
-"""What another server, or another version, answers: what a check can hold a server against without golden records."""
+"""The answers of another server or version, which a check can compare with if there are no golden records."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,9 +16,9 @@ from signatures.contract import names
 def expectation_of(
     source: str, target: Target, samples: Sequence[Sample], same_export: bool
 ) -> CallSequence[Expectation]:
-    """Ask another server, or another version, for what is to be expected.
+    """Ask another server or version for the expected answers.
 
-    same_export: whether it should be the very same export, or only one for the same labels and preprocessing.
+    `same_export` tells whether it should be the same export, or only one with the same labels and preprocessing.
     """
     served: ExportInfo = yield from info(target)
     metadata: Metadata = yield metadata_call(target)
@@ -30,7 +30,7 @@ def expectation_of(
         answer: Answer = yield predict_call(target, names.SERVING_DEFAULT, inputs, dtypes=dtypes)
         dense = answer.outputs.get(names.PROBABILITIES)
         if dense is None or dense.shape != (1, len(served.labels)):
-            raise DecodeError(f"{source} gives no dense scores")
+            raise DecodeError(f"{source} does not answer with dense scores")
         expected.append(replace(sample, dense=dense[0]))
     export = ExpectedIdentity(served.labels, preprocessing=served.preprocessing)
     if same_export:

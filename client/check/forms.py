@@ -1,4 +1,4 @@
-"""Which signatures can be asked with the samples at hand, in which form, and why not where they cannot."""
+"""Which signatures can be asked with the given samples, in which form, and why the others cannot."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,12 @@ _CLASSIFY_METHOD = "tensorflow/serving/classify"
 class Form:
     """One way to send samples.
 
-    files: as image files, or as the model's inputs. numbers: the samples that can be sent so. signatures: those
-    that take them so. dense: the signature that gives their dense scores, with k = N. borrowed: it is not one of these,
-    but takes the very pixels of the files as the model's inputs.
+    Attributes:
+        files: whether they are sent as image files; otherwise as the model's inputs.
+        numbers: the samples that can be sent in this form.
+        signatures: the signatures that take this form.
+        dense: the signature that returns their dense scores, with k = N.
+        borrowed: whether `dense` is not one of `signatures`, but takes the pixels of the files as the model's inputs.
     """
 
     files: bool
@@ -29,7 +32,7 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class NotAsked:
-    """A signature that the samples cannot be put to."""
+    """A signature that the samples cannot be sent to, and the reason."""
 
     signature: str
     reason: str
@@ -40,8 +43,8 @@ def forms(
 ) -> tuple[list[Form], list[NotAsked]]:
     """Return the ways in which these samples can be sent to a model, and the signatures that cannot be asked.
 
-    classifies_files: whether the examples of `classify` hold image files, not the model's inputs, which metadata
-    do not tell.
+    `classifies_files` tells whether the examples of `classify` hold image files instead of the model's inputs. The
+    metadata does not show that.
     """
     own = set(samples[0].inputs)
     takers: dict[bool, list[Signature]] = {False: [], True: []}
@@ -83,7 +86,7 @@ def _takes_files(signature: Signature, own: set[str], classifies_files: bool) ->
 def _inputs_form(signatures: Sequence[Signature], samples: int) -> Form | str:
     dense = _by_key(signatures).get(names.SERVING_DEFAULT)
     if dense is None:
-        return f"there is no {names.SERVING_DEFAULT} to give the dense scores of these inputs"
+        return f"there is no {names.SERVING_DEFAULT} that returns the dense scores of these inputs"
     return Form(False, tuple(range(samples)), tuple(signatures), dense)
 
 
@@ -94,7 +97,7 @@ def _files_form(
     if not numbers:
         return "it takes image files, and no sample is one or is made of 8-bit pixels"
     there = _by_key(signatures)
-    # Of classes that are called the same, no answer of `classify` tells which is which.
+    # If classes have the same name, the answers of `classify` do not tell them apart.
     classify = (names.CLASSIFY,) if len(set(labels)) == len(labels) else ()
     for key in (names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K, *classify):
         if key in there:
@@ -102,7 +105,7 @@ def _files_form(
     exact = tuple(number for number in numbers if samples[number].exact)
     dense = metadata.signatures.get(names.SERVING_DEFAULT)
     if dense is None or not exact:
-        return "no signature gives the dense scores of these image files"
+        return "no signature returns the dense scores of these image files"
     return Form(True, exact, tuple(signatures), dense, borrowed=True)
 
 

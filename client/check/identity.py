@@ -1,4 +1,4 @@
-"""Who is served: `export_info` and the signatures of a server, held against what is expected."""
+"""The identity of the served model: compares `export_info` and the signatures with the expected ones."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from signatures.contract import names
 def identity_differences(
     expectation: Expectation, target: Target, served: ExportInfo, metadata: Metadata
 ) -> Iterator[str]:
-    """Yield a sentence for each way in which what is served is not the export expected, or contradicts itself."""
+    """Yield a sentence for each way in which the served model differs from the export or contradicts itself."""
     export = expectation.export
     if export is not None:
         if expectation.digest not in (None, export.golden_digest):
@@ -21,7 +21,7 @@ def identity_differences(
             )
         for field in ("export_id", "model", "k", "labels", "preprocessing", "golden_digest"):
             have, want = getattr(served, field), getattr(export, field)
-            # Only preprocessing has a None that means something: unknown.
+            # Only for preprocessing does None have a meaning: unknown.
             if have != want and (want is not None or field == "preprocessing"):
                 hint = _other_version(expectation, target, metadata.version) if field == "export_id" else ""
                 yield f"{field} is {_shown(have)}, expected {_shown(want)}{hint}"
@@ -34,7 +34,7 @@ def identity_differences(
 
 
 def _other_version(expectation: Expectation, target: Target, answered: int) -> str:
-    """Say that the records are those of another version than the one that answered, or nothing."""
+    """Return a hint if the records belong to another version than the one that answered, or ""."""
     if expectation.version in (None, answered):
         return ""
     advice = f"pass --version {expectation.version}"

@@ -10,7 +10,7 @@ from client.check.results import CheckResult, QuestionResult, SampleEvidence
 from client.cli.show import notes, verdict
 from signatures.contract.judge import ranking
 
-# Of many labels only the best are drawn, and those that are kept.
+# If there are many labels, only the best and the kept ones are drawn.
 _SHOWN = 10
 
 _STYLE = """
@@ -128,7 +128,7 @@ def _server(number: int, result: CheckResult) -> str:
 
 
 def _histogram(result: CheckResult) -> str:
-    """Return the distribution of the backbone's differences, in decades."""
+    """Return the distribution of the backbone's differences, by power of ten."""
     if not result.differences:
         return ""
     decades = [max(-9, min(0, math.floor(math.log10(value)))) if value > 0 else -9 for value in result.differences]
@@ -202,7 +202,7 @@ def _bar(kind: str, score: float) -> str:
 
 
 def _table(caption: str, address: str, names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table whose first cells are its rows' headers; what is not a number is HTML already."""
+    """Return a table whose first column holds row headers. Cells that are not numbers are already HTML."""
     head = "".join(f'<th scope="col"{_number(place)}>{name}</th>' for place, name in enumerate(names))
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>'

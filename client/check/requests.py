@@ -1,4 +1,4 @@
-"""How samples are sent to a signature, and the outputs that come back."""
+"""Send samples to a signature, and read the outputs that come back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from signatures.contract.answers import Outputs, encoded
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples sent together: their numbers, their inputs joined along the first dimension, perhaps their files."""
+    """Samples sent together: their numbers, their inputs joined along the first dimension, and maybe their files."""
 
     numbers: tuple[int, ...]
     inputs: Mapping[str, NDArray[Any]]
@@ -29,7 +29,7 @@ class Batch:
 
 
 def batches(samples: Sequence[Sample], numbers: Sequence[int], size: int) -> Iterator[Batch]:
-    """Return the samples of these numbers in batches of those whose inputs have the same names, shapes and dtypes."""
+    """Yield the samples with these numbers, in batches whose inputs have the same names, shapes and dtypes."""
     alike: dict[Any, list[int]] = {}
     for number in numbers:
         inputs = samples[number].inputs
@@ -56,10 +56,10 @@ def ask(target: Target, signature: Signature, files: bool, batch: Batch, k: NDAr
 
 
 def outputs_of(answer: Any) -> tuple[Outputs, int | None]:
-    """Return the outputs of an answer, by name, and the version that answered, where it says so.
+    """Return the outputs of an answer by name, and the version that answered if the answer names it.
 
     Raises:
-        DecodeError: when the Classify API answers examples with different numbers of classes.
+        DecodeError: if the Classify API answers examples with different numbers of classes.
     """
     if isinstance(answer, Answer):
         return answer.outputs, answer.version
@@ -78,7 +78,7 @@ def _features(files: bool, batch: Batch, k: NDArray[np.int32] | None, row: int) 
     if files and batch.files is not None:
         features: dict[str, Any] = {names.IMAGE_FEATURE: batch.files[row]}
     else:
-        # A slice, as one row of an input of shape [B] is no array.
+        # A slice, because one row of an input of shape [B] is not an array.
         features = {name: array[row : row + 1].reshape(-1) for name, array in batch.inputs.items()}
     if k is not None:
         features[names.K] = int(k.reshape(-1)[row % k.size])

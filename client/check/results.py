@@ -1,4 +1,4 @@
-"""What a check finds: rows judged and faults met, question by question, and the verdict they make."""
+"""The results of a check: judged rows and faults for each question, and the verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from signatures.contract.tolerances import Tolerances
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One thing that is wrong: the question it answers, what was asked, and where in the answer it is."""
+    """One thing that is wrong: the question, the request, and the place in the answer."""
 
     question: str
     message: str
@@ -34,7 +34,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionResult:
-    """The answer to one question: `records` samples were judged in `answers` rows; `passed` is None if not asked."""
+    """The answer to one question. `records` samples were judged in `answers` rows; `passed` is None if not asked."""
 
     passed: bool | None
     records: int
@@ -47,7 +47,7 @@ class QuestionResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SignatureResult:
-    """What one signature answered, to all questions: judged rows, and the time a call took, in milliseconds."""
+    """The results of one signature for all questions: judged rows, and the duration of a call in milliseconds."""
 
     signature: str
     passed: bool
@@ -61,7 +61,7 @@ class SignatureResult:
 
 @dataclass
 class SampleEvidence:
-    """What is shown of one sample: what was sent, what came, which entries were kept with k left out."""
+    """What the report shows of one sample: what was sent, the scores, and the entries kept when k is left out."""
 
     sample: Sample
     served: NDArray[np.float32] | None = None
@@ -72,9 +72,9 @@ class SampleEvidence:
 class CheckResult:
     """The verdict on one server.
 
-    source: what was held against it. not_asked: signatures that could not be asked, with the reasons. batching: the
-    server merges requests itself and takes only one k per example, so that no other form of k could be asked.
-    evidence, differences: for a report; not part of the JSON.
+    `source` names what it was compared with. `not_asked` holds the signatures that could not be asked, with reasons.
+    `batching` means that the server merges requests itself and takes only one k per example, so no other form of k
+    could be asked. `evidence` and `differences` are for a report and not part of the JSON.
     """
 
     passed: bool
@@ -113,7 +113,7 @@ class Timing:
 
 @dataclass
 class Tally:
-    """What has been found for one question so far."""
+    """The results for one question so far."""
 
     question: str
     asked: int = 0
@@ -133,7 +133,7 @@ class Tally:
             self.fault(verdict.problem, record=record, entry=verdict.entry, signature=signature, k=k)
 
     def result(self, records: int) -> QuestionResult:
-        """Return the answer, which is yes only when all that was asked, of all `records` samples, was answered."""
+        """Return the answer. It is yes only if every request for all `records` samples was answered."""
         seen = {row.record for row in self.rows}
         faults = list(self.faults)
         if not faults and self.asked != self.answered:
@@ -152,7 +152,7 @@ class Tally:
 
 
 def by_signature(tallies: Sequence[Tally], timings: Sequence[Timing]) -> tuple[SignatureResult, ...]:
-    """Return the results of each signature that was asked, in the order in which they first were."""
+    """Return the results of each signature, in the order in which they were first asked."""
     found = []
     for key in dict.fromkeys(timing.signature for timing in timings):
         rows = [row for tally in tallies for row in tally.rows if row.signature == key]

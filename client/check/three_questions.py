@@ -1,6 +1,6 @@
-"""Is what is served what was exported? Three questions, asked apart, so that no noise of one hides a fault of another.
+"""Is the served model the exported one? Three separate questions, so that noise in one cannot hide a fault in another.
 
-identity: who are you? `export_info` and the signatures, held against export.json.
+identity: who are you? `export_info` and the signatures are compared with export.json.
 backbone: are the dense answers (k = N) the ones expected, within a tolerance that fits the hardware?
 head: are the answers for other k the top k of the server's *own* dense answers, almost exactly, on every signature?
 """
@@ -30,15 +30,15 @@ from signatures.contract.judge import judge_dense
 from signatures.contract.questions import Question, questions
 from signatures.contract.tolerances import CPU, Tolerances, for_precision
 
-# Large enough that mixed-up rows show, small enough for any server.
+# Large enough to notice mixed-up rows, small enough for any server.
 BATCH = 8
 
 
 @dataclass
 class Session:
-    """One check under way: what is held against the server, and what was found.
+    """The state of a running check: what the server is compared with, and what was found.
 
-    batching: whether the server merges requests itself. most: examples in one request.
+    batching: whether the server merges requests itself. most: the most examples in one request.
     """
 
     target: Target
@@ -64,11 +64,11 @@ def check(
 ) -> CallSequence[CheckResult]:
     """Ask a server the three questions.
 
-    The first call may raise, as when no server is there; after that whatever goes wrong is a fault of the question
-    being asked. Raises InputError when there is no sample to ask about.
+    The first call may raise, for example if there is no server. After that, every error is a fault of the current
+    question. Raises InputError if there are no samples.
     """
     if not expectation.samples:
-        raise InputError("there are no samples to check with: give golden records or images")
+        raise InputError("there are no samples to check with: pass golden records or images")
     metadata: Metadata = yield metadata_call(target)
     if expectation.export is not None:
         tolerances = for_precision(tolerances, expectation.export.precision)
@@ -96,7 +96,7 @@ def check(
 
 
 def _classifies_files(metadata: Metadata, export: ExpectedIdentity | None, served: ExportInfo | None) -> bool:
-    """Return whether `classify` takes image files, as it does wherever a model's images can be decoded at all."""
+    """Return whether `classify` takes image files. It does if the model's preprocessing is known."""
     encoded = {names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K} & set(metadata.signatures)
     return bool(encoded) or any(known is not None and known.preprocessing is not None for known in (export, served))
 
@@ -110,7 +110,7 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
     for form in found:
         for size in sorted({session.most, 1}, reverse=True):
             for number, batch in enumerate(batches(samples, form.numbers, size)):
-                # Every form of k once; which samples it is asked with makes no difference.
+                # Ask every form of k once. It makes no difference which samples are sent with it.
                 yield from _ask_form(session, form, batch, thorough=size == session.most and not number)
 
 
@@ -179,7 +179,7 @@ def _ask_form(session: Session, form: Form, batch: Batch, thorough: bool) -> Cal
 
 
 def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Scores | None]:
-    """Return the server's dense answers, [B, N], or None when there are none to compare the head with."""
+    """Return the server's dense answers, [B, N], or None if there are none to compare the head with."""
     tally, classes = session.backbone, len(session.labels)
     where = {"signature": form.dense.key, "k": f"{classes} (all)"}
     samples = [session.expectation.samples[number] for number in batch.numbers]
@@ -208,7 +208,7 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
 
 
 def _dense_scores(session: Session, signature: Signature, outputs: Outputs, rows: int) -> tuple[Scores, str]:
-    """Return the scores, [rows, N], of an answer with k = N, and what is wrong with it, or nothing."""
+    """Return the scores, [rows, N], of an answer with k = N, and what is wrong with it or ""."""
     form, classes = _answer_form(signature), len(session.labels)
     if problem := form.problem(outputs, rows, classes, classes):
         return np.zeros((rows, classes), np.float32), problem
@@ -232,7 +232,7 @@ def _ask_head(
     widest = max(question.meant)
     if problem := judged.problem(outputs, len(batch), classes, widest, padded=session.batching):
         return tally.fault(problem, record=batch.numbers[0], **where)
-    # Pixels that the server decoded and those that it was sent are not the same run.
+    # The server's own pixels and the pixels that were sent belong to different runs.
     tolerance = session.tolerances.backbone if form.borrowed else session.tolerances.head
     for row, (number, k) in enumerate(zip(batch.numbers, question.meant, strict=True)):
         one = {name: array[row] for name, array in outputs.items()}
@@ -256,7 +256,7 @@ def _answer(
     call: Call[Any],
     instead: Callable[[], Call[Any]] | None = None,
 ) -> Generator[Any, Any, tuple[Outputs, int | None] | None]:
-    """Return outputs and version, or None after noting the fault that none came, or came from another version.
+    """Return outputs and version. If there are none, or if another version answered, note the fault and return None.
 
     instead: what to send where the server's own batching refuses the form that k has, or so many examples.
     """

@@ -1,4 +1,4 @@
-"""Recording a share of the requests while they are made, without a call ever waiting for a disk."""
+"""Record a share of the requests while they are made. No call ever waits for the disk."""
 
 import atexit
 import importlib.util
@@ -36,34 +36,35 @@ class _Offered(NamedTuple):
 
 
 class Recorder:
-    """Writes Predict and Classify requests to a file as a client makes them; a context manager.
+    """Records the Predict and Classify requests of a client in a file; a context manager.
 
     The file is a TFRecord file of PredictionLog. When it is full it becomes PATH.1, what was PATH.1 becomes PATH.2, and
     so on; the oldest are deleted. **It holds what users sent**: see docs/recording.md.
 
-    A request is recorded once it was answered without an error. It is written by a thread of the recorder's own. When
-    the disk is full or too slow, requests are dropped and counted, and calls are not held up. A recorder may be shared
-    by clients and by threads, and a path by recorders and by processes; a forked process counts from 0.
+    A request is recorded when it was answered without an error. The recorder writes in its own thread. If the disk is
+    full or too slow, requests are dropped and counted, and calls are not delayed. Several clients and threads may
+    share a recorder, and several recorders and processes may share a path. A forked process counts from 0.
 
     Args:
         path: the file to append to.
-        share: the chance of a request to be recorded, above 0 and up to 1.
-        answers: whether the responses are recorded too.
-        max_bytes: what all files together may take. A request that takes more than a quarter of it is dropped.
+        share: the probability that a request is recorded, above 0 and up to 1.
+        answers: whether to record the responses too.
+        max_bytes: the most bytes that all files together may take. A request larger than a quarter of it is dropped.
 
     Attributes:
         recorded: how many requests were written.
-        dropped: how many were not.
-        error: why the last one that could not be written was not.
+        dropped: how many were dropped.
+        error: why the last failed write failed.
 
     Raises:
-        InputError: when nothing can be recorded there.
+        InputError: if nothing can be recorded at this path, or if a number is out of range.
 
-    Example::
-
-        with Recorder("traffic.tfrecord", share=0.01) as recorder:
-            with ServingClient("localhost:8500", "digits", record=recorder) as client:
-                client.predict(images, k=2)
+    Example:
+        >>> with Recorder("traffic.tfrecord", share=1.0) as recorder:
+        ...     with ServingClient("localhost:8500", "digits", transport=transport, record=recorder) as client:
+        ...         answer = client.predict(images, k=2)
+        >>> recorder.recorded
+        1
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Recorder:
         return f"Recorder({str(self.path)!r}, share={self.share:g}, recorded={self.recorded}, dropped={self.dropped})"
 
     def offer(self, method: str, request: bytes, response: bytes) -> None:
-        """Record a request, or leave it out by chance, or drop it; never wait.
+        """Record a request, skip it at random, or drop it. This never waits.
 
         Args:
             method: the gRPC method that it was sent to. Only requests to Predict and Classify are recorded.
@@ -134,7 +135,7 @@ class Recorder:
                 self._arrived.notify()
 
     def flush(self, timeout: float = 5.0) -> None:
-        """Wait until all that was offered so far is written or dropped, or for so many seconds."""
+        """Wait until everything offered so far is written or dropped, but at most `timeout` seconds."""
         with self._lock:
             offers = self._offers
             self._hurry.set()
@@ -142,7 +143,7 @@ class Recorder:
             self._hurry.clear()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Flush, and record nothing from now on; what is not written in time is dropped."""
+        """Flush, and record nothing from now on. Requests that are not written in time are dropped."""
         with self._lock:
             if self._closed:
                 return

@@ -1,4 +1,4 @@
-"""The gRPC channel: where it leads, how it is secured, how it behaves when the network does not."""
+"""The gRPC channel: its addresses, its security, and its behavior when the network fails."""
 
 import json
 import re
@@ -15,9 +15,21 @@ from client.errors import InputError, ServerError, UnreachableError
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """How often and how soon a call is sent again that met UNAVAILABLE or RESOURCE_EXHAUSTED; seconds.
+    """How often and how soon a call that failed with UNAVAILABLE or RESOURCE_EXHAUSTED is sent again.
 
-    gRPC itself does it and allows at most 5 attempts: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+    gRPC does it, with at most 5 attempts: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+
+    Attributes:
+        attempts: how often a call is sent at most; 1 means no retries.
+        initial_backoff: the longest wait before the first retry, in seconds. It doubles with each retry.
+        max_backoff: the longest wait before any retry, in seconds.
+
+    Raises:
+        InputError: if gRPC does not allow the number of attempts.
+
+    Example:
+        >>> ChannelOptions(retry=Retry(attempts=1)).retry.attempts
+        1
     """
 
     attempts: int = 4
@@ -26,15 +38,23 @@ class Retry:
 
     def __post_init__(self) -> None:
         if not 1 <= self.attempts <= 5:
-            raise InputError(f"attempts is {self.attempts}: gRPC makes from 1 (no retries) to 5")
+            raise InputError(f"attempts is {self.attempts}: gRPC allows from 1 (no retries) to 5")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keepalive:
-    """How long a call may see nothing before the connection is probed, and how long the probe may take; seconds.
+    """When a silent connection is probed during a call, and how long the probe may take.
 
-    A server counts probes that come more often than every 5 minutes as abuse, but bears two in a row, and gRPC sends
-    no more while no data come: https://github.com/grpc/grpc/blob/master/doc/keepalive.md
+    A server counts probes more often than every 5 minutes as abuse, but accepts two in a row, and gRPC sends no more
+    while it receives no data: https://github.com/grpc/grpc/blob/master/doc/keepalive.md
+
+    Attributes:
+        interval: after how many seconds of silence a probe is sent.
+        timeout: how many seconds the answer to the probe may take.
+
+    Example:
+        >>> ChannelOptions(keepalive=Keepalive(interval=30)).keepalive.timeout
+        20.0
     """
 
     interval: float = 60.0
@@ -45,9 +65,15 @@ class Keepalive:
 class Tls:
     """Certificates, from PEM files.
 
-    Without `ca` gRPC's own roots are trusted; `certificate` and `key` are for mutual TLS.
+    Attributes:
+        ca: the authorities to trust; by default gRPC's own.
+        certificate: your own certificate, for mutual TLS.
+        key: the key of that certificate.
+        server_name: the name that the server's certificate must have, if it differs from the address.
 
-    server_name: the name that the server's certificate must show, where it is not that of the address.
+    Example:
+        >>> Tls(ca=Path("ca.pem")).server_name is None
+        True
     """
 
     ca: Path | None = None
@@ -56,20 +82,35 @@ class Tls:
     server_name: str | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Return gRPC's credentials; raises InputError for a file that is missing."""
+        """Return gRPC's credentials.
+
+        Raises:
+            InputError: if a file cannot be read, or if a certificate comes without its key or a key alone.
+        """
         if (self.certificate is None) != (self.key is None):
-            raise InputError("a certificate needs its key, and a key its certificate: give both or none")
+            raise InputError("a certificate needs its key, and a key needs its certificate: pass both or neither")
         return grpc.ssl_channel_credentials(_pem(self.ca), _pem(self.key), _pem(self.certificate))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ChannelOptions:
-    """How a channel is made.
+    """Options of the channel to a server.
 
-    token: sent with each call as `authorization: Bearer ...`. metadata: other headers of each call. Neither is sent
-    over a channel without TLS unless `secrets_over_plaintext` is set. gzip: compress requests.
+    Attributes:
+        tls: certificates; None means no TLS.
+        token: sent with each call as `authorization: Bearer ...`.
+        metadata: other headers of each call.
+        secrets_over_plaintext: whether token and metadata may be sent without TLS.
+        retry: when a call is sent again.
+        keepalive: when a silent connection is probed.
+        gzip: whether requests are compressed.
 
-    Example: `ChannelOptions(tls=Tls(ca=Path("ca.pem")), token="...")`.
+    Raises:
+        InputError: if a token or metadata would be sent without TLS, or if a header has characters other than ASCII.
+
+    Example:
+        >>> ChannelOptions(tls=Tls(ca=Path("ca.pem")), token="secret").headers()
+        (('authorization', 'Bearer secret'),)
     """
 
     tls: Tls | None = None
@@ -83,7 +124,7 @@ class ChannelOptions:
     def __post_init__(self) -> None:
         if (self.token or self.metadata) and self.tls is None and not self.secrets_over_plaintext:
             raise InputError(
-                "a token or metadata would be sent over a plaintext channel, for anyone on the way to read: "
+                "a token or metadata would be sent over a plaintext channel, where anyone on the way can read it: "
                 "use TLS, or set secrets_over_plaintext"
             )
 
@@ -101,7 +142,7 @@ class ChannelOptions:
         )
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Return what is sent with each call."""
+        """Return the headers that are sent with each call."""
         token = (("authorization", f"Bearer {self.token}"),) if self.token else ()
         return token + tuple((name.lower(), value) for name, value in self.metadata.items())
 

@@ -131,7 +131,11 @@ class ExportInfo:
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, NDArray[Any]]) -> Self:
-        """Read an answer of `export_info`; raises DecodeError unless it holds one identity."""
+        """Read an answer of `export_info`.
+
+        Raises:
+            DecodeError: if it does not hold exactly one identity.
+        """
 
         def text(name: str) -> str:
             values = {bytes(value) for value in outputs[name].reshape(-1)}

@@ -54,7 +54,7 @@ def judge_dense(expected: Floats, served: Floats, tolerance: Tolerance, k: int) 
 
     Example:
         >>> judge_dense(np.array([0.9, 0.1]), np.array([0.5, 0.1]), CPU.backbone, k=1).problem
-        'the score is 0.5, expected 0.9 within 0.00011'
+        'the score is 0.5, expected 0.9 within 0.0001'
     """
     if (broken := _not_finite(expected, served)) is not None:
         return broken
