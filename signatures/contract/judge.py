@@ -53,6 +53,7 @@ def judge_dense(expected: Floats, served: Floats, tolerance: Tolerance, k: int) 
         The verdict.
 
     Example:
+        >>> from signatures.contract.tolerances import CPU
         >>> judge_dense(np.array([0.9, 0.1]), np.array([0.5, 0.1]), CPU.backbone, k=1).problem
         'the score is 0.5, expected 0.9 within 0.0001'
     """
@@ -81,6 +82,7 @@ def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance) ->
         The verdict.
 
     Example:
+        >>> from signatures.contract.tolerances import CPU
         >>> judge_sparse(np.array([0.9, 0.5]), np.array([0.9, 0.5]), 1, CPU.head).problem
         '2 scores are not zero, at most 1 may be'
     """
