@@ -11,6 +11,16 @@ from signatures.contract.answers import form_of
 _CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 
+_OURS = {
+    names.SERVING_DEFAULT,
+    names.TOP_K,
+    names.FIXED_K,
+    names.ENCODED_IMAGES,
+    names.ENCODED_IMAGES_TOP_K,
+    names.CLASSIFY,
+}
+
+
 @dataclass(frozen=True)
 class Form:
     """One way to send samples.
@@ -21,6 +31,7 @@ class Form:
         signatures: the signatures that take this form.
         dense: the signature that returns their dense scores, with k = N.
         borrowed: whether `dense` is not one of `signatures`, but takes the pixels of the files as the model's inputs.
+        own: whether it is a signature of the user's, of which nothing is expected but that its head is right.
     """
 
     files: bool
@@ -28,6 +39,7 @@ class Form:
     signatures: tuple[Signature, ...]
     dense: Signature
     borrowed: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +74,9 @@ def forms(
             not_asked.append(NotAsked(signature=key, reason=reason))
         else:
             takers[files].append(signature)
-    found = []
+    found = [form for signatures in takers.values() for form in _own_forms(signatures, samples)]
+    asked = {form.dense.key for form in found}
+    takers = {files: [each for each in signatures if each.key not in asked] for files, signatures in takers.items()}
     for files, signatures in takers.items():
         if not signatures:
             continue
@@ -81,6 +95,22 @@ def _takes_files(signature: Signature, own: set[str], classifies_files: bool) ->
     if _own_inputs(signature) == {names.ENCODED_IMAGES}:
         return True
     return False if _own_inputs(signature) == own else None
+
+
+def _own_forms(signatures: Sequence[Signature], samples: Sequence[Sample]) -> list[Form]:
+    """Return a form for each signature that is not one of ours: what it computes, only it can tell.
+
+    Its head is compared with its own answers for k = N.
+    """
+    found = []
+    for signature in signatures:
+        if signature.key in _OURS or names.K not in signature.inputs:
+            continue
+        files = _own_inputs(signature) == {names.ENCODED_IMAGES}
+        numbers = tuple(number for number, sample in enumerate(samples) if not files or sample.file is not None)
+        if numbers:
+            found.append(Form(files, numbers, (signature,), signature, own=True))
+    return found
 
 
 def _inputs_form(signatures: Sequence[Signature], samples: int) -> Form | str:

@@ -184,7 +184,8 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
     where = {"signature": form.dense.key, "k": f"{classes} (all)"}
     samples = [session.expectation.samples[number] for number in batch.numbers]
     files = form.files and not form.borrowed
-    expected = [sample.dense if sample.exact or not files else None for sample in samples]
+    known = not form.own
+    expected = [sample.dense if known and (sample.exact or not files) else None for sample in samples]
     tally.asked += sum(dense is not None for dense in expected)
     call = ask(session.target, form.dense, files, batch, np.full(len(batch), classes, np.int32))
     answer = yield from _answer(session, tally, where, call)
@@ -196,7 +197,7 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
         return None
     k = min(max(session.default_k, 0), classes)
     for row, (number, dense) in enumerate(zip(batch.numbers, expected, strict=True)):
-        if not form.files:
+        if known and not form.files:
             session.evidence[number].served = served[row]
         if dense is None:
             continue

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from client import ServingClient
 from exporter import Classifier, ExportError, ValidationError, export, load_classifier
 from exporter.sources.examine import examine
 from exporter.validation.loaded import LoadedVersion
 from exporter.writing.prediction_logs import read_requests
+from server.config import Settings
 from server.errors import ServingError
+from server.model_server import ModelServer
 from signatures import OutputForm
 from signatures.contract.record import ExportRecord
 from signatures.input_forms import tensors_form
@@ -118,3 +121,15 @@ def test_what_cannot_be_asked_or_judged_is_refused_before_any_work(tmp_path):
     assert "takes k without a default" in refused(tmp_path, ExportError, {"x": (replace(form, defaults={}), answer)})
     assert "answers entropy, which no check knows" in refused(tmp_path, ExportError, {"x": (form, entropy)})
     assert "'top_k' is a signature that every export has" in refused(tmp_path, ExportError, {"top_k": (form, answer)})
+
+
+def test_the_check_asks_an_own_signature_and_compares_it_with_its_own_dense_scores(tmp_path):
+    classifier, _ = examine(toy())
+    own = {"averaged": (reversed_too(classifier), probabilities_output(classifier.labels))}
+    version = export(toy(), tmp_path, k=2, own_signatures=own)
+    settings = Settings(model_name="toy", model_base_path=str(tmp_path / "toy"), port=0)
+    with ModelServer(settings) as server, ServingClient(f"localhost:{server.port}", "toy") as client:
+        result = client.check(version.path)
+    assert result.passed, result
+    assert result.not_asked == ()
+    assert {each.signature: each.answers for each in result.signatures}["averaged"] > 0
