@@ -2,7 +2,7 @@
 
 MobileNetV2 in its published size, its batch normalization calibrated so that comparing answers means something, is
 exported by either, each time in a fresh process that loads the model from its file: ours with every signature, golden
-records, all proofs and warm-up up to a batch of 4; Keras's with its one signature and none of these. The processes
+records, all validations and warm-up up to a batch of 4; Keras's with its one signature and none of these. The processes
 take turns, in pairs; a row is the median ratio of a pair, with a 95% bootstrap interval.
 """
 

@@ -23,7 +23,7 @@ from signatures.contract import names
 
 if TYPE_CHECKING:
     from client.check.results import CheckResult
-    from signatures.contract.judge import Tolerances
+    from signatures.contract.tolerances import Tolerances
 
 
 class BaseClient:
@@ -244,7 +244,7 @@ def check(
     """
     from client.check.three_questions import check
     from client.samples.golden import read_golden
-    from signatures.contract.judge import CPU
+    from signatures.contract.tolerances import CPU
 
     if len(client.addresses) > 1:
         raise InputError("a check covers one server: create a client for each address")

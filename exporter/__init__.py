@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from exporter.errors import ExportError, ProofFailedError, StoreError
-    from exporter.options import Options
+    from exporter.checks import OwnSignatures
+    from exporter.errors import ExportError, StoreError, ValidationError
+    from exporter.options import ExportOptions
     from exporter.pipeline import PublishedVersion, export
     from exporter.samples.samples import Samples
     from exporter.sources.classifier import Classifier
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 _HOME = {
     "Classifier": "exporter.sources.classifier",
     "ExportError": "exporter.errors",
-    "Options": "exporter.options",
-    "ProofFailedError": "exporter.errors",
+    "ExportOptions": "exporter.options",
+    "ValidationError": "exporter.errors",
+    "OwnSignatures": "exporter.checks",
     "PublishedVersion": "exporter.pipeline",
     "Samples": "exporter.samples.samples",
     "SourceOptions": "exporter.sources.load",
@@ -37,12 +39,13 @@ _HOME = {
 __all__ = [
     "Classifier",
     "ExportError",
-    "Options",
-    "ProofFailedError",
+    "ExportOptions",
+    "OwnSignatures",
     "PublishedVersion",
     "Samples",
     "SourceOptions",
     "StoreError",
+    "ValidationError",
     "VersionStore",
     "export",
     "load_classifier",

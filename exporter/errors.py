@@ -25,7 +25,7 @@ class ExportError(Exception):
     """The model, the options or the input cannot be exported as asked; the message says what to change."""
 
 
-class ProofFailedError(ExportError):
+class ValidationError(ExportError):
     """The staged version does not answer as the Keras model does, so it was not published."""
 
 

@@ -8,10 +8,13 @@ from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
 from signatures import Batching
 
+# Examples: as many as validation and check ever put into one request.
+_LEAST_REQUEST = 16
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """How the exported model computes, what it must prove, and how it is published.
+class ExportOptions:
+    """How the exported model computes, how it is validated, and how it is published.
 
     Attributes:
         signatures: the signatures wanted, by default all that the model can have.
@@ -24,14 +27,14 @@ class Options:
             have it.
         image: the server's image; one that cannot serve the export is refused.
         allow_older_image: export even so.
-        strict: refuse a backbone with an op that has no GPU kernel.
+        require_gpu_kernels: refuse a backbone with an op that has no GPU kernel.
         min_exact_match: refuse below this share of labeled samples whose labels are all right, 0 to 1.
         min_f1: refuse below this F1 (micro) on labeled samples, 0 to 1.
         golden_megabytes: how much the golden records may take, in 10^6 bytes; the first samples are recorded.
         golden_output: write the golden records to this file instead, and leave only their digest in the version.
         version: the version's number; by default the next.
         keep: remove all but this many of the newest versions, and those that `deploy/models.config` names.
-        keep_failed: keep what a failed proof was about.
+        keep_failed: keep the version that failed its validation.
         serving_root: where the server will see the output directory.
         dry_run: do everything but publish.
     """
@@ -45,7 +48,7 @@ class Options:
     jit_compile: bool = False
     image: str = DEFAULT_IMAGE
     allow_older_image: bool = False
-    strict: bool = False
+    require_gpu_kernels: bool = False
     min_exact_match: float | None = None
     min_f1: float | None = None
     golden_megabytes: float = 8.0
@@ -63,6 +66,11 @@ class Options:
             raise ExportError("Requests are merged in the graph or by the server: choose one batching.")
         if self.server_batching and self.server_batching.pad_to:
             raise ExportError("Only batching in the graph pads requests: pass --batching in-graph with --pad-to.")
+        if self.batching and self.batching.max_request_size < _LEAST_REQUEST:
+            raise ExportError(
+                f"max_request_size is {self.batching.max_request_size}; use at least {_LEAST_REQUEST}, which the "
+                "validation and a client's check ask for at once: the backbone runs larger requests in parts."
+            )
         for name in ("version", "keep"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ExportError(f"{name} is {value}; use 1 or more.")

@@ -4,6 +4,7 @@ Names, labels, buckets and text follow tensorflow_model_server 2.20: monitoring/
 Names start with a colon there and counters do not end in `_total`, which no Prometheus library writes.
 """
 
+import bisect
 import re
 import threading
 import time
@@ -57,7 +58,7 @@ class Sampler:
 
     def add(self, sample: float, *values: str) -> None:
         """Put a sample into the histogram with these label values."""
-        bucket = next((index for index, limit in enumerate(self._limits) if sample < limit), len(self._limits))
+        bucket = bisect.bisect_right(self._limits, sample)
         with self._lock:
             self._cells.setdefault(values, [0] * (len(self._limits) + 1))[bucket] += 1
             self._sums[values] = self._sums.get(values, 0.0) + sample

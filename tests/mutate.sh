@@ -11,6 +11,7 @@ echo "== mutants of $module in $work"
 if [ ! -e "$work/session.sqlite" ]; then
     mkdir -p "$work/copy"
     git archive HEAD | tar -x -C "$work/copy"
+    cp "$work/copy/$module" "$work/original"
     cat >"$work/session.toml" <<END
 [cosmic-ray]
 module-path = "$module"
@@ -22,6 +23,7 @@ name = "local"
 END
 fi
 cd "$work/copy"
+cp ../original "$module" # a run that was stopped leaves its last mutant there
 export PYTHONPATH=$PWD # before the checkout that .venv knows
 [ -e ../session.sqlite ] || "$bin/cosmic-ray" init ../session.toml ../session.sqlite
 timeout "${HOURS:-2}h" "$bin/cosmic-ray" exec ../session.toml ../session.sqlite || echo "Stopped early; set WORK=$work to go on."

@@ -15,8 +15,9 @@ import pytest
 pytest.importorskip("tensorflow", reason="exporting and serving need TensorFlow")
 
 from client import ServingClient
-from exporter import Options, SourceOptions, export, load_classifier
+from exporter import ExportOptions, SourceOptions, export, load_classifier
 from server import ModelServer, Settings
+from signatures.contract.record import ExportRecord
 
 BIN = Path(sys.executable).parent
 
@@ -152,16 +153,12 @@ def test_nobody_listening_is_status_3_in_one_sentence(digits_version):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def forge(output, monkeypatch, *, like, k=2, change=None, labels=()):
-    """Publish a wrong version as if it were `like`: without proofs, and under its export id where that is given."""
-    with monkeypatch.context() as patch:
-        patch.setattr("exporter.pipeline.PROOFS", {})
-        if like:
-            patch.setattr("uuid.UUID.hex", json.loads((like / "assets.extra" / "export.json").read_text())["export_id"])
-        classifier = load_classifier("digits", SourceOptions(labels=labels))
-        if change:
-            change(classifier.model)
-        export(classifier, output, k=k)
+def forge(output, *, like, k=2, change=None, labels=()):
+    """Publish a wrong version as if it were `like`: not validated, and under its export id where that is given."""
+    classifier = load_classifier("digits", SourceOptions(labels=labels))
+    if change:
+        change(classifier.model)
+    export(classifier, output, k=k, validations={}, export_id=ExportRecord.read(like).export_id if like else None)
 
 
 def raise_last_bias(model):
@@ -174,8 +171,8 @@ def check(output, golden):
         return served.check(golden)
 
 
-def test_the_check_finds_a_bias_that_is_a_tenth_higher(tmp_path, monkeypatch, digits_version):
-    forge(tmp_path, monkeypatch, like=digits_version, change=raise_last_bias)
+def test_the_check_finds_a_bias_that_is_a_tenth_higher(tmp_path, digits_version):
+    forge(tmp_path, like=digits_version, change=raise_last_bias)
     result = check(tmp_path, digits_version)
     assert not result.passed
     assert not result.backbone.passed
@@ -190,24 +187,24 @@ def compute_in_bfloat16(model):
         layer.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
 
 
-def test_the_check_finds_a_backbone_computed_in_bfloat16(tmp_path, monkeypatch, digits_version):
-    forge(tmp_path, monkeypatch, like=digits_version, change=compute_in_bfloat16)
+def test_the_check_finds_a_backbone_computed_in_bfloat16(tmp_path, digits_version):
+    forge(tmp_path, like=digits_version, change=compute_in_bfloat16)
     result = check(tmp_path, digits_version)
     assert result.backbone.passed is False
     assert result.backbone.largest_difference > 1e-3
     assert result.head.passed
 
 
-def test_the_check_finds_labels_in_another_order(tmp_path, monkeypatch, digits_version):
-    forge(tmp_path, monkeypatch, like=digits_version, labels=tuple("10234567"))
+def test_the_check_finds_labels_in_another_order(tmp_path, digits_version):
+    forge(tmp_path, like=digits_version, labels=tuple("10234567"))
     result = check(tmp_path, digits_version)
     assert not result.identity.passed
     assert "labels" in str(result.identity.first_fault)
     assert result.backbone.passed
 
 
-def test_the_check_finds_another_default_k(tmp_path, monkeypatch, digits_version):
-    forge(tmp_path, monkeypatch, like=digits_version, k=3)
+def test_the_check_finds_another_default_k(tmp_path, digits_version):
+    forge(tmp_path, like=digits_version, k=3)
     result = check(tmp_path, digits_version)
     assert not result.identity.passed
     assert not result.head.passed
@@ -221,15 +218,15 @@ def test_the_check_finds_a_head_that_keeps_one_more(tmp_path, monkeypatch, digit
 
     right = signatures.output_forms.sparsify_top_k
     monkeypatch.setattr("signatures.output_forms.sparsify_top_k", lambda dense, k: right(dense, k + 1))
-    forge(tmp_path, monkeypatch, like=digits_version)
+    forge(tmp_path, like=digits_version)
     result = check(tmp_path, digits_version)
     assert result.backbone.passed
     assert not result.head.passed
     assert "3 scores are not zero, at most 2" in str(result.head.first_fault)
 
 
-def test_the_check_finds_that_it_is_another_export(tmp_path, monkeypatch, digits_version):
-    forge(tmp_path, monkeypatch, like=None)
+def test_the_check_finds_that_it_is_another_export(tmp_path, digits_version):
+    forge(tmp_path, like=None)
     result = check(tmp_path, digits_version)
     assert not result.identity.passed
     assert "export" in str(result.identity.first_fault)
@@ -239,15 +236,15 @@ def test_the_check_finds_that_it_is_another_export(tmp_path, monkeypatch, digits
 
 @pytest.mark.parametrize("key", ["classify", "encoded_images_top_k"])
 def test_a_signature_of_picture_files_is_asked_where_it_is_the_only_one(tmp_path, key):
-    version = export(load_classifier("digits"), tmp_path, k=2, options=Options(signatures=(key,)))
+    version = export(load_classifier("digits"), tmp_path, k=2, options=ExportOptions(signatures=(key,)))
     result = check(tmp_path, version.path)
     assert result.passed, result
     assert result.not_asked == ()
     assert key in {one.signature for one in result.signatures if one.answers}
 
 
-def test_a_wrong_server_is_status_1_and_says_which_question(tmp_path, monkeypatch, digits_version):
-    forge(tmp_path, monkeypatch, like=digits_version, change=raise_last_bias)
+def test_a_wrong_server_is_status_1_and_says_which_question(tmp_path, digits_version):
+    forge(tmp_path, like=digits_version, change=raise_last_bias)
     with serving(tmp_path / "digits") as address:
         done = client(address, "check", "--golden", digits_version)
     assert done.returncode == 1

@@ -30,7 +30,7 @@ def test_a_rehearsed_promotion_moves_the_local_label_and_no_other(digits_version
     deployed, local = tmp_path / "deploy" / "models.config", tmp_path / "deploy" / "local" / "models.config"
     before = deployed.read_bytes()
     command, *flags = shlex.split(files.serve_model)
-    with main.make_context(command, [*flags, "--port=0"]) as context:
+    with main.make_context(command, [*flags, "--port=0", "--rest_api_port=0"]) as context:
         settings = Settings(**context.params)
 
     with ModelServer(settings) as server:

@@ -12,7 +12,7 @@ import numpy as np
 
 from client import ServingClient
 from client.cli.commands import run
-from exporter import Classifier, Options, export
+from exporter import Classifier, ExportOptions, export
 from server import ModelServer, Settings
 
 WORDS = ["good", "bad", "dog", "cat", "the"]
@@ -46,7 +46,7 @@ def served(request, tmp_path_factory):
     keras.utils.set_random_seed(3)
     output = tmp_path_factory.mktemp("scalar")
     name = request.param.__name__
-    export(Classifier(request.param(), name), output, k=2, options=Options(serving_root=str(output)))
+    export(Classifier(request.param(), name), output, k=2, options=ExportOptions(serving_root=str(output)))
     settings = Settings(
         model_config_file=output / "deploy" / "models.config", allow_version_labels_for_unavailable_models=True
     )

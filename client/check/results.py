@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from client.check.forms import NotAsked
 from client.samples.golden import Sample
-from signatures.contract.judge import Tolerances, Verdict
+from signatures.contract.judge import Verdict
+from signatures.contract.tolerances import Tolerances
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ backbone: are the dense answers (k = N) the ones expected, within a tolerance th
 head: are the answers for other k the top k of the server's *own* dense answers, almost exactly, on every signature?
 """
 
+import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,9 @@ from client.samples.golden import Expectation, ExpectedIdentity
 from client.samples.image_samples import with_file
 from signatures.contract import names
 from signatures.contract.answers import AnswerForm, Labels, Outputs, Scores, encoded, form_of
-from signatures.contract.judge import CPU, Tolerances, judge_dense
+from signatures.contract.judge import judge_dense
 from signatures.contract.questions import Question, questions
+from signatures.contract.tolerances import CPU, Tolerances, for_precision
 
 # Large enough to notice mixed-up rows, small enough for any server.
 BATCH = 8
@@ -34,7 +36,10 @@ BATCH = 8
 
 @dataclass
 class Session:
-    """The state of a running check: what the server is compared with, and what was found."""
+    """The state of a running check: what the server is compared with, and what was found.
+
+    batching: whether the server merges requests itself. most: the most examples in one request.
+    """
 
     target: Target
     expectation: Expectation
@@ -44,6 +49,7 @@ class Session:
     encoded_labels: Labels = field(default_factory=lambda: encoded(()))
     default_k: int = 0
     batching: bool = False
+    most: int = BATCH
     lost: bool = False
     identity: Tally = field(default_factory=lambda: Tally("identity"))
     backbone: Tally = field(default_factory=lambda: Tally("backbone"))
@@ -64,6 +70,8 @@ def check(
     if not expectation.samples:
         raise InputError("there are no samples to check with: pass golden records or images")
     metadata: Metadata = yield metadata_call(target)
+    if expectation.export is not None:
+        tolerances = for_precision(tolerances, expectation.export.precision)
     session = Session(target, expectation, tolerances, metadata)
     if target.version not in (None, metadata.version):
         session.identity.fault(f"version {metadata.version} answers for version {target.version}")
@@ -100,10 +108,10 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
         session.backbone.asked += 1
         session.backbone.fault(f"no signature {names.SERVING_DEFAULT} takes {', '.join(samples[0].inputs)}")
     for form in found:
-        for size in (BATCH, 1):
+        for size in sorted({session.most, 1}, reverse=True):
             for number, batch in enumerate(batches(samples, form.numbers, size)):
                 # Ask every form of k once. It makes no difference which samples are sent with it.
-                yield from _ask_form(session, form, batch, thorough=size > 1 and not number)
+                yield from _ask_form(session, form, batch, thorough=size == session.most and not number)
 
 
 def _result(address: str, session: Session) -> CheckResult:
@@ -137,7 +145,11 @@ def _result(address: str, session: Session) -> CheckResult:
 def _ask_identity(session: Session) -> CallSequence[ExportInfo | None]:
     tally, where = session.identity, {"signature": names.EXPORT_INFO}
     tally.asked += 1
-    answer = yield from _answer(session, tally, where, identity_call(session.target, 3))
+
+    def call() -> Call[Any]:
+        return identity_call(session.target, session.most)
+
+    answer = yield from _answer(session, tally, where, call(), call)
     if answer is None:
         return None
     try:
@@ -145,7 +157,7 @@ def _ask_identity(session: Session) -> CallSequence[ExportInfo | None]:
     except DecodeError as error:
         tally.fault(str(error), **where)
         return None
-    if any(array.shape != (3,) for array in answer[0].values()):
+    if any(array.shape != (session.most,) for array in answer[0].values()):
         tally.fault("the identity did not come once for each probe", **where)
     tally.answered += 1
     for difference in identity_differences(session.expectation, session.target, served, session.metadata):
@@ -212,8 +224,8 @@ def _ask_head(
     if dense is None:
         return tally.fault("there is no dense answer to compare with", record=batch.numbers[0], **where)
     call = ask(session.target, signature, form.files, batch, question.sent)
-    if_batching = partial(ask, session.target, signature, form.files, batch, question.per_example)
-    answer = yield from _answer(session, tally, where, call, if_batching)
+    instead = partial(ask, session.target, signature, form.files, batch, question.per_example)
+    answer = yield from _answer(session, tally, where, call, instead)
     if answer is None:
         return None
     outputs, judged, classes = answer[0], _answer_form(signature), len(session.labels)
@@ -242,31 +254,39 @@ def _answer(
     tally: Tally,
     where: Mapping[str, Any],
     call: Call[Any],
-    if_batching: Callable[[], Call[Any]] | None = None,
+    instead: Callable[[], Call[Any]] | None = None,
 ) -> Generator[Any, Any, tuple[Outputs, int | None] | None]:
     """Return outputs and version. If there are none, or if another version answered, note the fault and return None.
 
-    `if_batching` is sent instead if the server's own batching refuses the form of k.
+    instead: the call to send if the server's own batching refuses the form of k, or so many examples.
     """
     if session.lost:
         tally.fault("not asked, as the server was lost", **where)
         return None
     start = time.perf_counter()
-    refused = False
+    again = None
     try:
         outputs, version = outputs_of((yield call))
     except ClientError as error:
-        refused = if_batching is not None and BATCHING_REFUSAL in str(error)
-        if not refused:
+        again = instead if _refused_by_batching(session, str(error)) else None
+        if again is None:
             session.lost = isinstance(error, UnreachableError)
             tally.fault(str(error), **where)
             return None
     finally:
         session.timings.append(Timing(where["signature"], time.perf_counter() - start))
-    if refused and if_batching is not None:
-        session.batching = True
-        return (yield from _answer(session, tally, where, if_batching()))
+    if again is not None:
+        return (yield from _answer(session, tally, where, again()))
     if version is not None and version != session.metadata.version:
         tally.fault(f"version {version} answered, version {session.metadata.version} before", **where)
         return None
     return outputs, version
+
+
+def _refused_by_batching(session: Session, message: str) -> bool:
+    """Return whether it was the server's own batching that refused a call, and note what it takes."""
+    limit = re.search(r"is larger than maximum input batch size (\d+)", message)
+    if limit:
+        session.most = int(limit[1])
+    session.batching |= BATCHING_REFUSAL in message
+    return bool(limit) or BATCHING_REFUSAL in message

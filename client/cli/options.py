@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from client.errors import InputError
-from signatures.contract.judge import CPU, GPU, Tolerances, with_backbone
+from signatures.contract.tolerances import CPU, GPU, Tolerances, with_backbone
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -20,7 +20,7 @@ from client.rpc.calls import Answer, identity_call
 from client.rpc.metadata import Target
 from client.rpc.sequences import CallSequence, Pause
 from client.samples.golden import Expectation
-from signatures.contract.judge import Tolerances
+from signatures.contract.tolerances import Tolerances
 
 
 @dataclass(frozen=True)

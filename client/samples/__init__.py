@@ -3,8 +3,7 @@
 from client.samples.golden import Sample
 from client.samples.made_up import Bound, random_samples, read_bounds
 from client.samples.read import iterate_samples, read_samples
-from client.samples.sending import inputs_of
-from client.samples.truth import truth_of
+from client.samples.stacking import inputs_of, truth_of
 
 __all__ = [
     "Bound",

@@ -57,6 +57,7 @@ class ExpectedIdentity:
     preprocessing: str | None = None
     golden_digest: str | None = None
     signatures: Mapping[str, Any] | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _export(file: Path) -> ExpectedIdentity:
         record = ExportRecord.from_file(file)
     except RecordError as error:
         raise InputError(str(error)) from error
-    return ExpectedIdentity(**record.identity, signatures=record.signatures)
+    return ExpectedIdentity(**record.identity, signatures=record.signatures, precision=record.precision)
 
 
 def _content(file: Path) -> bytes:

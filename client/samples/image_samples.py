@@ -13,9 +13,10 @@ from PIL import Image
 from client.errors import InputError
 from client.rpc.metadata import Metadata
 from client.samples.golden import Sample
-from client.samples.images import decoded_image, preprocessed, unprocessed
+from client.samples.images import decoded_image, preprocessed
 from client.samples.rows import own_inputs
 from signatures.contract import names
+from signatures.contract.pixels import unprocessed
 
 _ACCEPTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
@@ -58,7 +59,10 @@ def pixels_of(sample: Sample, preprocessing: str | None) -> NDArray[np.uint8] | 
     array: NDArray[Any] = next(iter(sample.inputs.values()))
     if len(sample.inputs) != 1 or array.ndim != 4 or array.shape[-1] not in (1, 3) or preprocessing is None:
         return None
-    exact = unprocessed(array[0], preprocessing)
+    try:
+        exact = unprocessed(array[0], preprocessing)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     pixels = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
     # A tenth of a gray level is far more than float32 loses, and far less than how much made-up pixels would differ.
     return pixels if np.abs(exact - pixels).max(initial=0) < 0.1 else None

@@ -3,18 +3,13 @@
 import io
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from client.errors import InputError
-
-# Per channel, as in keras.applications.imagenet_utils.preprocess_input.
-_CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)
-_TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_TORCH_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+from signatures.contract.pixels import CAFFE_MEAN, TORCH_DEVIATION, TORCH_MEAN
 
 
 def read_image(path: Path, height: int, width: int, channels: int) -> NDArray[np.uint8]:
@@ -86,28 +81,9 @@ def preprocessed(pixels: NDArray[np.uint8], preprocessing: str | None) -> NDArra
         case "caffe" | "torch" if pixels.shape[-1] != 3:
             raise InputError(f"preprocessing {preprocessing!r} wants 3 channels, the model takes {pixels.shape[-1]}")
         case "caffe":
-            return values[..., ::-1] - _CAFFE_MEAN
+            return values[..., ::-1] - CAFFE_MEAN
         case "torch":
-            return (values / np.float32(255) - _TORCH_MEAN) / _TORCH_DEVIATION
+            return (values / np.float32(255) - TORCH_MEAN) / TORCH_DEVIATION
         case None:
             raise InputError("the export does not say how images are preprocessed: export again with --preprocessing")
-    raise InputError(f"the export names the preprocessing {preprocessing!r}, which this client does not know")
-
-
-def unprocessed(values: NDArray[Any], preprocessing: str) -> NDArray[np.float64]:
-    """Return the pixels, not yet rounded, that `preprocessed` made these values of."""
-    values = np.asarray(values, np.float64)
-    if preprocessing in ("caffe", "torch") and values.shape[-1] != 3:
-        raise InputError(f"preprocessing {preprocessing!r} wants 3 channels, not {values.shape[-1]}")
-    match preprocessing:
-        case "none":
-            return values
-        case "unit":
-            return values * 255
-        case "tf":
-            return (values + 1) * 127.5
-        case "caffe":
-            return np.asarray(values + _CAFFE_MEAN, np.float64)[..., ::-1]
-        case "torch":
-            return np.asarray((values * _TORCH_DEVIATION + _TORCH_MEAN) * 255, np.float64)
     raise InputError(f"the export names the preprocessing {preprocessing!r}, which this client does not know")

@@ -23,7 +23,7 @@ from rich.markup import escape
 from exporter.cli import show
 from exporter.cli.options import PROGRAM_VERSION, all_options, export_options, source_options
 from exporter.cli.terminal import filtered_stderr, interrupted_once, replace_unprintable
-from exporter.errors import ExportError, ProofFailedError, StoreError
+from exporter.errors import ExportError, StoreError, ValidationError
 from exporter.sources.load import load_classifier
 from exporter.store.listing import list_versions
 
@@ -82,7 +82,7 @@ def _run(console: Console, model: str, k: int, output: Path, as_json: bool, give
 
 
 def _status(error: ExportError) -> int:
-    if isinstance(error, ProofFailedError):
+    if isinstance(error, ValidationError):
         return THE_ANSWER_IS_NO
     return OUR_ERROR if isinstance(error, StoreError) else WRONG_INPUT
 

@@ -17,7 +17,7 @@ from exporter.sources.load import SourceOptions
 from signatures.contract import names
 
 if TYPE_CHECKING:
-    from exporter.options import Options
+    from exporter.options import ExportOptions
 
 _PATH = click.Path(path_type=Path)
 
@@ -116,7 +116,7 @@ _OPTIONS = [
     click.option(
         "--samples",
         type=_PATH,
-        help="What to prove the export with: a picture folder, .npz or .tfrecord.  [default: the preset's, or noise]",
+        help="Samples to validate with: an image folder, .npz or .tfrecord.  [default: the preset's, or noise]",
     ),
     click.option(
         "--weights", default="none", show_default=True, help="For mobilenetv2 and resnet18: none, imagenet or a file."
@@ -179,7 +179,9 @@ _OPTIONS = [
     ),
     click.option("--image", default=DEFAULT_IMAGE, show_default=True, help="The server's image."),
     click.option("--allow-older-image", is_flag=True, help="Export for an image that may not be able to serve it."),
-    click.option("--strict", is_flag=True, help="Refuse a model with an op that has no GPU kernel."),
+    click.option("--require-gpu-kernels", is_flag=True, help="Refuse a model with an op that has no GPU kernel."),
+    # What it was called in the first release.
+    click.option("--strict", is_flag=True, hidden=True),
     click.option(
         "--min-exact-match",
         type=click.FloatRange(0, 1),
@@ -202,7 +204,7 @@ _OPTIONS = [
         type=click.IntRange(1),
         help="Remove all but the newest N versions and those that deploy/models.config names.",
     ),
-    click.option("--keep-failed", is_flag=True, help="Keep what a failed proof was about."),
+    click.option("--keep-failed", is_flag=True, help="Keep the version that failed its validation."),
     click.option(
         "--serving-root", default="/models", show_default=True, help="Where the server will see the output directory."
     ),
@@ -225,9 +227,9 @@ def source_options(given: Mapping[str, Any]) -> SourceOptions:
     return SourceOptions(**{**said, "labels": _read_labels(given["labels"])})
 
 
-def export_options(given: Mapping[str, Any]) -> Options:
+def export_options(given: Mapping[str, Any]) -> ExportOptions:
     """What the options say of the export."""
-    from exporter.options import Options
+    from exporter.options import ExportOptions
     from signatures import Batching
 
     said = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
@@ -243,10 +245,11 @@ def export_options(given: Mapping[str, Any]) -> Options:
         batching = Batching(**said)
     except ValueError as error:
         raise ExportError(str(error)) from error
-    values = {field.name: given[field.name] for field in fields(Options) if field.name in given}
-    return Options(
+    values = {field.name: given[field.name] for field in fields(ExportOptions) if field.name in given}
+    return ExportOptions(
         **{
             **values,
+            "require_gpu_kernels": given["require_gpu_kernels"] or given["strict"],
             "signatures": given["signatures"] or None,
             "batching": batching if given["batching"] == "in-graph" else None,
             "server_batching": batching if given["batching"] == "server" else None,

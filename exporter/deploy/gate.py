@@ -164,12 +164,19 @@ def check_script(candidate: Candidate, address: str) -> str:
     )
 
 
-def check_job(candidate: Candidate, command: Sequence[str]) -> Manifest:
+def check_job(candidate: Candidate, command: Sequence[str], final: Sequence[int] = (1, 2)) -> Manifest:
     """Return the spec of a Job that checks: a "no" ends it at once, a server out of reach is asked again.
 
-    Exit status 1 is "no", and 2 a check that cannot be made; 3 is a server that was not reached, and 4 a file or
-    network error of ours. The deadline is for an image that cannot be pulled, which fails no Job by itself.
+    Exit status 1 is "no", and 2 a check that cannot be made, one of a version that is not there included; 3 is a server
+    that was not reached, and 4 a file or network error of ours. The deadline is for an image that cannot be pulled,
+    which fails no Job by itself.
+
+    Args:
+        candidate: whose golden records the Job needs.
+        command: of the check.
+        final: the statuses that no second try could change.
     """
+    again = [status for status in (1, 2, 3, 4) if status not in final]
     container = {
         "name": "check",
         "image": client_image(),
@@ -183,8 +190,8 @@ def check_job(candidate: Candidate, command: Sequence[str]) -> Manifest:
         "podFailurePolicy": {
             "rules": [
                 # Kubernetes before 1.28, and controllers built with its types, want the conditions even if empty.
-                {"action": "FailJob", "onExitCodes": _exit_codes(1, 2), "onPodConditions": []},
-                {"action": "Count", "onExitCodes": _exit_codes(3, 4), "onPodConditions": []},
+                {"action": "FailJob", "onExitCodes": _exit_codes(*final), "onPodConditions": []},
+                {"action": "Count", "onExitCodes": _exit_codes(*again), "onPodConditions": []},
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
         },

@@ -1,7 +1,6 @@
 """The server under KServe: one InferenceService a model, plain or with a canary."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from exporter.deploy.files import Manifest, to_yaml
 from exporter.deploy.gate import (
@@ -76,20 +75,27 @@ def model_server(start: ServerStart, model: str, *more: str) -> Manifest:
     return server
 
 
+def config_file(candidate: Candidate) -> str:
+    """Return the ConfigMap that the candidate's servers mount, with and without Knative."""
+    said = header(f"KServe: the config of {candidate.model}, version {candidate.version}. Apply it first.")
+    return said + to_yaml(config_map(candidate, MODEL_PATH))
+
+
 def knative_file(candidate: Candidate) -> str:
-    """Return the InferenceService whose new revision gets no traffic, and the candidate's ConfigMap."""
-    name, version = candidate.name, candidate.version
+    """Return the InferenceService whose new revision gets no traffic."""
+    name = candidate.name
     said = header(
-        f"KServe with Knative: {candidate.model}, version {version}, dark until the check says yes.",
+        f"KServe with Knative: {candidate.model}, version {candidate.version}, dark until the check says yes.",
         "",
-        "  kubectl apply --filename kserve-knative.yaml",
-        f"  kubectl wait --for=condition=Ready inferenceservice/{name} --timeout=30m",
+        "  kubectl apply --filename kserve-config.yaml --filename kserve-knative.yaml",
+        f"  kubectl wait --for=jsonpath='{{.status.modelStatus.transitionStatus}}'=UpToDate inferenceservice/{name} \\",
+        "    --timeout=30m",
         "  kubectl apply --filename kserve-knative-check.yaml",
         f"  kubectl wait --for=condition=Complete job/{candidate.config_name}-check --timeout=20m",
         f"  kubectl patch inferenceservice {name} --type=json \\",
         '    --patch=\'[{"op": "remove", "path": "/spec/predictor/canaryTrafficPercent"}]\'',
         "",
-        "The last line gives it the traffic. To leave it, apply the file of the version before.",
+        "The last line gives it the traffic. The very first version gets it at once.",
     )
     service = inference_service(
         candidate.model,
@@ -100,32 +106,42 @@ def knative_file(candidate: Candidate) -> str:
             "serving.kserve.io/enable-tag-routing": "true",
         },
     )
-    return said + to_yaml(config_map(candidate, MODEL_PATH), service)
+    return said + to_yaml(service)
 
 
-def standard_file(candidate: Candidate, stable: int | None) -> str:
-    """Return the InferenceService with the stable version and the candidate beside it, and their ConfigMaps."""
+def standard_file(candidate: Candidate) -> str:
+    """Return the InferenceService as it is when the candidate has been promoted, or is the first."""
     name = candidate.name
-    current = replace(candidate, version=candidate.version if stable is None else stable)
     said = header(
-        f"KServe without Knative (Standard, 0.20 or newer): {candidate.model}, version {candidate.version}, dark.",
+        f"KServe without Knative (Standard, 0.20 or newer): {candidate.model}, version {candidate.version}.",
+        "The first version:",
         "",
-        "  kubectl apply --filename kserve-standard.yaml",
+        "  kubectl apply --filename kserve-config.yaml --filename kserve-standard.yaml",
+        "",
+        "A later one stands beside the version that callers get, dark, until the check says yes:",
+        "",
+        "  kubectl apply --filename kserve-config.yaml",
+        f"  kubectl patch inferenceservice {name} --type=merge --patch-file=kserve-standard-canary.yaml",
         f"  kubectl wait --for=condition=Ready inferenceservice/{name} --timeout=30m",
         "  kubectl apply --filename kserve-standard-check.yaml",
         f"  kubectl wait --for=condition=Complete job/{candidate.config_name}-check --timeout=20m",
+        "  kubectl replace --filename kserve-standard.yaml",
         "",
-        "Then move the candidate's predictor to spec.predictor, remove spec.canary and apply: its pods keep running.",
-        "To leave it instead, remove spec.canary. The stable version is the one that models.config calls stable.",
+        "The last line promotes it and ends the canary in one step; its pods keep running. To leave it instead:",
+        "",
+        f'  kubectl patch inferenceservice {name} --type=merge --patch=\'{{"spec": {{"canary": null}}}}\'',
     )
-    spec: Manifest = {"predictor": {"name": f"v{current.version}", **_predictor(current)}}
-    configs = [config_map(current, MODEL_PATH)]
-    if current != candidate:
-        predictor = {"name": f"v{candidate.version}", **_predictor(candidate)}
-        spec["canary"] = [{"trafficPercent": 0, "predictor": predictor}]
-        configs.append(config_map(candidate, MODEL_PATH))
     annotations = {"serving.kserve.io/deploymentMode": "Standard"}
-    return said + to_yaml(*configs, inference_service(candidate.model, spec, annotations=annotations))
+    service = inference_service(candidate.model, {"predictor": _named(candidate)}, annotations=annotations)
+    return said + to_yaml(service)
+
+
+def standard_canary_file(candidate: Candidate) -> str:
+    """Return the patch that puts the candidate beside whichever version there is, without traffic."""
+    said = header(
+        f"A patch, for kubectl patch alone: see kserve-standard.yaml. {candidate.model}, {candidate.version}."
+    )
+    return said + to_yaml({"spec": {"canary": [{"trafficPercent": 0, "predictor": _named(candidate)}]}})
 
 
 def knative_check_file(candidate: Candidate) -> str:
@@ -135,7 +151,7 @@ def knative_check_file(candidate: Candidate) -> str:
 
 
 def standard_check_file(candidate: Candidate) -> str:
-    """Return the Job that checks the candidate of `standard_file`."""
+    """Return the Job that checks the candidate of `standard_canary_file`."""
     address = f"{candidate.name}-v{candidate.version}-predictor:{GRPC_PORT}"
     return _check_file(candidate, address, "Where KServe gives Services a cluster IP, the port is 80.")
 
@@ -145,9 +161,15 @@ def _check_file(candidate: Candidate, address: str, remark: str) -> str:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": f"{candidate.config_name}-check", "labels": name_label(candidate.name)},
-        "spec": check_job(candidate, check_command(candidate, address)),
+        # The address may lead to the version before until the new one is ready: one that is not there is asked again.
+        "spec": check_job(candidate, check_command(candidate, address), final=(1,)),
     }
     return header(f"The check of {candidate.model}, version {candidate.version}.", remark) + to_yaml(job)
+
+
+def _named(candidate: Candidate) -> Manifest:
+    """Return a predictor that KServe can tell from another of the same service."""
+    return {"name": f"v{candidate.version}", **_predictor(candidate)}
 
 
 def _predictor(candidate: Candidate) -> Manifest:

@@ -145,16 +145,6 @@ def local_config(text: str, base_paths: Mapping[str, str]) -> str:
     return text_format.MessageToString(config)
 
 
-def stable_version(text: str, model: str) -> int | None:
-    """Return the version of a model that has the label `stable`; None where none has it, or nothing can be read."""
-    try:
-        config = _parse(text)
-    except ValueError:
-        return None
-    labels = [entry.version_labels for entry in config.model_config_list.config if entry.name == model]
-    return labels[0].get(STABLE) if labels else None
-
-
 def named_versions(output: Path, model: str) -> frozenset[int]:
     """The versions of a model that a label or a specific policy in deploy/models.config names, and a server may need.
 

@@ -1,6 +1,5 @@
 """Writing `<output>/deploy/` after a version was published."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from exporter.deploy import argo, flagger, gate, kserve, kubernetes, messages
 from exporter.deploy.alerts import alerts_file
 from exporter.deploy.dashboard import dashboard_file
 from exporter.deploy.files import WrittenFile, locked, write_atomically, write_unless_edited
-from exporter.deploy.models_config import MODELS_CONFIG, local_config, merge_version, read_models_config, stable_version
+from exporter.deploy.models_config import MODELS_CONFIG, local_config, merge_version, read_models_config
 from exporter.deploy.start import (
     BATCHING_CONFIG,
     MONITORING_CONFIG,
@@ -24,8 +23,10 @@ from exporter.deploy.start import (
 )
 from exporter.errors import ExportError, StoreError
 from exporter.server_images import DEFAULT_IMAGE
+from exporter.store.listing import read_record
 from exporter.store.versions import VersionStore
 from signatures.contract import names
+from signatures.contract.record import ExportRecord
 
 DIRECTORY = "deploy"
 
@@ -33,8 +34,8 @@ LOCAL, ROLLOUT = "local", "rollout"
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
-# What each version on disk says of itself, by model.
-Records: TypeAlias = Mapping[str, Mapping[int, Mapping[str, Any]]]
+# What each version on disk says of itself, by model; None of one that another tool wrote.
+Records: TypeAlias = Mapping[str, Mapping[int, ExportRecord | None]]
 
 _LOCAL_HEADER = """\
 # ../models.config with the paths of this machine, to rehearse a promotion on; every export writes it anew:
@@ -104,7 +105,10 @@ def write_server_files(
             files = [config, write_unless_edited(directory / MONITORING_CONFIG, _monitoring_config())]
             if parameters is not None:
                 files.append(write_unless_edited(directory / BATCHING_CONFIG, parameters))
-            records = {name: _records(output / name, numbers) for name, numbers in published.items()}
+            records = {
+                name: {number: read_record(output / name / str(number)) for number in numbers}
+                for name, numbers in published.items()
+            }
             start = ServerStart(
                 image=image,
                 root=serving_root,
@@ -116,7 +120,7 @@ def write_server_files(
             command = serve_model(start, local)
             _write_local_config(local, config.path, command, {name: output.resolve() / name for name in published})
             texts = _server(output, start, records)
-            texts |= _rollout(gate.Candidate(start=start, model=model, version=version), config.path)
+            texts |= _rollout(gate.Candidate(start=start, model=model, version=version))
             files += [write_unless_edited(directory / name, text) for name, text in texts.items()]
     except OSError as error:
         raise StoreError(f"{directory} cannot be written to: {error.strerror}.") from error
@@ -143,15 +147,16 @@ def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str
     }
 
 
-def _rollout(candidate: gate.Candidate, models_config: Path) -> dict[str, str]:
+def _rollout(candidate: gate.Candidate) -> dict[str, str]:
     """Return the gates of a version, by path: the files of other models stay as their own exports left them."""
-    stable = stable_version(_text(models_config), candidate.model)
     texts = {
         "argo-rollouts.yaml": argo.argo_file(candidate),
         "flagger.yaml": flagger.flagger_file(candidate),
+        "kserve-config.yaml": kserve.config_file(candidate),
         "kserve-knative.yaml": kserve.knative_file(candidate),
         "kserve-knative-check.yaml": kserve.knative_check_file(candidate),
-        "kserve-standard.yaml": kserve.standard_file(candidate, stable),
+        "kserve-standard.yaml": kserve.standard_file(candidate),
+        "kserve-standard-canary.yaml": kserve.standard_canary_file(candidate),
         "kserve-standard-check.yaml": kserve.standard_check_file(candidate),
     }
     gates = {f"{ROLLOUT}/{candidate.model}/{name}": text for name, text in texts.items()}
@@ -161,18 +166,18 @@ def _rollout(candidate: gate.Candidate, models_config: Path) -> dict[str, str]:
 def _write_local_config(local: Path, models_config: Path, command: str, base_paths: Mapping[str, Path]) -> None:
     """Write the same models.config with this machine's paths; one that cannot be read has nothing to follow."""
     try:
-        text = local_config(_text(models_config), {name: str(path) for name, path in base_paths.items()})
+        text = local_config(read_models_config(models_config), {name: str(path) for name, path in base_paths.items()})
     except ValueError:
         return
     text = _LOCAL_HEADER.format(command=command) + text
-    if _text(local) != text:
+    if not local.exists() or local.read_bytes() != text.encode():
         local.parent.mkdir(exist_ok=True)
         write_atomically(local, text)
 
 
 def _needs_xla(records: Records) -> bool:
     """Whether any version says that it must be compiled."""
-    return any(record.get("jit_compile") is True for each in records.values() for record in each.values())
+    return any(record is not None and record.jit_compile for each in records.values() for record in each.values())
 
 
 def _warmed_up(output: Path, records: Records) -> list[str]:
@@ -183,9 +188,12 @@ def _warmed_up(output: Path, records: Records) -> list[str]:
 
 def _batch_timeouts(records: Records) -> dict[str, int]:
     """Return how long a request waits for others in the newest version of each model that batches in the graph."""
-    batching = {name: found[max(found)].get("batching") for name, found in records.items()}
-    micros = {name: each.get("batch_timeout_micros") for name, each in batching.items() if isinstance(each, dict)}
-    return {name: value for name, value in micros.items() if isinstance(value, int)}
+    newest = {name: found[max(found)] for name, found in records.items()}
+    return {
+        name: record.batching["batch_timeout_micros"]
+        for name, record in newest.items()
+        if record is not None and record.batching is not None
+    }
 
 
 def _published_models(output: Path) -> dict[str, list[int]]:
@@ -233,20 +241,3 @@ def _monitoring_config() -> str:
     config.prometheus_config.enable = True
     config.prometheus_config.path = METRICS_PATH
     return text_format.MessageToString(config)
-
-
-def _records(base_path: Path, versions: Sequence[int]) -> dict[int, Mapping[str, Any]]:
-    return {version: _record(base_path / str(version)) for version in versions}
-
-
-def _record(version: Path) -> Mapping[str, Any]:
-    """Return what a version says of itself; one that another tool wrote says nothing."""
-    try:
-        record = json.loads((version / names.ASSETS_EXTRA / names.EXPORT_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.exists() else ""

@@ -110,16 +110,18 @@ def docker_run(start: ServerStart) -> str:
 
 def serve_model(start: ServerStart, config: Path) -> str:
     """Return the command that starts the stand-in on this machine with a models.config of this machine's paths."""
+    directory = config.parent.parent
     words = [
         "serve-model",
         f"--port={GRPC_PORT}",
+        f"--rest_api_port={REST_PORT}",
         f"--model_config_file={config}",
         "--model_config_file_poll_wait_seconds=5",
         "--allow_version_labels_for_unavailable_models",
+        f"--monitoring_config_file={directory / MONITORING_CONFIG}",
     ]
     if start.batching:
-        batching = config.parent.parent / BATCHING_CONFIG
-        words += ["--enable_batching", f"--batching_parameters_file={batching}"]
+        words += ["--enable_batching", f"--batching_parameters_file={directory / BATCHING_CONFIG}"]
     if start.jit_compile:
         words.append("--xla_cpu_compilation_enabled")
     return shlex.join(words)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from exporter.errors import ExportError
+from exporter.presets.preset import Preset
 from exporter.presets.weights import load_weights
 from signatures.contract import names
 
@@ -17,6 +18,11 @@ PREPROCESSING = "tf"
 
 SMALLEST_IMAGE = 32
 SECONDS_WITHOUT_ANSWER = 20
+
+
+def load(weights: str) -> Preset:
+    """Build the model with its standard sizes; see `build_mobilenetv2`."""
+    return Preset(model=build_mobilenetv2(weights), preprocessing=PREPROCESSING, untrained=weights == "none")
 
 
 def build_mobilenetv2(weights: str = "none", labels: int = 8, image_size: int = 224) -> keras.Model:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from exporter.errors import ExportError
+from exporter.presets.preset import Preset
 from exporter.presets.weights import load_weights
 from signatures.contract import names
 
@@ -16,6 +17,11 @@ PREPROCESSING = "torch"
 POOL = 3
 # The backbone halves a picture five times, rounding up: 65 pixels give a last feature map of 3x3.
 SMALLEST_IMAGE = 65
+
+
+def load(weights: str) -> Preset:
+    """Build the model with its standard sizes; see `build_resnet18`."""
+    return Preset(model=build_resnet18(weights), preprocessing=PREPROCESSING, untrained=weights == "none")
 
 
 def build_resnet18(weights: str = "none", labels: int = 8, image_size: int = 224) -> keras.Model:

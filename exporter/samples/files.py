@@ -54,10 +54,13 @@ def _pictures(folder: Path, classifier: Classifier) -> Samples:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
     if not files:
         raise ExportError(f"{folder} holds no PNG or JPEG files to take as samples.")
-    if classifier.pictures is None:
+    if classifier.image_decoding is None:
         raise ExportError(f"{folder} holds pictures; say with --preprocessing how they become the model's input.")
     samples = samples_of_pictures(
-        [file.read_bytes() for file in files], classifier.inputs, classifier.pictures, [str(file) for file in files]
+        [file.read_bytes() for file in files],
+        classifier.inputs,
+        classifier.image_decoding,
+        [str(file) for file in files],
     )
     labels = folder / "labels.json"
     if not labels.exists():
@@ -120,7 +123,7 @@ def _arrays(file: Path, classifier: Classifier) -> Samples:
 
 
 def _examples(file: Path, classifier: Classifier) -> Samples:
-    pictures, specs = classifier.pictures, classifier.inputs.specs
+    pictures, specs = classifier.image_decoding, classifier.inputs.specs
     try:
         records = np.array(list(tf.compat.v1.io.tf_record_iterator(str(file))), object)
         features = example_features(specs, encoded_images=pictures is not None)

@@ -1,6 +1,6 @@
-"""Sample requests: what each signature is sent, made of samples. Proofs, gate and warm-up all ask with these."""
+"""Sample requests: what each signature is sent, made of samples. Validation, gate and warm-up all use them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,30 @@ def request(key: str, samples: Samples, k: K = None) -> dict[str, npt.NDArray[An
     if key == names.CLASSIFY:
         return {names.EXAMPLES: _examples(samples, k)}
     if key in (names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K):
-        inputs: Mapping[str, npt.NDArray[Any]] = {names.ENCODED_IMAGES: np.array(samples.pictures, object)}
+        inputs: Mapping[str, npt.NDArray[Any]] = {names.ENCODED_IMAGES: np.array(samples.images, object)}
     else:
         inputs = samples.inputs
     if k is None or key == names.FIXED_K:
         return dict(inputs)
     return {**inputs, names.K: np.asarray(k, np.int32)}
+
+
+def own_request(taken: Collection[str], samples: Samples, k: K = None) -> dict[str, npt.NDArray[Any]]:
+    """What to send for these samples to a signature of the user's own.
+
+    Args:
+        taken: the names of its inputs. One that the samples do not hold is left out.
+        samples: the examples.
+        k: as it is sent; None leaves it out, and so does a signature that has none.
+    """
+    if names.ENCODED_IMAGES in taken and names.ENCODED_IMAGES not in samples.inputs:
+        samples = samples.asked_of(names.ENCODED_IMAGES)
+        known = {**samples.inputs, names.ENCODED_IMAGES: np.array(samples.images, object)}
+    else:
+        known = dict(samples.inputs)
+    if k is not None:
+        known[names.K] = np.asarray(k, np.int32)
+    return {name: known[name] for name in taken if name in known}
 
 
 def _examples(samples: Samples, k: K) -> npt.NDArray[np.object_]:
@@ -39,8 +57,8 @@ def _examples(samples: Samples, k: K) -> npt.NDArray[np.object_]:
     serialized = np.empty(len(samples), object)
     for row in range(len(samples)):
         features = (
-            {names.IMAGE_FEATURE: _feature(np.array([samples.pictures[row]], object))}
-            if samples.pictures
+            {names.IMAGE_FEATURE: _feature(np.array([samples.images[row]], object))}
+            if samples.images
             else {name: _feature(array[row : row + 1].ravel()) for name, array in samples.inputs.items()}
         )
         if each is not None:

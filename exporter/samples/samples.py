@@ -1,4 +1,4 @@
-"""Sample inputs: what an export is proven with, and what its golden and warm-up records are made of."""
+"""Sample inputs: what an export is validated with, and what its golden and warm-up records are made of."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ class Samples:
 
     Attributes:
         inputs: the model's inputs by name, [S, ...] each.
-        pictures: the same examples as JPEG or PNG files, where they come from such.
+        images: the same examples as JPEG or PNG files, where they come from such.
         truth: bool [S, N], the labels that are true, where these are known.
         known: bool [S], whether they are known of each sample; of all by default, if there is a truth.
         made_up: whether they are noise: good to compare two ways of computing one answer, and for nothing else.
@@ -32,7 +32,7 @@ class Samples:
     """
 
     inputs: Mapping[str, npt.NDArray[Any]]
-    pictures: Sequence[bytes] = ()
+    images: Sequence[bytes] = ()
     truth: npt.NDArray[np.bool_] | None = None
     known: npt.NDArray[np.bool_] | None = None
     made_up: bool = False
@@ -82,7 +82,7 @@ class Samples:
         return replace(
             self,
             inputs={name: array[places] for name, array in self.inputs.items()},
-            pictures=[self.pictures[place] for place in places] if self.pictures else (),
+            images=[self.images[place] for place in places] if self.images else (),
             truth=None if self.truth is None else self.truth[places],
             known=None if self.known is None else self.known[places],
         )

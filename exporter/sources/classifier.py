@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from exporter.errors import ExportError, reason
-from exporter.samples.samples import Samples, made_up_samples
+from exporter.samples.samples import Samples
 from exporter.sources.model_inputs import ModelInputs, model_inputs
 from exporter.writing.saved_model import exported_variables
 from signatures import Backbone, Batching, ImageDecoding
@@ -29,21 +30,21 @@ _BATCH = 2
 
 @dataclass(frozen=True)
 class Classifier:
-    """A Keras model with one output of N probabilities, and what must be known of it to serve it.
+    """A Keras model with one output of N probabilities, and what must be known of it to serve it. It runs nothing.
 
     Attributes:
         model: the model; its output is [B, N].
         name: what the server calls it.
-        labels: the N labels, by index; by default their numbers.
+        labels: the N labels, by index; empty where `exporter.sources.examine` is to number them.
         preprocessing: how pixels become the model's input, one of `names.PREPROCESSINGS`, or None where that is not
             known. Without it no picture files can be taken.
-        samples: examples to prove the export with; by default they are made up.
         activation: "sigmoid" or "softmax", where the model's output is logits.
         max_image_pixels: width times height of the largest picture file that is decoded.
         untrained: whether its weights are random; every export then says so.
+        sample_path: where the samples are that `export` reads when it is given none; see `exporter.samples.files`.
 
     Raises:
-        ExportError: when the model is not one that can be served with a sparsified head.
+        ExportError: for a name, a label, an activation or a preprocessing that cannot be.
 
     Example:
         >>> Classifier(model, "digits", preprocessing="unit").inputs.specs
@@ -54,10 +55,10 @@ class Classifier:
     name: str
     labels: tuple[str, ...] = ()
     preprocessing: str | None = None
-    samples: Samples = field(default_factory=lambda: Samples({}))
     activation: str | None = None
     max_image_pixels: int = 64_000_000
     untrained: bool = False
+    sample_path: Path | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name) or self.name == "deploy":
@@ -75,12 +76,6 @@ class Classifier:
             raise ExportError(
                 f"The preprocessing {self.preprocessing!r} is not known: use one of {', '.join(names.PREPROCESSINGS)}."
             )
-        object.__setattr__(self, "samples", self._complete(self.samples))
-        size = self._output_size()
-        if not self.labels:
-            object.__setattr__(self, "labels", tuple(map(str, range(size))))
-        if len(self.labels) != size:
-            raise ExportError(f"{len(self.labels)} labels were given for a model with {size} outputs.")
         if "" in self.labels:
             raise ExportError(f"Label {self.labels.index('')} is empty, which in an answer is no label: name it.")
 
@@ -90,7 +85,7 @@ class Classifier:
         return model_inputs(self.model)
 
     @cached_property
-    def pictures(self) -> ImageDecoding | None:
+    def image_decoding(self) -> ImageDecoding | None:
         """How picture files become the model's input, for an image model whose preprocessing is known."""
         if self.preprocessing is None:
             return None
@@ -111,13 +106,13 @@ class Classifier:
 
     def probabilities(self, *tensors: tf.Tensor) -> tf.Tensor:
         """The dense probabilities, float32 [B, N], of inputs in the order of `inputs.specs`."""
-        scores = tf.ensure_shape(tf.cast(self._output(*tensors), tf.float32), [None, len(self.labels)])
+        scores = tf.ensure_shape(tf.cast(self._output(*tensors), tf.float32), [None, len(self.labels) or None])
         return scores if self.activation is None else ACTIVATIONS[self.activation](scores)
 
     def backbone(self, batching: Batching | None, jit_compile: bool) -> Backbone:
         """What the signatures are composed over."""
         return Backbone(
-            self.probabilities, self.inputs.specs, self.inputs.id_bounds, self.pictures, batching, jit_compile
+            self.probabilities, self.inputs.specs, self.inputs.id_bounds, self.image_decoding, batching, jit_compile
         )
 
     def weight_bytes(self) -> int:
@@ -150,6 +145,14 @@ class Classifier:
         batches = (self._called(self.probabilities, batch) for batch in samples.batches(_BATCH))
         return np.concatenate([keras.ops.convert_to_numpy(answer) for answer in batches])
 
+    def outputs(self, samples: Samples) -> tf.Tensor:
+        """What the model itself answers for samples, whatever its shape and type.
+
+        Raises:
+            ExportError: when the model fails, or has several outputs.
+        """
+        return self._called(self._output, samples)
+
     def _called(self, function: Callable[..., Any], samples: Samples) -> Any:
         try:
             return function(*self._tensors(samples))
@@ -165,22 +168,6 @@ class Classifier:
             samples_are = "made-up samples" if samples.made_up else "the samples"
             raise ExportError(f"The model fails for {samples_are}: {reason(error)}; {advice}.") from error
 
-    def _complete(self, samples: Samples) -> Samples:
-        """Check samples, and make up what is missing."""
-        if not len(samples):
-            return made_up_samples(self.inputs, self.pictures)
-        samples = samples.fitted(self.inputs)
-        for name, bound in self.inputs.id_bounds.items():
-            ids = samples.inputs[name]
-            if len(wrong := np.argwhere((ids < 0) | (ids >= bound))):
-                raise ExportError(
-                    f"The samples hold {name} = {ids[tuple(wrong[0])]} in sample {wrong[0][0]}; the model's embedding "
-                    f"has the ids 0 to {bound - 1}."
-                )
-        if self.pictures and not samples.pictures:
-            return replace(samples, stand_ins=made_up_samples(self.inputs, self.pictures))
-        return samples
-
     def _tensors(self, samples: Samples) -> list[tf.Tensor]:
         return [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
 
@@ -190,38 +177,3 @@ class Classifier:
         if len(outputs) != 1:
             raise ExportError(f"The model has {len(outputs)} outputs; a classifier has one, of shape [B, N].")
         return outputs[0]
-
-    def _output_size(self) -> int:
-        """N; a trial run tells it, as a subclassed model declares none."""
-        samples = self.samples.repeated(2)
-        output = self._called(self._output, samples)
-        if len(output.shape) != 2 or not output.shape[1] or output.shape[0] != len(samples):
-            sizes = [
-                "B" if size == len(samples) and not place else str(size) for place, size in enumerate(output.shape)
-            ]
-            raise ExportError(
-                f"The model's output for {len(samples)} examples has the shape [{', '.join(sizes)}]; a classifier's is "
-                "[B, N], N scores an example."
-            )
-        if not (output.dtype.is_floating or output.dtype.is_integer or output.dtype.is_bool):
-            raise ExportError(f"The model's output is of type {output.dtype.name}; a classifier's scores are numbers.")
-        if not np.array_equal(output, self._called(self._output, samples), equal_nan=True):
-            raise ExportError(
-                "The model answers the same samples differently each time: let its layers draw random numbers in "
-                "training only."
-            )
-        size = int(output.shape[1])
-        if (length := samples.longest(self.inputs.specs)) and (other := self._size_at(length + 1)) not in (None, size):
-            raise ExportError(
-                f"The model answers {size} scores for an input of length {length} and {other} for one of {length + 1}; "
-                "a classifier's N is the same for every request."
-            )
-        return size
-
-    def _size_at(self, length: int) -> int | None:
-        """N for inputs of another length; None for a length that the model does not take."""
-        resized = self.samples.repeated(1).of_length(length, self.inputs.specs)
-        try:
-            return int(self._called(self._output, resized).shape[-1])
-        except ExportError:
-            return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from exporter.errors import ExportError, reason
 if TYPE_CHECKING:
     from exporter.sources.classifier import Classifier
 
-PRESETS_DIRECTORY = Path(__file__).parents[1] / "presets"
 PRESETS = ("digits", "mobilenetv2", "resnet18")
 
 
@@ -52,8 +51,11 @@ def load_classifier(source: str, options: SourceOptions | None = None) -> Classi
             "package.module:factory", a function without arguments that returns a Keras model.
         options: what else is known.
 
+    Returns:
+        The classifier, which has not run yet: `export` examines it, and reads its samples.
+
     Raises:
-        ExportError: when there is no such thing, or it is no Keras classifier.
+        ExportError: when there is no such thing, or it is no Keras model.
 
     Example:
         >>> load_classifier("digits").labels
@@ -72,15 +74,16 @@ def load_classifier(source: str, options: SourceOptions | None = None) -> Classi
 
 
 def _preset(preset: str, options: SourceOptions) -> Classifier:
-    if preset == "digits":
-        directory = PRESETS_DIRECTORY / preset
-        model = _load_file(directory / "digits.keras", options)
-        labels = (directory / "labels.txt").read_text().split()
-        return _classifier(model, preset, options, labels, "unit", directory / "samples")
-    module = importlib.import_module(f"exporter.presets.{preset}")
-    model = getattr(module, f"build_{preset}")(options.weights)
-    bare = _classifier(model, preset, options, preprocessing=module.PREPROCESSING)
-    return replace(bare, untrained=options.weights == "none")
+    loaded = importlib.import_module(f"exporter.presets.{preset}").load(options.weights)
+    return _classifier(
+        loaded.model,
+        preset,
+        options,
+        loaded.labels,
+        loaded.preprocessing,
+        loaded.sample_path,
+        untrained=loaded.untrained,
+    )
 
 
 def _classifier(
@@ -90,22 +93,21 @@ def _classifier(
     labels: Sequence[str] = (),
     preprocessing: str | None = None,
     samples: Path | None = None,
+    untrained: bool = False,
 ) -> Classifier:
     """Put together what the user says and, where nothing is said, what the source knows."""
-    from exporter.samples.files import read_samples
     from exporter.sources.classifier import Classifier
 
-    bare = Classifier(
+    return Classifier(
         model=model,
         name=options.name or name,
         labels=tuple(options.labels or labels),
         preprocessing=options.preprocessing or preprocessing,
         activation=options.activation,
         max_image_pixels=options.max_image_pixels,
+        untrained=untrained,
+        sample_path=options.samples or samples,
     )
-    if path := options.samples or samples:
-        return replace(bare, samples=read_samples(path, bare))
-    return bare
 
 
 def _load_file(path: Path, options: SourceOptions) -> Any:

@@ -19,6 +19,13 @@ _MADE_UP = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
 _OF_WORDS = (keras.layers.StringLookup, keras.layers.TextVectorization)
 _ENTRIES = 100
 
+# What a request holds beside the model's inputs, or in their place.
+_RESERVED = {
+    names.K: "the number of labels to keep",
+    names.MIN_SCORE: "the least score to keep",
+    names.ENCODED_IMAGES: "picture files",
+}
+
 # What TensorFlow leaves as it is in the names of a function's arguments.
 _ARGUMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -48,7 +55,7 @@ def model_inputs(model: Any) -> ModelInputs:
     person chose the name.
 
     Raises:
-        ExportError: when the model has never been called, or calls an input "k".
+        ExportError: when the model has never been called, or calls an input as a request calls something else.
 
     Example:
         >>> model_inputs(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])).specs
@@ -148,9 +155,9 @@ def _named(inputs: Sequence[tuple[str, Sequence[int | None], str]]) -> dict[str,
         elif _MADE_UP.fullmatch(name):
             name = "inputs" if len(inputs) == 1 else f"input_{position}"
         # TensorFlow takes names that differ in their case alone for one.
-        if name.lower() == names.K:
+        if name.lower() in _RESERVED:
             raise ExportError(
-                f"The model calls an input {name!r}, and 'k' is the number of labels to keep in a request: rename it."
+                f"The model calls an input {name!r}, and a request calls {_RESERVED[name.lower()]} so: rename it."
             )
         if name.lower() in map(str.lower, specs):
             raise ExportError(f"Two of the model's inputs are called {name!r}, upper case or lower: rename one.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from exporter.deploy import ServerFiles, named_versions, write_server_files
 from exporter.errors import reason
-from exporter.options import Options
+from exporter.options import ExportOptions
 from exporter.store.versions import VersionStore
 from signatures import Batching
 
@@ -24,7 +24,7 @@ def only_warn(warnings: list[str], consequence: str) -> Iterator[None]:
 
 
 def follow_up(
-    store: VersionStore, version: int, options: Options, warnings: list[str]
+    store: VersionStore, version: int, options: ExportOptions, warnings: list[str]
 ) -> tuple[ServerFiles | None, list[int]]:
     """Write the server's files, and remove the versions that are not to be kept.
 

@@ -1,12 +1,11 @@
 """What was published before: the versions of every model in an output directory, as their export.json tell."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import StoreError
 from exporter.store.versions import VersionStore
-from signatures.contract import names
+from signatures.contract.record import ExportRecord, RecordError
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,20 @@ def list_versions(output: Path) -> list[VersionRecord]:
         raise StoreError(f"{output} cannot be read: {error.strerror}.") from error
 
 
+def read_record(version: Path) -> ExportRecord | None:
+    """Return the record in a version's directory; None for a version that another tool, or a newer release, wrote."""
+    try:
+        return ExportRecord.read(version)
+    except RecordError:
+        return None
+
+
 def _record(model: Path, version: int) -> VersionRecord:
     directory = model / str(version)
     size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
-    try:
-        said = json.loads((directory / names.ASSETS_EXTRA / names.EXPORT_FILE).read_text())
-        known = {name: said[name] for name in ("created", "k", "tensorflow", "export_id")}
-    except (OSError, ValueError, KeyError, TypeError):
-        known = {}
-    return VersionRecord(model.name, version, size, **known)
+    record = read_record(directory)
+    if record is None:
+        return VersionRecord(model.name, version, size)
+    return VersionRecord(
+        model.name, version, size, record.created, record.k, record.tensorflow, export_id=record.export_id
+    )

@@ -1,1 +1,45 @@
-"""Is a staged version right? Asked of its final bytes, loaded as a server loads them."""
+"""Validation: a staged version, loaded from its final bytes as a server loads it, answers as the Keras model does."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from exporter.validation.answers import validate_dense, validate_head, validate_images, validate_own_signatures
+from exporter.validation.batching import validate_padding, validate_shared_runs
+from exporter.validation.expected import ExpectedBehavior
+from exporter.validation.guards import validate_guards
+from exporter.validation.identity import validate_identity
+from exporter.validation.loaded import LoadedVersion
+from exporter.validation.portability import validate_portability
+from exporter.validation.warmup import validate_warmup
+
+# Raises ValidationError when the version does not behave as expected.
+Validation: TypeAlias = Callable[[LoadedVersion, ExpectedBehavior], None]
+
+# By what a person who waits reads.
+VALIDATIONS: Mapping[str, Validation] = {
+    "Ops are TensorFlow's own, weights stored once": validate_portability,
+    "Dense answers equal the Keras model's": validate_dense,
+    "Images are decoded as Pillow decodes them": validate_images,
+    "Every signature keeps the k largest, for every form of k": validate_head,
+    "What does not fit is refused": validate_guards,
+    "The version says who it is": validate_identity,
+    "Every warm-up request succeeds": validate_warmup,
+}
+# Run before the others where requests share runs inside the graph.
+BATCHING_VALIDATIONS: Mapping[str, Validation] = {
+    "Padding changes no answer": validate_padding,
+    "Requests that share a run are answered as if alone": validate_shared_runs,
+}
+# Run after the others where the user passes signatures.
+OWN_VALIDATIONS: Mapping[str, Validation] = {
+    "Your own signatures answer as the Keras model does": validate_own_signatures
+}
+
+
+def validations_for(*, batching: bool, own_signatures: bool) -> dict[str, Validation]:
+    """Return the validations of an export, in order."""
+    return {
+        **(BATCHING_VALIDATIONS if batching else {}),
+        **VALIDATIONS,
+        **(OWN_VALIDATIONS if own_signatures else {}),
+    }

@@ -1,6 +1,5 @@
-"""Proofs for a version whose requests share runs inside the graph: whom a request meets must not change its answer."""
+"""Validations of a version whose requests share runs inside the graph: no request may change another's answer."""
 
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
@@ -8,15 +7,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from exporter.errors import ExportError, ProofFailedError
+from exporter.errors import ExportError, ValidationError
 from exporter.samples.samples import Samples, made_up_samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.model_inputs import refuses_unknown
-from exporter.validation.answers import Claim, dense_of, prove_answer
+from exporter.validation.calls import dense_of, validate_answer
+from exporter.validation.expected import ExpectedBehavior
 from exporter.validation.loaded import LoadedVersion
 from signatures import Batching
 from signatures.contract import names
 from signatures.contract.judge import judge_dense
+from signatures.contract.questions import Question
 
 # Examples in a request: what is sent at the same time should differ in size, too.
 _SIZES = (2, 1)
@@ -28,13 +29,13 @@ _ASKED = 8
 _ROUNDS = 3
 
 
-def samples_that_fit(classifier: Classifier, batching: Batching | None) -> Samples:
-    """Return the classifier's samples, made-up ones cut to the longest length that a request may have.
+def samples_that_fit(classifier: Classifier, samples: Samples, batching: Batching | None) -> Samples:
+    """Return samples, made-up ones cut to the longest length that a request may have.
 
     Raises:
         ExportError: when samples that a user gave are longer.
     """
-    samples, specs = classifier.samples, classifier.inputs.specs
+    specs = classifier.inputs.specs
     longest = samples.longest(specs)
     if batching is None or not batching.pad_to or longest <= batching.pad_to[-1]:
         return samples
@@ -108,37 +109,38 @@ def _with_noise(classifier: Classifier, samples: Samples, length: int) -> Sample
     return Samples({name: np.concatenate([array, noise.inputs[name]]) for name, array in samples.inputs.items()})
 
 
-def prove_padding(version: LoadedVersion, claim: Claim) -> None:
+def validate_padding(version: LoadedVersion, expected: ExpectedBehavior) -> None:
     """Requests that are padded before they share a run are answered as the Keras model answers them unpadded."""
-    for length, (samples, dense) in claim.of_length.items():
-        for expected, got in zip(dense, dense_of(version, samples), strict=True):
-            if judge_dense(expected, got, claim.dense_tolerance, claim.k).problem:
-                raise ProofFailedError(
-                    f"Padding changes the model's answers: by {np.abs(expected - got).max():.2g} for an input of "
+    for length, (samples, dense) in expected.of_length.items():
+        for keras_row, served_row in zip(dense, dense_of(version, samples), strict=True):
+            if judge_dense(keras_row, served_row, expected.dense_tolerance, expected.k).problem:
+                largest = np.abs(keras_row - served_row).max()
+                raise ValidationError(
+                    f"Padding changes the model's answers: by {largest:.2g} for an input of "
                     f"length {length}. The model must ignore zeros at the end of its inputs, as layers do behind "
                     "Embedding(mask_zero=True): mask them, or export with --batching none."
                 )
 
 
-def prove_meetings(version: LoadedVersion, claim: Claim) -> None:
+def validate_shared_runs(version: LoadedVersion, expected: ExpectedBehavior) -> None:
     """Requests of different sizes, lengths and k that come at the same time are answered as if each came alone."""
     keys = [key for key in (names.SERVING_DEFAULT, names.TOP_K) if key in version.signatures]
-    kinds = [claim.samples, *(samples for samples, _ in claim.of_length.values())]
+    kinds = [expected.samples, *(samples for samples, _ in expected.of_length.values())]
     batches = [samples.repeated(size) for samples in kinds for size in _SIZES]
     alone = [dense_of(version, samples) for samples in batches]
-    ks = np.array([claim.k, 1, len(claim.labels)], np.int32)
+    ks = (expected.k, 1)
     with ThreadPoolExecutor(len(batches) * len(keys)) as pool:
         for _ in range(_ROUNDS):
             waiting = [
                 pool.submit(
-                    prove_answer,
+                    validate_answer,
                     version,
-                    claim,
+                    expected,
                     key,
                     samples,
-                    np.resize(ks, len(samples)),
+                    _one_k_each(ks[: len(samples)]),
                     dense,
-                    claim.dense_tolerance,
+                    expected.dense_tolerance,
                 )
                 for samples, dense in zip(batches, alone, strict=True)
                 for key in keys
@@ -147,7 +149,5 @@ def prove_meetings(version: LoadedVersion, claim: Claim) -> None:
                 each.result()
 
 
-BATCHING_PROOFS: Mapping[str, Callable[[LoadedVersion, Claim], None]] = {
-    "Padding changes no answer": prove_padding,
-    "Requests that meet are answered as if alone": prove_meetings,
-}
+def _one_k_each(ks: tuple[int, ...]) -> Question:
+    return Question(f"{list(ks)} (one per example)", np.array(ks, np.int32), ks)

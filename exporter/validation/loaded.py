@@ -1,25 +1,32 @@
 """A version loaded as a server loads it, in this process.
 
-A server restores variables through the graph's own restore op in a TF1-style session. `tf.saved_model.load` does not,
-and finds versions good that then fail every request.
+The stand-in server's loader restores variables through the graph's own restore op, as a server does.
+`tf.saved_model.load` does not, and accepts versions that then fail every request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy.typing as npt
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from exporter.errors import ValidationError, reason
+from server.errors import ServingError
+from server.loader import load
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class LoadedVersion:
-    """A version in a TF1-style session, called as a server calls it. A context manager.
+    """A version in a server's session, called by signature and input names. A context manager.
 
     Raises:
-        OSError: when there is no SavedModel in the directory.
+        ServingError: when a server could not load the directory.
 
     Example:
         >>> with LoadedVersion(Path("models/digits/1")) as version:
@@ -28,30 +35,36 @@ class LoadedVersion:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
-        with self._session.graph.as_default():
-            self.meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(directory))
+        self._session = load(directory, xla_enabled=True)
 
-    @property
+    @cached_property
     def signatures(self) -> Mapping[str, Any]:
         """The SignatureDefs by key."""
-        signatures: Mapping[str, Any] = self.meta_graph.signature_def
-        return {key: signatures[key] for key in signatures if not key.startswith("__")}
+        return {key: each for key, each in self._session.signatures.items() if not key.startswith("__")}
+
+    @cached_property
+    def graph_def(self) -> Any:
+        """The graph as it was written."""
+        content = (self.directory / "saved_model.pb").read_bytes()
+        return saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def
 
     def call(self, key: str, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run one signature; inputs left out get their defaults from the SignatureDef, as on a server.
 
         Raises:
-            tf.errors.OpError: what the server would answer with.
+            ServingError: what the server would answer with.
         """
         signature = self.signatures[key]
         feeds = {
             info.name: inputs[name] if name in inputs else tf.make_ndarray(signature.defaults[name])
             for name, info in signature.inputs.items()
         }
-        fetches = {name: info.name for name, info in signature.outputs.items()}
-        outputs: dict[str, npt.NDArray[Any]] = self._session.run(fetches, feeds)
-        return outputs
+        fetches = [info.name for info in signature.outputs.values()]
+        return dict(zip(signature.outputs, self._session.run(feeds, fetches), strict=True))
+
+    def close(self) -> None:
+        """Free what the version holds."""
+        self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -59,4 +72,20 @@ class LoadedVersion:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.close()
+        self.close()
+
+
+@contextmanager
+def loaded_by_a_server(directory: Path, step: Callable[[str], AbstractContextManager[Any]]) -> Iterator[LoadedVersion]:
+    """Load a version to validate it.
+
+    Raises:
+        ValidationError: when a server could not load it, or fails a request that it must answer.
+    """
+    try:
+        with step("Loading it as a server does"):
+            version = LoadedVersion(directory)
+        with version:
+            yield version
+    except ServingError as error:
+        raise ValidationError(f"The version fails where a server would run it: {reason(error)}.") from error

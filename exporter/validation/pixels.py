@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from client.samples.images import unprocessed
+from signatures.contract.pixels import unprocessed
 
 # Pixels may differ where a picture is resized, and where libraries decode JPEG; nowhere else. On average by less than
 # this, of 255: docs/pictures.md has what was measured.
@@ -46,7 +46,7 @@ def _by_pillow(file: bytes, height: int, width: int, channels: int) -> tuple[npt
             lossless = opened.format == "PNG" and opened.size == (width, height)
             picture: Image.Image = opened
             if picture.mode.startswith("I"):
-                # 16 bits of grey, of which `convert` would cut off all above 255.
+                # 16 bits of gray, of which `convert` would cut off all above 255.
                 picture = Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
             picture = picture.convert("L" if channels == 1 else "RGB")
             if picture.size != (width, height):

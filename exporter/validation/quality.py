@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporter.errors import ProofFailedError
+from exporter.errors import ValidationError
 from exporter.samples.requests import request
 from exporter.samples.samples import Samples
 from exporter.validation.loaded import LoadedVersion
@@ -42,7 +42,7 @@ def measure_quality(version: LoadedVersion, samples: Samples, k: int) -> Quality
         return None
     known = np.ones(len(samples), bool) if samples.known is None else samples.known
     truth, samples = samples.truth[known], samples.chosen(np.flatnonzero(known))
-    files = samples.pictures and names.ENCODED_IMAGES in version.signatures
+    files = samples.images and names.ENCODED_IMAGES in version.signatures
     key = names.ENCODED_IMAGES if files else names.SERVING_DEFAULT
     answers = [version.call(key, request(key, batch))[names.PROBABILITIES] for batch in samples.batches(_BATCH)]
     return _quality(np.concatenate(answers) >= THRESHOLD, truth, k)
@@ -52,7 +52,7 @@ def require_quality(quality: Quality | None, min_exact_match: float | None, min_
     """Hold a version against what is demanded of it.
 
     Raises:
-        ProofFailedError: when it is not good enough, or there are no labeled samples to tell.
+        ValidationError: when it is not good enough, or there are no labeled samples to tell.
     """
     for name, least, option in (
         ("exact_match", min_exact_match, "--min-exact-match"),
@@ -61,9 +61,9 @@ def require_quality(quality: Quality | None, min_exact_match: float | None, min_
         if least is None:
             continue
         if quality is None:
-            raise ProofFailedError(f"{option} needs labeled samples, and there are none: pass --samples with labels.")
+            raise ValidationError(f"{option} needs labeled samples, and there are none: pass --samples with labels.")
         if (reached := getattr(quality, name)) < least:
-            raise ProofFailedError(
+            raise ValidationError(
                 f"{name.replace('_', ' ')} on {quality.samples} labeled samples is {reached:.4f}, below {option} "
                 f"{least:.4f}."
             )

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from tensorflow.core.framework import types_pb2
 
-from exporter.errors import ExportError, ProofFailedError
-from exporter.options import Options
+from exporter.errors import ExportError, ValidationError
+from exporter.options import ExportOptions
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.writing.layers import called_layers, first_to_differ, is_leaf
-from signatures.contract.judge import Tolerance, ranking
+from signatures.contract.judge import ranking
+from signatures.contract.tolerances import DENSE_TOLERANCES, Tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +40,17 @@ class Precision:
     near_tie: float
 
 
-_FLOAT32 = Precision(dense=Tolerance(rtol=1e-4, atol=1e-5), max_deviation=1e-3, max_changed_sets=0.05, near_tie=1e-3)
-_FLOAT16 = Precision(dense=Tolerance(rtol=1e-2, atol=5e-3), max_deviation=0.05, max_changed_sets=0.1, near_tie=0.02)
+_FLOAT32 = Precision(dense=DENSE_TOLERANCES["float32"], max_deviation=1e-3, max_changed_sets=0.05, near_tie=1e-3)
+_FLOAT16 = Precision(dense=DENSE_TOLERANCES["mixed_float16"], max_deviation=0.05, max_changed_sets=0.1, near_tie=0.02)
 
-# From fine to coarse, as `computes_in` names them; docs/gpu.md has what the bounds rest on. Activations rounded to
-# integers jump from one to the next where a float differs in its last bit: quantized layers are as coarse as float16.
+# From fine to coarse, as `computes_in` names them; docs/gpu.md has what the bounds rest on.
 PRECISIONS: Mapping[str, Precision] = {
     "float64": _FLOAT32,
     "float32": _FLOAT32,
     "mixed_float16": _FLOAT16,
     **dict.fromkeys(("gptq", "awq", "float8", "int8", "int4"), _FLOAT16),
     "mixed_bfloat16": Precision(
-        dense=Tolerance(rtol=5e-2, atol=2e-2), max_deviation=0.1, max_changed_sets=0.2, near_tie=0.1
+        dense=DENSE_TOLERANCES["mixed_bfloat16"], max_deviation=0.1, max_changed_sets=0.2, near_tie=0.1
     ),
 }
 
@@ -164,7 +164,7 @@ def answers_in(
     layers: Sequence[Any],
     own: npt.NDArray[np.float32],
     k: int,
-    options: Options,
+    options: ExportOptions,
 ) -> tuple[npt.NDArray[np.float32], Deviation]:
     """Ask the model in another precision, and hold its answers against its own.
 
@@ -180,7 +180,7 @@ def answers_in(
         The dense answers, [S, N], and what changed.
 
     Raises:
-        ProofFailedError: when more changed than may; the message names the first layer whose output left the bound.
+        ValidationError: when more changed than may; the message names the first layer whose output left the bound.
         ExportError: when the model cannot compute in the precision at all.
     """
     precision = str(options.precision)
@@ -210,7 +210,7 @@ def answers_in(
         classifier.model, lambda: classifier.answers(sample), cast_backbone(layers, precision), most
     )
     first = f"The first layer to leave the bound is {found}." if found else "No layer can be named that left the bound."
-    raise ProofFailedError(f"In {precision} {problem}. {first} Leave out --precision, or move the bound.")
+    raise ValidationError(f"In {precision} {problem}. {first} Leave out --precision, or move the bound.")
 
 
 def _can_be_cast(layer: Any) -> bool:

@@ -1,7 +1,7 @@
 """Files of requests that travel with a version: TFRecords of PredictionLog, as TensorFlow Serving writes too."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from exporter.samples.requests import request
+from exporter.samples.requests import own_request, request
 from exporter.samples.samples import Samples
 from signatures.contract import names
 
@@ -43,7 +43,12 @@ def golden_records(
 
 
 def warmup_records(
-    model: str, keys: Sequence[str], samples: Sequence[Samples], k: int, sizes: Sequence[int]
+    model: str,
+    keys: Sequence[str],
+    samples: Sequence[Samples],
+    k: int,
+    sizes: Sequence[int],
+    own: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[prediction_log_pb2.PredictionLog]:
     """Make the requests that a server runs before it takes any: each signature for one example, and one for each size.
 
@@ -56,10 +61,14 @@ def warmup_records(
         samples: what the requests are made of, the same examples once for each length that requests are padded to.
         k: how many labels to keep.
         sizes: the batch sizes to run.
+        own: the inputs of each signature of the user's own, by key.
     """
     for key in keys:
         if key == names.EXPORT_INFO:
             yield _predict(model, key, {names.PROBE: np.zeros(1, np.int32)})
+        elif own and key in own:
+            inputs = (own_request(own[key], each.repeated(1), np.full(1, k, np.int32)) for each in samples)
+            yield from (_predict(model, key, each) for each in inputs)
         else:
             yield from (_warmup(model, key, each, k, 1) for each in samples)
     # The form that takes the least room on disk.

@@ -37,7 +37,7 @@ class Kind:
     whole: range | None = None
 
     def accepts(self, value: Any) -> bool:
-        """Tell whether a JSON value is of this kind; numbers too precise for it are."""
+        """Tell whether a JSON value is of this kind, be it a number that is too precise for it."""
         return type(value) in self.types and (self.whole is None or value in self.whole)
 
     def accepts_all(self, values: Sequence[Any]) -> bool:

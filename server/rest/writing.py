@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +18,15 @@ class _FullError(Exception):
 class PrettyWriter:
     """Collects JSON, four spaces a level.
 
+    Args:
+        limit: how many bytes may be written before it raises an error; None for any number.
+
     Attributes:
         single_line: whether the items of lists follow each other on one line.
 
     """
 
-    def __init__(self, limit: int = sys.maxsize) -> None:
+    def __init__(self, limit: int | None = None) -> None:
         self.single_line = False
         self._limit = limit
         self._parts: list[str] = []
@@ -82,9 +84,10 @@ class PrettyWriter:
 
     def _put(self, text: str) -> None:
         self._parts.append(text)
-        self._size += len(text)
-        if self._size >= self._limit:
-            raise _FullError
+        if self._limit is not None:
+            self._size += len(text.encode("utf-8", "surrogateescape"))
+            if self._size >= self._limit:
+                raise _FullError
 
 
 def show(value: Any) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signatures.contract import names
-from signatures.contract.judge import Tolerance, Verdict, judge_listed, judge_sparse
+from signatures.contract.judge import Verdict, judge_listed, judge_sparse
+from signatures.contract.tolerances import Tolerance
 
 Outputs: TypeAlias = Mapping[str, NDArray[Any]]
 Scores: TypeAlias = NDArray[np.float32]

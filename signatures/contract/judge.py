@@ -4,95 +4,14 @@ Two runs of one backbone may differ by a tolerance. So two labels may swap place
 twice the tolerance apart: this is a near tie. Every other difference is a problem.
 """
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signatures.contract import names
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerance:
-    """How far apart two values may be: atol + rtol * the magnitude of the expected value.
-
-    Raises:
-        ValueError: if one of them is negative or not finite.
-
-    Example:
-        >>> Tolerance(rtol=0.5, atol=0.25).around(np.array([1.0])).tolist()
-        [0.75]
-    """
-
-    rtol: float
-    atol: float
-
-    def __post_init__(self) -> None:
-        # No difference is larger than NaN: with it, every answer would pass.
-        if not (0 <= self.rtol < math.inf and 0 <= self.atol < math.inf):
-            raise ValueError(
-                f"rtol {self.rtol} and atol {self.atol} are not a tolerance: pass finite numbers that are not negative"
-            )
-
-    def around(self, expected: Floats) -> NDArray[np.float64]:
-        """Return the allowed difference for each value."""
-        return self.atol + self.rtol * np.abs(expected, dtype=np.float64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerances:
-    """How much two runs of one backbone may differ, and how much two answers of one server may.
-
-    Attributes:
-        backbone: for two runs of one backbone.
-        head: for two answers of one server.
-        blind_to: what a check with these tolerances cannot see.
-    """
-
-    backbone: Tolerance
-    head: Tolerance
-    blind_to: tuple[str, ...] = ()
-
-
-# Different CPUs differ by about 1e-6 in float32. Rounding scores to float16 changes them by up to 5e-4. The head
-# copies scores, so two answers of one server differ only through the order of a few additions.
-CPU = Tolerances(backbone=Tolerance(rtol=1e-4, atol=1e-5), head=Tolerance(rtol=1e-5, atol=1e-6))
-# GPUs use TF32 by default, which differs by about 1e-3 from a CPU's float32, and by as much between batch sizes.
-GPU = Tolerances(
-    backbone=Tolerance(rtol=1e-2, atol=2e-3),
-    head=Tolerance(rtol=2e-3, atol=2e-4),
-    blind_to=(
-        "scores rounded to float16 or bfloat16",
-        "weights that differ by less than about 1%",
-        "the order of labels whose scores differ by less than about 0.5%",
-    ),
-)
-
-
-def with_backbone(tolerances: Tolerances, rtol: float | None, atol: float | None) -> Tolerances:
-    """Return the tolerances with other limits for the backbone.
-
-    Args:
-        tolerances: the tolerances to start from.
-        rtol: the new relative tolerance, or None to keep the old one.
-        atol: the new absolute tolerance, or None to keep the old one.
-
-    Returns:
-        The new tolerances.
-
-    Raises:
-        ValueError: if a tolerance is negative or not finite.
-
-    Example:
-        >>> with_backbone(CPU, rtol=0.5, atol=None).backbone.rtol
-        0.5
-    """
-    given = {name: value for name, value in (("rtol", rtol), ("atol", atol)) if value is not None}
-    return replace(tolerances, backbone=replace(tolerances.backbone, **given))
+from signatures.contract.tolerances import Floats, Tolerance
 
 
 @dataclass(frozen=True)

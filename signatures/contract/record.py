@@ -123,8 +123,13 @@ class ExportRecord:
                 f"{file} has the schema version {schema_version!r}, and this release reads up to {SCHEMA_VERSION}: "
                 "install a newer sparsehead"
             )
-        if not isinstance(stated["labels"], list) or type(stated["k"]) is not int:
-            raise RecordError(f"{file} is not what export-model writes: its k or its labels are of the wrong type")
+        texts = (stated["export_id"], stated["model"], stated["golden_digest"])
+        if (
+            not isinstance(stated["labels"], list)
+            or type(stated["k"]) is not int
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            raise RecordError(f"{file} is not what export-model writes: who it is comes in values of the wrong type")
         known = {each.name for each in fields(cls)}
         # Newer releases may add fields that an older reader does not need.
         values = {name: value for name, value in stated.items() if name in known and value is not None}

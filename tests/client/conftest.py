@@ -47,6 +47,8 @@ class FakeModel:
         self.default_k = 2
         self.export_id, self.preprocessing, self.digest = f"{seed:032x}", "unit", ""
         self.batching = False
+        # How many examples a request may hold, where the server's own batching bounds that.
+        self.most = None
         self.state = "AVAILABLE"
         self.takes_files = False
         # Whether metadata hold the default k, which newer servers leave out.
@@ -144,6 +146,9 @@ class FakeModel:
         return listed[names.LABELS], listed[names.SCORES]
 
     def predict(self, signature, inputs):
+        examples = max((len(array) for array in inputs.values() if array.ndim), default=1)
+        if self.most is not None and examples > self.most:
+            refuse(f"Task size {examples} is larger than maximum input batch size {self.most}")
         if signature == names.EXPORT_INFO:
             return self.info(inputs.get(names.PROBE, np.zeros(1, np.int32)))
         images = self.decode(inputs[names.ENCODED_IMAGES]) if "encoded" in signature else inputs[names.IMAGES]

@@ -12,7 +12,7 @@ from client.check.three_questions import check
 from client.rpc.metadata import Target
 from client.samples.golden import Expectation, read_golden
 from signatures.contract import names
-from signatures.contract.judge import CPU, GPU
+from signatures.contract.tolerances import CPU, GPU, with_backbone
 
 IDENTITY, BACKBONE, HEAD = "identity", "backbone", "head"
 FAULTS = {}
@@ -591,6 +591,30 @@ def test_a_server_that_batches_is_checked_with_one_k_per_example(model, checked)
     result = checked()
     assert result.passed
     assert result.batching
+    model.head = lambda dense, k, right=model.head: right(dense, np.minimum(k + 1, 8))
+    assert failed(checked()) == {HEAD}
+
+
+def test_a_version_of_half_precision_is_allowed_its_noise_and_no_more_than_a_user_says(model, server, version):
+    dense_as(lambda scores, images: scores.astype(np.float16))(model, server)
+    file = version / "assets.extra" / "export.json"
+    stated = json.loads(file.read_text())
+    with ServingClient(server.address, "letters") as client:
+        assert failed(client.check(version)) == {BACKBONE}
+        file.write_text(json.dumps({**stated, "precision": "mixed_float16"}))
+        result = client.check(version)
+        strict = client.check(version, tolerances=with_backbone(CPU, 1e-5, 1e-5))
+    assert result.passed
+    assert "mixed_float16" in result.tolerances.blind_to[-1]
+    assert failed(strict) == {BACKBONE}
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_server_that_takes_few_examples_at_once_is_asked_for_as_few(model, checked, most):
+    model.batching, model.most = True, most
+    result = checked()
+    assert result.passed
+    assert result.head.answers > result.head.records
     model.head = lambda dense, k, right=model.head: right(dense, np.minimum(k + 1, 8))
     assert failed(checked()) == {HEAD}
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from signatures.contract.judge import CPU, Tolerance, judge_dense, judge_listed, judge_sparse, ranking, with_backbone
+from signatures.contract.judge import judge_dense, judge_listed, judge_sparse, ranking
+from signatures.contract.tolerances import CPU, Tolerance, with_backbone
 
 N = 8
 LABELS = np.array([label.encode() for label in "abcdefgh"], object)

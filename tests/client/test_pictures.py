@@ -7,8 +7,9 @@ from PIL import Image
 from client import InputError, ServingClient
 from client.samples.golden import Sample
 from client.samples.image_samples import image_samples, pixels_of, png, with_file
-from client.samples.images import preprocessed, read_image, unprocessed
+from client.samples.images import preprocessed, read_image
 from signatures.contract import names
+from signatures.contract.pixels import unprocessed
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
 

@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 from client.bench.histogram import Histogram
 from client.rpc.codec import decode_tensor, encode_tensor
 from client.rpc.messages import TensorProto
-from signatures.contract.judge import Tolerance, judge_dense, judge_listed, judge_sparse
+from signatures.contract.judge import judge_dense, judge_listed, judge_sparse
+from signatures.contract.tolerances import Tolerance
 
 N = 8
 LABELS = np.array([label.encode() for label in "abcdefgh"], object)

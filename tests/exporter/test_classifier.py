@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, export
+from exporter import Classifier, ExportError, ExportOptions, Samples, ValidationError, export
+from exporter.sources.examine import examine
 from exporter.validation.loaded import LoadedVersion
 from exporter.writing.prediction_logs import read_requests
+from server.errors import ServingError
 from signatures.contract import names
 
 
@@ -34,7 +36,7 @@ def functional(output):
 
 def first_answer(version, inputs):
     with LoadedVersion(version.path) as loaded:
-        return loaded.call(names.SERVING_DEFAULT, {**inputs, names.K: np.array(3)})[names.PROBABILITIES]
+        return loaded.call(names.SERVING_DEFAULT, {**inputs, names.K: np.array(3, np.int32)})[names.PROBABILITIES]
 
 
 @pytest.mark.parametrize("hold", [lambda tensor: [tensor], lambda tensor: {"x": tensor}], ids=["list", "dict"])
@@ -78,37 +80,45 @@ class AsText(keras.layers.Layer):
 )
 def test_a_model_whose_answers_are_no_scores_of_each_example_is_refused(output, complaint):
     with pytest.raises(ExportError, match=complaint):
-        Classifier(functional(output), "toy")
+        examine(Classifier(functional(output), "toy"))
 
 
 def test_a_model_that_answers_as_many_scores_as_its_input_is_long_is_refused():
     ids = keras.Input((None,), dtype="int32", name="ids")
     each = keras.layers.Dense(1, activation="sigmoid")(keras.layers.Embedding(10, 4)(ids))
 
-    message = refused(lambda: Classifier(keras.Model(ids, keras.ops.squeeze(each, -1)), "toy"))
+    message = refused(lambda: examine(Classifier(keras.Model(ids, keras.ops.squeeze(each, -1)), "toy")))
 
     assert "32 scores for an input of length 32 and 33 for one of 33" in message
 
 
 @pytest.mark.parametrize("name", ["self", "class", "None", "__x", "größe", "0abc"])
 def test_an_input_name_that_no_signature_can_have_is_refused(name):
-    message = refused(lambda: Classifier(keras.Sequential([keras.Input((4,), name=name), *vectors().layers]), "toy"))
+    message = refused(
+        lambda: examine(Classifier(keras.Sequential([keras.Input((4,), name=name), *vectors().layers]), "toy"))
+    )
 
     assert f"{name!r} cannot be an argument's name: rename it" in message
 
 
 @pytest.mark.parametrize(
-    ("called", "complaint"), [(("K", "x"), "calls an input 'K'"), (("Amount", "amount"), "upper case or lower")]
+    ("called", "complaint"),
+    [
+        (("K", "x"), "calls an input 'K', and a request calls the number of labels to keep so"),
+        (("min_score", "x"), "calls an input 'min_score'"),
+        (("x", "encoded_images"), "calls an input 'encoded_images'"),
+        (("Amount", "amount"), "upper case or lower"),
+    ],
 )
-def test_input_names_that_differ_in_their_case_alone_are_refused(called, complaint):
+def test_input_names_that_a_request_cannot_tell_apart_are_refused(called, complaint):
     left, right = (keras.Input((2,), name=name) for name in called)
     model = keras.Model([left, right], scores(keras.layers.Concatenate()([left, right])))
 
-    assert complaint in refused(lambda: Classifier(model, "toy"))
+    assert complaint in refused(lambda: examine(Classifier(model, "toy")))
 
 
 def test_an_empty_label_is_refused():
-    assert "Label 1 is empty" in refused(lambda: Classifier(vectors(), "toy", labels=("a", "", "c")))
+    assert "Label 1 is empty" in refused(lambda: examine(Classifier(vectors(), "toy", labels=("a", "", "c"))))
 
 
 def test_a_preprocessing_of_three_channels_is_refused_for_one():
@@ -116,7 +126,7 @@ def test_a_preprocessing_of_three_channels_is_refused_for_one():
     model = keras.Model(images, scores(keras.layers.Flatten()(images)))
 
     assert "takes pictures of 3 channels; the model takes 1" in refused(
-        lambda: Classifier(model, "toy", preprocessing="caffe")
+        lambda: examine(Classifier(model, "toy", preprocessing="caffe"))
     )
 
 
@@ -135,7 +145,7 @@ def test_a_subclassed_model_of_strings_is_refused_with_what_to_do_and_served_onc
     words = tf.constant([["a"], ["b"]])
     model(words)
 
-    message = refused(lambda: Classifier(model, "toy"))
+    message = refused(lambda: examine(Classifier(model, "toy")))
     text = keras.Input((1,), dtype="string", name="text")
     answer = first_answer(export(Classifier(keras.Model(text, model(text)), "toy"), tmp_path), {"text": words.numpy()})
 
@@ -151,7 +161,9 @@ def test_a_subclassed_model_that_fails_for_float32_is_refused_with_what_to_do():
     model = OfIds()
     model(np.zeros((2, 1), np.int32))
 
-    assert "of what type its inputs are, and float32 was sent; wrap it" in refused(lambda: Classifier(model, "toy"))
+    assert "of what type its inputs are, and float32 was sent; wrap it" in refused(
+        lambda: examine(Classifier(model, "toy"))
+    )
 
 
 def test_a_model_that_fails_for_made_up_samples_says_why_and_asks_for_samples():
@@ -159,11 +171,11 @@ def test_a_model_that_fails_for_made_up_samples_says_why_and_asks_for_samples():
     pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Reshape((-1, 3))(pairs))
     model = keras.Model(pairs, scores(pooled))
 
-    message = refused(lambda: Classifier(model, "toy"))
+    message = refused(lambda: examine(Classifier(model, "toy")))
 
     assert message.startswith("The model fails for made-up samples: ")
     assert "--samples" in message
-    Classifier(model, "toy", samples=Samples({"pairs": np.zeros((2, 6))}))
+    examine(Classifier(model, "toy"), Samples({"pairs": np.zeros((2, 6))}))
 
 
 @pytest.mark.parametrize(
@@ -176,14 +188,14 @@ def test_a_model_that_fails_for_made_up_samples_says_why_and_asks_for_samples():
 )
 def test_samples_that_do_not_fit_the_model_are_refused(samples, complaint):
     with pytest.raises(ExportError, match=complaint):
-        Classifier(vectors(), "toy", samples=Samples(samples))
+        examine(Classifier(vectors(), "toy"), Samples(samples))
 
 
 def test_samples_with_values_that_the_models_type_cannot_hold_are_refused():
     model = keras.Sequential([keras.Input((4,), dtype="uint8", name="x"), keras.layers.Dense(3, activation="sigmoid")])
 
     with pytest.raises(ExportError, match="of type float64, with values that uint8, which the model takes, cannot"):
-        Classifier(model, "toy", samples=Samples({"x": np.full((2, 4), 0.5)}))
+        examine(Classifier(model, "toy"), Samples({"x": np.full((2, 4), 0.5)}))
 
 
 def test_samples_of_numpys_own_types_are_sent_in_the_models(tmp_path):
@@ -193,7 +205,7 @@ def test_samples_of_numpys_own_types_are_sent_in_the_models(tmp_path):
     model = keras.Model([amount, word], scores(keras.layers.Concatenate()([amount, hashed])))
     samples = Samples({"amount": np.ones((2, 4)), "word": np.array([["größer"], ["b"]])})
 
-    version = export(Classifier(model, "toy", samples=samples), tmp_path)
+    version = export(Classifier(model, "toy"), tmp_path, samples=samples)
 
     for _, inputs in read_requests(version.path / "assets.extra" / "tf_serving_warmup_requests"):
         assert {"amount": np.float32, "word": object}.items() >= {
@@ -209,7 +221,7 @@ def test_made_up_words_and_numbers_are_some_that_the_model_knows():
     numbers = keras.layers.IntegerLookup(vocabulary=[77, 99], output_mode="count")(number)
     model = keras.Model([word, number], scores(keras.layers.Concatenate()([words, numbers])))
 
-    made_up = Classifier(model, "toy").samples.inputs
+    made_up = examine(Classifier(model, "toy"))[1].inputs
 
     assert {"red", "green"} < set(made_up["word"].ravel())
     assert {77, 99} < set(made_up["number"].ravel())
@@ -219,7 +231,7 @@ def test_made_up_words_are_all_known_where_the_model_refuses_others():
     word = keras.Input((6,), dtype="string", name="word")
     lookup = keras.layers.StringLookup(vocabulary=["red", "green"], num_oov_indices=0, output_mode="count")
 
-    made_up = Classifier(keras.Model(word, scores(lookup(word))), "toy").samples.inputs
+    made_up = examine(Classifier(keras.Model(word, scores(lookup(word))), "toy"))[1].inputs
 
     assert set(made_up["word"].ravel()) == {"red", "green"}
 
@@ -229,7 +241,7 @@ def test_ids_of_a_narrow_type_are_held_against_a_larger_embedding(tmp_path):
     model = keras.Model(ids, scores(keras.layers.Flatten()(keras.layers.Embedding(300, 4)(ids))))
     version = export(Classifier(model, "toy"), tmp_path)
 
-    with LoadedVersion(version.path) as loaded, pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 299"):
+    with LoadedVersion(version.path) as loaded, pytest.raises(ServingError, match="from 0 to 299"):
         loaded.call(names.SERVING_DEFAULT, {"ids": np.array([[1, 2, -3]], np.int8)})
 
 
@@ -238,8 +250,18 @@ def test_ids_are_held_against_an_embedding_in_a_model_inside_the_model(tmp_path)
     ids = keras.Input((3,), dtype="int32", name="ids")
     version = export(Classifier(keras.Model(ids, scores(inner(ids))), "toy"), tmp_path)
 
-    with LoadedVersion(version.path) as loaded, pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 4"):
+    with LoadedVersion(version.path) as loaded, pytest.raises(ServingError, match="from 0 to 4"):
         loaded.call(names.SERVING_DEFAULT, {"ids": np.array([[1, 2, 5]], np.int32)})
+
+
+def test_a_lone_input_of_strings_without_a_name_is_served(tmp_path):
+    text = keras.Input((), dtype="string")
+    vectorize = keras.layers.TextVectorization(vocabulary=["red", "green"], output_mode="multi_hot")
+    model = keras.Model(text, scores(vectorize(text)))
+
+    answer = first_answer(export(Classifier(model, "toy"), tmp_path), {"inputs": np.array([b"red", b"blue"], object)})
+
+    np.testing.assert_allclose(answer, model(tf.constant(["red", "blue"])), rtol=1e-4)
 
 
 class OwnTable(keras.layers.Layer):
@@ -265,7 +287,9 @@ def test_half_precision_leaves_layers_of_strings_as_they_are(tmp_path):
     hidden = keras.layers.Dense(4)(vectorize(text))
 
     version = export(
-        Classifier(keras.Model(text, scores(hidden)), "toy"), tmp_path, options=Options(precision="mixed_bfloat16")
+        Classifier(keras.Model(text, scores(hidden)), "toy"),
+        tmp_path,
+        options=ExportOptions(precision="mixed_bfloat16"),
     )
 
     assert version.deviation.largest < 0.05
@@ -273,7 +297,7 @@ def test_half_precision_leaves_layers_of_strings_as_they_are(tmp_path):
 
 def test_what_fails_on_a_server_is_said_in_one_line(tmp_path):
     classifier = Classifier(functional(lambda x: tf_py(scores(x))), "toy")
-    with pytest.raises(ProofFailedError) as caught:
+    with pytest.raises(ValidationError) as caught:
         export(classifier, tmp_path)
     assert "\n" not in str(caught.value)
     assert "calls Python code" in str(caught.value)
@@ -288,3 +312,22 @@ def tf_py(tensor):
             return keras.KerasTensor(scores.shape, scores.dtype)
 
     return Halving()(tensor)
+
+
+def test_a_classifier_runs_nothing_until_it_is_examined():
+    called = []
+
+    class Noting(keras.layers.Layer):
+        def call(self, tensor):
+            called.append(tensor)
+            return tensor
+
+    model = functional(lambda x: Noting()(scores(x)))
+    called.clear()
+
+    classifier = Classifier(model, "toy")
+    assert (called, classifier.labels) == ([], ())
+    examined, samples = examine(classifier)
+    assert called
+    assert examined.labels == ("0", "1", "2")
+    assert samples.made_up

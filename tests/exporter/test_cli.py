@@ -135,7 +135,7 @@ def bad_arguments(directory):
         (directory / "escapes.keras",): "could not be loaded as a Keras model",
         (directory / "truncated.keras",): "could not be loaded as a Keras model",
         (save(lambda_model(), directory / "lambda.keras"),): "--allow-unsafe",
-        (save(four_dimensional(), directory / "four.keras"),): "[B, 6, 6, 2]",
+        (save(four_dimensional(), directory / "four.keras"),): "[2, 6, 6, 2]",
         (directory / "logits.keras",): "--activation sigmoid",
         ("no.such.module:factory",): "could not be imported",
         ("digits", "--name", "deploy"): "cannot be a model's name",
@@ -144,6 +144,7 @@ def bad_arguments(directory):
         ("digits", "--signature", "nonesuch"): "no signature 'nonesuch'",
         ("digits", "--max-batch-size", "8"): "--batching in-graph",
         ("digits", "--batching", "in-graph", "--max-batch-size", "2000"): "max_request_size is 1024",
+        ("digits", "--batching", "in-graph", "--max-batch-size", "4", "--max-request-size", "8"): "use at least 16",
         ("digits", "--batching", "server", "--max-request-size", "64"): "--max-batch-size bounds a request, too",
         ("digits", "--samples", directory / "a_file"): "holds no samples",
         (directory / "logits.keras", "--activation", "sigmoid", "--preprocessing", "unit"): "does not take pictures",
@@ -209,3 +210,18 @@ def test_a_lambda_layer_exports_when_it_is_allowed(tmp_path):
     result = run(tmp_path / "lambda.keras", "--allow-unsafe", "--output", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "out" / "lambda" / "1").exists()
+
+
+def test_strict_is_the_old_name_of_require_gpu_kernels():
+    from click.testing import CliRunner
+
+    from exporter.cli.command import main
+    from exporter.cli.options import export_options
+
+    shown = CliRunner().invoke(main, ["--help"]).output
+    assert "--require-gpu-kernels" in shown
+    assert "--strict" not in shown
+    for flag in ("--require-gpu-kernels", "--strict"):
+        given = main.make_context("export-model", [flag]).params
+        assert export_options(given).require_gpu_kernels
+    assert not export_options(main.make_context("export-model", []).params).require_gpu_kernels

@@ -1,4 +1,3 @@
-import json
 import shlex
 import threading
 import time
@@ -18,16 +17,16 @@ from exporter.errors import ExportError, StoreError
 from server import ModelServer, Settings
 from server.cli import main as serve_model_command
 from server.config import read_batching_parameters
+from signatures.contract.record import ExportRecord
 
 LABELS_FLAG = "--allow_version_labels_for_unavailable_models=true"
 
 
-def publish(output, model, *versions, **export_info):
+def publish(output, model, *versions, **stated):
     """Put directories where a server would find versions of a model."""
+    identity = {"export_id": "1" * 32, "k": 2, "labels": ("a", "b"), "preprocessing": None, "golden_digest": "2" * 64}
     for version in versions:
-        extra = output / model / str(version) / "assets.extra"
-        extra.mkdir(parents=True)
-        (extra / "export.json").write_text(json.dumps(export_info))
+        ExportRecord(model=model, **{**identity, **stated}).write(output / model / str(version))
 
 
 def export(output, model, version, **options):
@@ -363,6 +362,15 @@ def test_the_local_config_leaves_out_what_would_keep_the_port_closed(tmp_path):
     }
 
 
+def test_a_local_config_that_is_no_text_is_written_anew(tmp_path):
+    export(tmp_path, "digits", 1)
+    (tmp_path / "deploy" / "local" / "models.config").write_bytes(b"\xff")
+
+    export(tmp_path, "digits", 2)
+
+    assert served(local_config(tmp_path)["digits"]) == ([1, 2], {"stable": 1, "canary": 2})
+
+
 def test_a_models_config_that_cannot_be_read_leaves_the_local_one_as_it_was(tmp_path):
     export(tmp_path, "digits", 1)
     before = local_config(tmp_path)
@@ -383,7 +391,7 @@ def test_the_line_that_is_printed_starts_the_stand_in_with_the_local_config(tmp_
     command, *flags = shlex.split(result.serve_model)
     assert command == "serve-model"
     # Any directory will do, and any port.
-    with serve_model_command.make_context(command, [*flags, "--port=0"]) as context:
+    with serve_model_command.make_context(command, [*flags, "--port=0", "--rest_api_port=0"]) as context:
         settings = Settings(**context.params)
     monkeypatch.chdir("/")
 
@@ -700,8 +708,10 @@ def test_every_file_ends_with_a_newline_and_none_is_left_half_written(tmp_path):
         "rollout/digits/.written.json",
         "rollout/digits/argo-rollouts.yaml",
         "rollout/digits/flagger.yaml",
+        "rollout/digits/kserve-config.yaml",
         "rollout/digits/kserve-knative-check.yaml",
         "rollout/digits/kserve-knative.yaml",
+        "rollout/digits/kserve-standard-canary.yaml",
         "rollout/digits/kserve-standard-check.yaml",
         "rollout/digits/kserve-standard.yaml",
     }

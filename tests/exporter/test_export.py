@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from exporter import Classifier, ExportError, Options, Samples, export
+from exporter import Classifier, ExportError, ExportOptions, Samples, export
+from exporter.sources.examine import examine
 from exporter.validation.loaded import LoadedVersion
 from signatures import Batching
 from signatures.contract import names
@@ -110,13 +111,13 @@ KINDS = {
 @pytest.mark.parametrize("build", KINDS, ids=lambda build: build.__name__)
 def test_every_kind_of_classifier_is_served_under_readable_input_names(build, tmp_path):
     keras.utils.set_random_seed(1)
-    classifier = Classifier(build(), "toy")
+    classifier, samples = examine(Classifier(build(), "toy"))
 
     published = export(classifier, tmp_path, k=2)
 
     with LoadedVersion(published.path) as version:
         assert sorted(set(version.signatures[names.SERVING_DEFAULT].inputs) - {names.K}) == KINDS[build]
-        inputs = {name: np.concatenate([array[:7]]) for name, array in classifier.samples.inputs.items()}
+        inputs = {name: np.concatenate([array[:7]]) for name, array in samples.inputs.items()}
         dense = classifier.dense_answers(Samples(inputs))
         answer = version.call(names.SERVING_DEFAULT, {**inputs, names.K: np.arange(7, dtype=np.int32)})
     probabilities = answer[names.PROBABILITIES]
@@ -185,10 +186,10 @@ def test_logits_need_an_activation(tmp_path):
 
 def test_batching_in_the_graph_leaves_the_contract_as_it_is(published, tmp_path):
     classifier, _ = published
-    version = export(classifier, tmp_path, options=Options(batching=Batching(max_batch_size=8)))
+    version = export(classifier, tmp_path, options=ExportOptions(batching=Batching(max_batch_size=8)))
 
     with LoadedVersion(version.path) as loaded:
-        ops = [node for function in loaded.meta_graph.graph_def.library.function for node in function.node_def]
+        ops = [node for function in loaded.graph_def.library.function for node in function.node_def]
         batch_ops = [node for node in ops if node.op == "BatchFunction"]
         assert batch_ops
         assert not any(node.device for node in batch_ops)
@@ -200,7 +201,7 @@ def test_half_precision_says_what_it_changed_and_leaves_the_model_alone(publishe
     classifier, _ = published
     before = [layer.dtype_policy.name for layer in classifier.model.layers]
 
-    version = export(classifier, tmp_path, options=Options(precision=precision))
+    version = export(classifier, tmp_path, options=ExportOptions(precision=precision))
 
     assert 0 < version.deviation.largest < 0.05
     assert 0 <= version.deviation.changed_sets <= 1
@@ -212,7 +213,7 @@ def test_half_precision_says_what_it_changed_and_leaves_the_model_alone(publishe
 @pytest.mark.parametrize(
     ("build", "complaint"),
     [
-        (lambda: keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]), r"shape \[B, 6, 6, 2\]"),
+        (lambda: keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]), r"shape \[2, 6, 6, 2\]"),
         (lambda: keras.Model(a := keras.Input((4,)), [head(a), head(a)]), "has 2 outputs"),
         (lambda: keras.Model(a := keras.Input((4,), name="k"), head(a)), "calls an input 'k'"),
         (Subclassed, "call it once on data"),
@@ -221,7 +222,7 @@ def test_half_precision_says_what_it_changed_and_leaves_the_model_alone(publishe
 )
 def test_what_is_no_classifier_is_refused_in_a_sentence(build, complaint):
     with pytest.raises(ExportError, match=complaint):
-        Classifier(build(), "toy")
+        examine(Classifier(build(), "toy"))
 
 
 @pytest.mark.parametrize("name", ["deploy", "a/b", "", ".hidden", "a b", "../up"])
@@ -238,7 +239,7 @@ def test_a_default_k_that_keeps_nothing_or_everything_and_more_is_refused(k, tmp
 
 def test_labels_must_be_as_many_as_outputs():
     with pytest.raises(ExportError, match="2 labels were given for a model with 5 outputs"):
-        Classifier(sequential(), "toy", labels=("a", "b"))
+        examine(Classifier(sequential(), "toy", labels=("a", "b")))
 
 
 def test_a_model_that_answers_nan_is_refused(tmp_path):
@@ -254,7 +255,7 @@ def test_all_signatures_share_one_backbone_and_its_weights(tmp_path):
     from exporter.writing.saved_model import write_saved_model
     from signatures import Identity, compose_signatures
 
-    classifier = load_classifier("mobilenetv2", SourceOptions(weights="none"))
+    classifier, _ = examine(load_classifier("mobilenetv2", SourceOptions(weights="none")))
 
     def write(directory, keys):
         def sign(read_export_id):

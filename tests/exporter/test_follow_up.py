@@ -124,11 +124,11 @@ def test_golden_records_that_cannot_be_moved_into_place_stay_where_the_warning_s
     assert summary["version"] == 3
     said = [warning for warning in summary["warnings"] if "golden" in warning]
     assert len(said) == 1
-    assert said[0].startswith("The golden records stay in golden.unproven, and not in golden: ")
-    assert (published / "golden.unproven").stat().st_size > 100
+    assert said[0].startswith("The golden records stay in golden.unvalidated, and not in golden: ")
+    assert (published / "golden.unvalidated").stat().st_size > 100
 
 
-def test_golden_records_in_a_directorys_place_are_refused_before_publishing(published):
+def test_golden_records_in_the_place_of_a_directory_are_refused_before_publishing(published):
     (published / "golden").mkdir()
     result = run("--golden-output", "golden")
     assert result.exit_code == 2

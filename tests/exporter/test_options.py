@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from exporter import ExportError, Options
+from exporter import ExportError, ExportOptions
 from exporter.cli.command import main
+from signatures import Batching
 
 
 @pytest.fixture
@@ -208,11 +209,12 @@ def test_a_failed_proof_is_status_1_and_says_where_it_is_kept(toy):
         ({"keep": 0}, "keep is 0; use 1 or more"),
         ({"golden_megabytes": 0}, "use a number above 0"),
         ({"serving_root": "models"}, "use an absolute path"),
+        ({"batching": Batching(max_batch_size=4, max_request_size=8)}, "use at least 16"),
     ],
 )
 def test_values_that_cannot_be_are_refused_as_a_library_too(given, words):
     with pytest.raises(ExportError, match=words):
-        Options(**given)
+        ExportOptions(**given)
 
 
 def test_a_fraction_in_a_file_of_options_became_a_whole_number_without_a_word(toy):

@@ -11,8 +11,18 @@ from PIL import Image
 
 import signatures.compose
 import signatures.input_forms
-from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
+from exporter import (
+    Classifier,
+    ExportError,
+    ExportOptions,
+    Samples,
+    SourceOptions,
+    ValidationError,
+    export,
+    load_classifier,
+)
 from exporter.samples.samples import samples_of_pictures
+from exporter.sources.examine import examine
 from exporter.validation.loaded import LoadedVersion
 from exporter.validation.pixels import wrong_pixels
 from signatures import ImageDecoding
@@ -58,8 +68,9 @@ def decoded(file, preprocessing, dtype="float32", channels=3):
 
 
 def refused(output, **given):
-    with pytest.raises((ExportError, ProofFailedError)) as caught:
-        export(Classifier(picture_model(given.pop("dtype", "float32")), "toy", **given), output, k=2)
+    samples = given.pop("samples", None)
+    with pytest.raises((ExportError, ValidationError)) as caught:
+        export(Classifier(picture_model(given.pop("dtype", "float32")), "toy", **given), output, k=2, samples=samples)
     assert list(output.iterdir()) == []
     return str(caught.value)
 
@@ -142,7 +153,7 @@ def test_a_wrong_preprocessing_in_samples_and_graph_alike_was_published(wrong, s
         inputs = Classifier(picture_model(), "toy").inputs
         samples = samples_of_pictures([picture(size=(30, 20), kind="JPEG")], inputs, ImageDecoding("unit"))
     said = refused(tmp_path, preprocessing="unit", samples=samples)
-    assert said.startswith("The pixels that the graph makes of the picture of sample 0, with the preprocessing 'unit'")
+    assert said.startswith("The pixels that the graph makes of the image of sample 0, with the preprocessing 'unit'")
 
 
 def test_a_wrong_preprocessing_in_the_graph_alone_is_seen(tmp_path, monkeypatch):
@@ -154,18 +165,16 @@ def test_a_wrong_preprocessing_in_the_graph_alone_is_seen(tmp_path, monkeypatch)
 def test_it_is_seen_whichever_signature_takes_the_files(keys, tmp_path, monkeypatch):
     monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, ImageDecoding("tf")))
     classifier = Classifier(picture_model(), "toy", preprocessing="unit")
-    with pytest.raises(ProofFailedError, match=f"{keys[0]} with k = 4 is wrong for sample 0"):
-        export(classifier, tmp_path, k=2, options=Options(signatures=keys))
+    with pytest.raises(ValidationError, match=f"{keys[0]} with k = 4 is wrong for sample 0"):
+        export(classifier, tmp_path, k=2, options=ExportOptions(signatures=keys))
 
 
 def test_a_picture_model_with_arrays_for_samples_was_a_traceback(tmp_path):
     images = np.random.default_rng(0).normal(size=(3, SIDE, SIDE, 3)).astype(np.float32)
     truth = np.eye(3, LABELS, dtype=bool)
-    classifier = Classifier(
-        picture_model(), "toy", preprocessing="unit", samples=Samples({"images": images}, truth=truth)
-    )
+    samples = Samples({"images": images}, truth=truth)
 
-    version = export(classifier, tmp_path, k=2)
+    version = export(Classifier(picture_model(), "toy", preprocessing="unit"), tmp_path, k=2, samples=samples)
 
     assert version.quality.samples == 3
     with LoadedVersion(version.path) as loaded:
@@ -188,7 +197,7 @@ def test_a_sample_that_is_no_picture_was_not_named(content, words, tmp_path):
     broken = tmp_path / "b.png"
     broken.mkdir() if content is None else broken.write_bytes(content)
     with pytest.raises(ExportError, match=str(broken)) as said:
-        load_classifier("digits", SourceOptions(samples=tmp_path))
+        examine(load_classifier("digits", SourceOptions(samples=tmp_path)))
     assert words in str(said.value)
     assert "\n" not in str(said.value)
 
@@ -196,4 +205,4 @@ def test_a_sample_that_is_no_picture_was_not_named(content, words, tmp_path):
 @pytest.mark.parametrize(("channels", "preprocessing"), [(4, "none"), (2, "unit"), (1, "torch")])
 def test_a_model_that_no_picture_file_fits_was_a_traceback(channels, preprocessing):
     with pytest.raises(ExportError, match="channels"):
-        Classifier(picture_model(channels=channels), "toy", preprocessing=preprocessing)
+        examine(Classifier(picture_model(channels=channels), "toy", preprocessing=preprocessing))

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from exporter import Classifier, ExportError, Options, ProofFailedError, Samples, SourceOptions, export, load_classifier
+from exporter import (
+    Classifier,
+    ExportError,
+    ExportOptions,
+    Samples,
+    SourceOptions,
+    ValidationError,
+    export,
+    load_classifier,
+)
+from exporter.sources.examine import examine
 from exporter.writing.precision import PRECISIONS, cast_backbone, computes_in, deviation, layers_to_cast
 
 LABELS = 5
@@ -17,9 +27,9 @@ def record(version):
     return json.loads((version.path / "assets.extra" / "export.json").read_text())
 
 
-def refusal(classifier, output, error=ProofFailedError, **options):
+def refusal(classifier, output, error=ValidationError, samples=None, **options):
     with pytest.raises(error) as refused:
-        export(classifier, output, k=2, options=Options(**options))
+        export(classifier, output, k=2, options=ExportOptions(**options), samples=samples)
     assert not output.exists() or list(output.iterdir()) == []
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -52,7 +62,7 @@ def test_a_cast_that_took_int8_layers_for_floats_was_published(precision, tmp_pa
     model = quantized(convolution=True)
     before = policies(model)
 
-    version = export(Classifier(model, "toy"), tmp_path, k=2, options=Options(precision=precision))
+    version = export(Classifier(model, "toy"), tmp_path, k=2, options=ExportOptions(precision=precision))
 
     assert 0 < version.deviation.largest < 0.05
     assert policies(model) == before
@@ -121,7 +131,9 @@ def test_the_bound_on_deviation_can_be_moved_and_names_the_first_layer_that_leav
     said = refusal(classifier, tmp_path / "models", precision="mixed_bfloat16", max_deviation=1e-3)
     assert "more than --max-deviation 0.001 allows" in said
     assert "The first layer to leave the bound is conv2d (Conv2D), whose output differs by" in said
-    assert export(classifier, tmp_path, options=Options(precision="mixed_bfloat16", max_deviation=0.05)).version == 1
+    assert (
+        export(classifier, tmp_path, options=ExportOptions(precision="mixed_bfloat16", max_deviation=0.05)).version == 1
+    )
 
 
 def steep():
@@ -135,13 +147,13 @@ def steep():
 def test_the_bound_on_changed_sets_can_be_moved(tmp_path):
     # In float16 these all are 0.5.
     features = 0.5 + np.random.default_rng(0).permuted(np.tile(np.linspace(-2e-4, 2e-4, 8), (20, 1)), axis=1)
-    classifier = Classifier(steep(), "toy", samples=Samples({"features": features.astype(np.float32)}))
+    classifier, samples = Classifier(steep(), "toy"), Samples({"features": features.astype(np.float32)})
 
-    said = refusal(classifier, tmp_path, precision="mixed_float16", max_deviation=1)
+    said = refusal(classifier, tmp_path, samples=samples, precision="mixed_float16", max_deviation=1)
 
     assert "of the kept sets change, more than --max-changed-sets 0.1 allows" in said
-    options = Options(precision="mixed_float16", max_deviation=1, max_changed_sets=1)
-    assert export(classifier, tmp_path, k=2, options=options).deviation.changed_sets > 0.5
+    options = ExportOptions(precision="mixed_float16", max_deviation=1, max_changed_sets=1)
+    assert export(classifier, tmp_path, k=2, options=options, samples=samples).deviation.changed_sets > 0.5
 
 
 class OutsideOfLayers(keras.Model):
@@ -159,7 +171,7 @@ def test_where_no_layer_leaves_the_bound_the_message_says_so(tmp_path):
     model = OutsideOfLayers()
     model(np.zeros((2, 4), np.float32))
     samples = Samples({"inputs": np.full((2, 4), 0.5001, np.float32)})
-    said = refusal(Classifier(model, "toy", samples=samples), tmp_path, precision="mixed_float16")
+    said = refusal(Classifier(model, "toy"), tmp_path, samples=samples, precision="mixed_float16")
     assert "No layer can be named that left the bound." in said
 
 
@@ -167,8 +179,7 @@ def test_the_layer_that_computes_the_scores_stays_as_it_is_however_deep_it_lies(
     inner = keras.Input((8,))
     scores = keras.Model(inner, head(keras.layers.Dense(8, name="hidden")(inner), "scores"))
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="first"), scores])
-    classifier = Classifier(model, "toy")
-    cast = layers_to_cast(classifier, classifier.samples, "mixed_float16")
+    cast = layers_to_cast(*examine(Classifier(model, "toy")), "mixed_float16")
     assert [layer.name for layer in cast] == ["first", "hidden"]
 
 
@@ -248,7 +259,9 @@ def _fine():
 
 
 def test_half_precision_can_be_taken_back_to_float32(tmp_path):
-    version = export(Classifier(half_precision_model(), "toy"), tmp_path, k=2, options=Options(precision="float32"))
+    version = export(
+        Classifier(half_precision_model(), "toy"), tmp_path, k=2, options=ExportOptions(precision="float32")
+    )
     assert record(version)["precision"] == "float32"
     assert 0 < version.deviation.largest < 0.01
 
@@ -258,8 +271,7 @@ def test_lookups_and_layers_of_other_policies_compute_in_what_they_did():
     known = keras.layers.StringLookup(vocabulary=["word1", "word2"])(word)
     model = keras.Model(word, head(keras.layers.Flatten()(keras.layers.Embedding(4, 3)(known))))
     assert computes_in(model) == "float32"
-    classifier = Classifier(model, "toy")
-    cast = layers_to_cast(classifier, classifier.samples, "mixed_float16")
+    cast = layers_to_cast(*examine(Classifier(model, "toy")), "mixed_float16")
     assert [type(layer).__name__ for layer in cast] == ["Embedding", "Flatten"]
 
 
@@ -273,4 +285,4 @@ def test_lookups_and_layers_of_other_policies_compute_in_what_they_did():
 )
 def test_bounds_that_bound_nothing_are_refused(given, words):
     with pytest.raises(ExportError, match=words):
-        Options(**given)
+        ExportOptions(**given)

@@ -27,18 +27,21 @@ SCHEMAS = {
 GATES = (
     "argo-rollouts.yaml",
     "flagger.yaml",
+    "kserve-config.yaml",
     "kserve-knative.yaml",
     "kserve-knative-check.yaml",
     "kserve-standard.yaml",
     "kserve-standard-check.yaml",
 )
+# Not a document of its own.
+PATCH = "kserve-standard-canary.yaml"
 # What a container is, among the fields of KServe's model.
 CONTAINER = ("image", "args", "env", "ports", "resources", "volumeMounts")
 
 
 @pytest.fixture
 def output(tmp_path):
-    """An output directory with two versions of a model; the first is stable."""
+    """An output directory with two versions of a model."""
     for version in (1, 2):
         (tmp_path / "2nd_Model.b" / str(version)).mkdir(parents=True)
         write_server_files(tmp_path, "2nd_Model.b", version, warmup_seconds=120, memory_bytes=2**31)
@@ -68,6 +71,14 @@ def strict(schema):
     if isinstance(schema.get("properties"), dict) and not schema.get("x-kubernetes-preserve-unknown-fields"):
         inner.setdefault("additionalProperties", False)
     return inner
+
+
+def with_canary(output):
+    """The InferenceService of the version before with the patch that puts the candidate beside it."""
+    (patch,) = documents(output, PATCH)
+    service = of_kind(output, "kserve-standard.yaml", "InferenceService")
+    service["spec"]["predictor"] |= {"name": "v1"}
+    return {**service, "spec": service["spec"] | patch["spec"]}
 
 
 def pod_templates(document):
@@ -105,6 +116,15 @@ def test_each_gate_is_valid_against_the_schemas_of_its_kinds(output, name):
                 kubernetes_validate.validate(document, version, strict=True)
 
 
+def test_the_patch_makes_a_valid_service_of_one_that_there_is(output):
+    (patch,) = documents(output, PATCH)
+    # Whatever else it held would overwrite the version that callers get.
+    assert patch.keys() == {"spec"}
+    assert patch["spec"].keys() == {"canary"}
+
+    jsonschema.validate(with_canary(output), schema_of("InferenceService"))
+
+
 def test_the_schemas_refuse_what_no_such_kind_has(output):
     rollout = of_kind(output, "argo-rollouts.yaml", "Rollout")
     rollout["spec"]["strategy"]["blueGreen"]["prePromotionAnalyses"] = {}
@@ -133,8 +153,8 @@ def test_the_pods_and_jobs_within_other_kinds_are_valid_too(output, version):
     for template in templates:
         if template["spec"].get("restartPolicy") != "Never":
             kubernetes_validate.validate(as_deployment(template), version, strict=True)
-    for name in ("kserve-knative.yaml", "kserve-standard.yaml"):
-        spec = of_kind(output, name, "InferenceService")["spec"]
+    for service in (of_kind(output, "kserve-knative.yaml", "InferenceService"), with_canary(output)):
+        spec = service["spec"]
         for predictor in [spec["predictor"], *(each["predictor"] for each in spec.get("canary", ()))]:
             container = {"name": "x", **{key: predictor["model"][key] for key in CONTAINER}}
             pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
@@ -142,13 +162,13 @@ def test_the_pods_and_jobs_within_other_kinds_are_valid_too(output, version):
             kubernetes_validate.validate(as_deployment(pod), version, strict=True)
 
 
-@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("name", [*GATES, PATCH])
 def test_each_gate_says_that_no_cluster_has_seen_it(output, name):
     text = (output / "deploy" / "rollout" / "2nd_Model.b" / name).read_text()
 
-    header = text[: text.index("apiVersion")]
-    assert all(line.startswith("#") for line in header.splitlines())
-    assert "never applied to a cluster" in header
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    assert text.startswith("\n".join(header))
+    assert any("never applied to a cluster" in line for line in header)
 
 
 # The version is in the pod template
@@ -244,34 +264,22 @@ def test_knative_keeps_a_candidate_dark_and_reachable(output):
     # A cluster that runs services without Knative ignores the percentage, unless this says otherwise.
     assert annotations["serving.kserve.io/deploymentMode"] == "Serverless"
     assert mounted(service["spec"]["predictor"]) == "model-2nd-model-b-v2"
-    config = of_kind(output, "kserve-knative.yaml", "ConfigMap")
+    config = of_kind(output, "kserve-config.yaml", "ConfigMap")
+    assert config["metadata"]["name"] == "model-2nd-model-b-v2"
     assert served_alone(config) == ("/mnt/models", [2], {"stable": 2})
 
 
-def test_without_knative_a_candidate_stands_beside_the_stable_version(output):
+def test_without_knative_a_candidate_stands_beside_whichever_version_there_is(output):
+    (patch,) = documents(output, PATCH)
+    (canary,) = patch["spec"]["canary"]
     service = of_kind(output, "kserve-standard.yaml", "InferenceService")
-    stable, (canary,) = service["spec"]["predictor"], service["spec"]["canary"]
 
-    assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
-    assert "canaryTrafficPercent" not in stable
     assert canary["trafficPercent"] == 0
-    assert (stable["name"], canary["predictor"]["name"]) == ("v1", "v2")
-    assert mounted(stable) == "model-2nd-model-b-v1"
+    assert canary["predictor"]["name"] == "v2"
     assert mounted(canary["predictor"]) == "model-2nd-model-b-v2"
-    configs = [each for each in documents(output, "kserve-standard.yaml") if each["kind"] == "ConfigMap"]
-    assert [served_alone(config)[1] for config in configs] == [[1], [2]]
-
-
-def test_the_first_version_of_a_model_has_nothing_to_stand_beside(tmp_path):
-    (tmp_path / "digits" / "1").mkdir(parents=True)
-    write_server_files(tmp_path, "digits", 1)
-
-    text = (tmp_path / "deploy" / "rollout" / "digits" / "kserve-standard.yaml").read_text()
-    config, service = yaml.safe_load_all(text)
-
-    assert service["spec"]["predictor"]["name"] == "v1"
-    assert "canary" not in service["spec"]
-    assert served_alone(config)[1] == [1]
+    # Promoted, the same predictor takes the place of the one before: KServe then leaves its pods alone.
+    assert service["spec"] == {"predictor": canary["predictor"]}
+    assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
 
 
 # The check
@@ -315,7 +323,14 @@ def test_a_no_ends_the_job_and_a_server_out_of_reach_is_asked_again(output):
     assert spec["backoffLimit"] > 0
     # An image that cannot be pulled fails no Job.
     assert spec["activeDeadlineSeconds"] > 0
-    assert of_kind(output, "kserve-knative-check.yaml", "Job")["spec"]["podFailurePolicy"] == spec["podFailurePolicy"]
+
+
+@pytest.mark.parametrize("name", ["kserve-knative-check.yaml", "kserve-standard-check.yaml"])
+def test_under_kserve_a_version_that_is_not_there_yet_is_asked_for_again(output, name):
+    rules = of_kind(output, name, "Job")["spec"]["podFailurePolicy"]["rules"]
+
+    actions = {code: rule["action"] for rule in rules for code in rule.get("onExitCodes", {}).get("values", ())}
+    assert actions == {1: "FailJob", 2: "Count", 3: "Count", 4: "Count"}
 
 
 def test_kubernetes_finds_no_variable_of_its_own_in_a_command(output):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from exporter import ExportError, SourceOptions, export, load_classifier
+from exporter import ExportError, Samples, SourceOptions, export, load_classifier
+from exporter.sources.examine import examine
 from exporter.validation.loaded import LoadedVersion
 from signatures.contract import names
 
@@ -135,7 +136,7 @@ def test_a_factory_is_called_by_its_name(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
 
-    classifier = load_classifier("ours:build", SourceOptions(activation="softmax"))
+    classifier, _ = examine(load_classifier("ours:build", SourceOptions(activation="softmax")))
 
     assert (classifier.name, classifier.labels) == ("build", ("0", "1"))
     with pytest.raises(ExportError, match="returned a str, not a Keras model"):
@@ -185,7 +186,7 @@ def write_examples(file, examples):
 
 def load(model, tmp_path, samples, **options):
     model.save(tmp_path / "toy.keras")
-    return load_classifier(str(tmp_path / "toy.keras"), SourceOptions(samples=samples, **options))
+    return examine(load_classifier(str(tmp_path / "toy.keras"), SourceOptions(samples=samples, **options)))
 
 
 def test_tf_examples_of_features_become_samples_with_their_labels(tmp_path):
@@ -198,14 +199,14 @@ def test_tf_examples_of_features_become_samples_with_their_labels(tmp_path):
         ],
     )
 
-    classifier = load(two_inputs(), tmp_path, file)
+    classifier, samples = load(two_inputs(), tmp_path, file)
 
-    np.testing.assert_array_equal(classifier.samples.inputs["amount"], [[0.5, 1, 2], [1.5, 0, 0], [1.5, 0, 0]])
-    np.testing.assert_array_equal(classifier.samples.inputs["product"], [[1, 9], [0, 0], [0, 0]])
-    assert classifier.samples.inputs["product"].dtype == np.int32
-    np.testing.assert_array_equal(classifier.samples.truth[:2], [[True, False, False, True], [False] * 4])
+    np.testing.assert_array_equal(samples.inputs["amount"], [[0.5, 1, 2], [1.5, 0, 0], [1.5, 0, 0]])
+    np.testing.assert_array_equal(samples.inputs["product"], [[1, 9], [0, 0], [0, 0]])
+    assert samples.inputs["product"].dtype == np.int32
+    np.testing.assert_array_equal(samples.truth[:2], [[True, False, False, True], [False] * 4])
     # An empty list says that no label is true; an example without the feature says nothing.
-    np.testing.assert_array_equal(classifier.samples.known, [True, True, False])
+    np.testing.assert_array_equal(samples.known, [True, True, False])
     assert export(classifier, tmp_path / "out").quality.samples == 2
 
 
@@ -213,10 +214,10 @@ def test_tf_examples_of_picture_files_are_decoded_as_a_server_will(tmp_path, sam
     pictures = [file.read_bytes() for file in sample_pictures[:3]]
     samples = write_examples(tmp_path / "samples.tfrecord", [{"image/encoded": [file]} for file in pictures])
 
-    from_records = load_classifier("digits", SourceOptions(samples=samples)).samples
+    _, from_records = examine(load_classifier("digits", SourceOptions(samples=samples)))
 
-    of_preset = load_classifier("digits").samples.rows(0, 3)
-    assert list(from_records.pictures) == pictures
+    of_preset = examine(load_classifier("digits"))[1].rows(0, 3)
+    assert list(from_records.images) == pictures
     np.testing.assert_array_equal(from_records.inputs["images"], of_preset.inputs["images"])
     assert from_records.truth is None
 
@@ -272,7 +273,7 @@ def test_samples_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
     features_model().save(tmp_path / "toy.keras")
     for name, words in broken_records(tmp_path).items():
         with pytest.raises(ExportError, match=words) as refused:
-            load_classifier(str(tmp_path / "toy.keras"), SourceOptions(samples=tmp_path / name))
+            examine(load_classifier(str(tmp_path / "toy.keras"), SourceOptions(samples=tmp_path / name)))
         assert "\n" not in str(refused.value), name
 
 
@@ -293,7 +294,7 @@ def test_a_folders_labels_must_be_readable_and_the_models(text, words, tmp_path,
     (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(ExportError, match=words):
-        load_classifier("digits", SourceOptions(samples=tmp_path))
+        examine(load_classifier("digits", SourceOptions(samples=tmp_path)))
 
 
 def test_pictures_need_a_preprocessing(tmp_path, sample_pictures):
@@ -304,9 +305,9 @@ def test_pictures_need_a_preprocessing(tmp_path, sample_pictures):
 
 def test_a_folder_without_labels_says_nothing_of_the_truth(tmp_path, sample_pictures):
     (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
-    assert load_classifier("digits", SourceOptions(samples=tmp_path)).samples.truth is None
+    assert examine(load_classifier("digits", SourceOptions(samples=tmp_path)))[1].truth is None
     (tmp_path / "labels.json").write_text(json.dumps({"a.png": ["3"]}))
-    assert load_classifier("digits", SourceOptions(samples=tmp_path)).samples.truth.sum() == 1
+    assert examine(load_classifier("digits", SourceOptions(samples=tmp_path)))[1].truth.sum() == 1
 
 
 def test_a_picture_without_an_entry_counted_as_one_without_a_true_label(tmp_path, sample_pictures):
@@ -315,9 +316,9 @@ def test_a_picture_without_an_entry_counted_as_one_without_a_true_label(tmp_path
     # The byte order mark is what some editors begin every file with.
     (tmp_path / "labels.json").write_text('{"b.png": ["1"], "c.png": []}', encoding="utf-8-sig")
 
-    classifier = load_classifier("digits", SourceOptions(samples=tmp_path))
+    classifier, samples = examine(load_classifier("digits", SourceOptions(samples=tmp_path)))
 
-    np.testing.assert_array_equal(classifier.samples.known, [False, True, True, False])
+    np.testing.assert_array_equal(samples.known, [False, True, True, False])
     version = export(classifier, tmp_path / "out", k=2)
     assert version.quality.samples == 2
     record = json.loads((version.path / "assets.extra" / "export.json").read_text())
@@ -327,14 +328,14 @@ def test_a_picture_without_an_entry_counted_as_one_without_a_true_label(tmp_path
 def test_a_folder_whose_labels_name_no_picture_says_nothing_of_the_truth(tmp_path, sample_pictures):
     (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
     (tmp_path / "labels.json").write_text("{}")
-    assert load_classifier("digits", SourceOptions(samples=tmp_path)).samples.truth is None
+    assert examine(load_classifier("digits", SourceOptions(samples=tmp_path)))[1].truth is None
 
 
 @pytest.mark.parametrize("unknown", [-1, float("nan")])
 def test_a_row_of_labels_may_be_unknown(unknown, tmp_path):
     labels = np.array([[1, 0, 0, 1], [unknown] * LABELS, [0] * LABELS])
     np.savez(tmp_path / "samples.npz", features=np.zeros((3, 3)), labels=labels)
-    samples = load(features_model(), tmp_path, tmp_path / "samples.npz").samples
+    _, samples = load(features_model(), tmp_path, tmp_path / "samples.npz")
     np.testing.assert_array_equal(samples.known, [True, False, True])
     np.testing.assert_array_equal(samples.truth[samples.known], labels[samples.known].astype(bool))
 
@@ -365,7 +366,17 @@ def test_ids_that_an_inner_embedding_lacks_were_a_traceback(tmp_path):
     embedded = keras.layers.Flatten()(keras.layers.Embedding(10, 4)(keras.layers.Lambda(lambda x: x * 2)(ids)))
     np.savez(tmp_path / "samples.npz", ids=np.array([[1, 7]], np.int32))
     with pytest.raises(
-        ExportError, match=r"The model fails on the samples: indices\[0,1\] = 14 is not in \[0, 10\)"
+        ExportError, match=r"The model fails for the samples: indices\[0,1\] = 14 is not in \[0, 10\)"
     ) as refused:
         load(keras.Model(ids, head(embedded)), tmp_path, tmp_path / "samples.npz", allow_unsafe=True)
     assert "\n" not in str(refused.value)
+
+
+def test_samples_passed_to_export_go_before_those_of_the_preset(tmp_path):
+    samples = Samples({"images": np.zeros((3, 32, 32, 1), np.float32)})
+
+    version = export(load_classifier("digits"), tmp_path, k=2, samples=samples)
+
+    assert version.quality is None
+    record = json.loads((version.path / "assets.extra" / "export.json").read_text())
+    assert record["samples"] == {"count": 3, "made_up": False}

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from exporter import Classifier, Options, Samples, SourceOptions, load_classifier
+from exporter import Classifier, ExportOptions, Samples, SourceOptions, load_classifier
+from exporter.sources.examine import examine
 from signatures import Batching
 from signatures.contract import names
 
@@ -31,8 +32,8 @@ class Architecture:
     """A model, and how it is to be exported.
 
     words: what it is, for a person. fields: its inputs, in the order of `served`, their names in a request. pack: from
-    tensors in that order to what the model is called with. classifier: makes the Classifier, given an empty
-    directory; that may be refused.
+    tensors in that order to what the model is called with. classifier: makes the Classifier and its samples, given
+    an empty directory; that may be refused.
     tolerance: how far from the model's own scores a served one may lie. hopeless: only a refusal is right.
     typed: whether the model says what types it takes. guarded: whether it says how many ids an embedding has.
     """
@@ -45,8 +46,8 @@ class Architecture:
     pack: Callable[[Sequence[Any]], Any]
     n: int
     activation: str | None
-    classifier: Callable[[Path], Classifier]
-    options: Options
+    classifier: Callable[[Path], tuple[Classifier, Samples]]
+    options: ExportOptions
     k: int
     tolerance: float
     hopeless: bool
@@ -112,7 +113,14 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
     free = any(None in field.shape for field in fields)
     options, batching = _options(rng, free, preprocessing is not None)
     words = ", ".join(
-        [form, *(field.words for field in fields), f"{end.words} of {n}", batching, policy, options.precision]
+        [
+            form,
+            *(field.words for field in fields),
+            f"{end.words} of {n}",
+            batching,
+            policy,
+            f"precision {options.precision}",
+        ]
         + ["int8"] * quantized
     )
     tolerances = {"float32": 2e-4, "mixed_float16": 2e-2, "mixed_bfloat16": 1e-1}
@@ -123,7 +131,7 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
     if subclassed or end.words in ("strings", "a table of its own", "Python code"):
         source = "object"
 
-    def classifier(directory: Path) -> Classifier:
+    def classifier(directory: Path) -> tuple[Classifier, Samples]:
         return _classifier(directory, model, source, f"m{seed}", labels, preprocessing, samples, end.activation)
 
     return Architecture(
@@ -140,7 +148,7 @@ def _drawn(seed: int, rng: np.random.Generator, policy: str) -> Architecture:
         classifier=classifier,
         options=options,
         k=k,
-        tolerance=0.05 if quantized else max(tolerances[policy], tolerances[options.precision]),
+        tolerance=0.05 if quantized else max(tolerances[policy], tolerances[options.precision or policy]),
         hopeless=end.hopeless or (subclassed and any(field.dtype == "string" for field in fields)),
         typed=not subclassed,
         preprocessing=preprocessing,
@@ -169,13 +177,13 @@ def _disturb(model: Any, rng: np.random.Generator) -> None:
             layer.moving_variance.assign(rng.uniform(0.5, 2.0, layer.moving_variance.shape))
 
 
-def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[Options, str]:
+def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[ExportOptions, str]:
     said: dict[str, Any] = {}
     words = str(rng.choice(["alone", "batched in the graph", "batched by the server"], p=[0.52, 0.38, 0.1]))
     if words != "alone":
         most = int(rng.choice([1, 3, 8]))
         batching = Batching(
-            max_request_size=int(rng.choice([most, 64])),
+            max_request_size=int(rng.choice([16, 64])),
             max_batch_size=most,
             batch_timeout_micros=int(rng.choice([0, 1000, 5000])),
             allowed_batch_sizes=(most,) if rng.random() < 0.3 else (),
@@ -198,12 +206,12 @@ def _options(rng: np.random.Generator, free: bool, files: bool) -> tuple[Options
         said["signatures"] = tuple(str(key) for key in rng.choice(every, count, replace=False))
     if rng.random() < 0.05:
         said["golden_megabytes"] = 1e-6
-    return Options(**said), words
+    return ExportOptions(**said), words
 
 
 def _preprocessing(rng: np.random.Generator, fields: Sequence[Field]) -> str:
-    grey = fields[0].shape[-1] == 1 and rng.random() < 0.9
-    return str(rng.choice([mode for mode in names.PREPROCESSINGS if not grey or mode not in ("caffe", "torch")]))
+    gray = fields[0].shape[-1] == 1 and rng.random() < 0.9
+    return str(rng.choice([mode for mode in names.PREPROCESSINGS if not gray or mode not in ("caffe", "torch")]))
 
 
 def _labels(rng: np.random.Generator, n: int) -> tuple[str, ...]:
@@ -245,10 +253,9 @@ def _classifier(
     preprocessing: str | None,
     samples: Samples | None,
     activation: str | None,
-) -> Classifier:
-    given = {} if samples is None else {"samples": samples}
+) -> tuple[Classifier, Samples]:
     if source == "object":
-        return Classifier(model, name, labels, preprocessing, activation=activation, **given)
+        return examine(Classifier(model, name, labels, preprocessing, activation=activation), samples)
     options = SourceOptions(
         name=name, labels=labels, preprocessing=preprocessing, activation=activation, allow_unsafe=True
     )
@@ -257,4 +264,4 @@ def _classifier(
         model.save(path)
     else:
         model.export(path, verbose=False)
-    return load_classifier(str(path), options)
+    return examine(load_classifier(str(path), options))

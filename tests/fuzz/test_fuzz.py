@@ -69,8 +69,8 @@ def _outcome(drawn, directory):
     source, output = directory / "source", directory / "models"
     source.mkdir(parents=True)
     try:
-        classifier = drawn.classifier(source)
-        version = export(classifier, output, k=drawn.k, options=drawn.options)
+        classifier, samples = drawn.classifier(source)
+        version = export(classifier, output, k=drawn.k, options=drawn.options, samples=samples)
     except ExportError as error:
         assert_one_sentence(str(error))
         assert list(output.glob("*/*")) == [], "something was left behind"

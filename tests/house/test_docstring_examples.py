@@ -20,6 +20,7 @@ import server
 import signatures
 from client.samples import Sample, random_samples
 from client.testing import MockTransport
+from signatures.contract.tolerances import CPU
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (signatures, client, server)
@@ -29,7 +30,7 @@ NOT_RUN = {
     "signatures.contract.record.ExportRecord.read": NO_VERSION,
     "client.promotion.verify.verify": NO_VERSION,
     "client.samples.read.read_samples": "needs a server: tests/client/test_sample_files.py reads such files",
-    "client.samples.sending.inputs_of": "needs a served model: tests/client/test_sample_records.py has some",
+    "client.samples.stacking.inputs_of": "needs a served model: tests/client/test_sample_records.py has some",
     "client.samples.made_up.random_samples": "needs a model of tokens: tests/client/test_made_up.py has one",
     "client.recording.logs.recorded_requests": "needs recorded traffic: tests/test_recorded_traffic.py has some",
     "server": "needs a version to serve: tests/server starts many servers",
@@ -84,6 +85,7 @@ def namespace(model, tmp_path, monkeypatch):
     transport = MockTransport(answers, inputs={"images": "float32"})
     return {
         **{name: getattr(package, name) for package in (signatures, client) for name in package.__all__},
+        "CPU": CPU,
         "MockTransport": MockTransport,
         "Path": Path,
         "Sample": Sample,

@@ -65,16 +65,16 @@ def test_two_inputs_alone_are_held_to_one_batch_size():
         guard([[1, 2]], [3, 4])
 
 
-@pytest.mark.parametrize("ids", [[0, 1, 2], [2, 2], [0], []])
+@pytest.mark.parametrize("ids", [[0, 1, 2, 3], [3, 3], [0], []])
 def test_ids_that_the_embedding_has_pass(ids):
-    assert traced({"ids": IDS}, {"ids": 3})(ids) == [ids]
+    assert traced({"ids": IDS}, {"ids": 4})(ids) == [ids]
 
 
-@pytest.mark.parametrize("ids", [[0, 3], [3, 3], [-1, 0], [-5, -1], [1000, 1]])
+@pytest.mark.parametrize("ids", [[0, 4], [4, 4], [-1, 0], [-5, -1], [1000, 1]])
 def test_ids_that_the_embedding_has_not_are_refused_with_the_extremes(ids):
     low, high = min(ids), max(ids)
-    with refused(rf"ids must hold ids from 0 to 2; smallest and largest received:\D*{low}\D+{high}\D"):
-        traced({"ids": IDS}, {"ids": 3})(ids)
+    with refused(rf"ids must hold ids from 0 to 3; smallest and largest received:\D*{low}\D+{high}\D"):
+        traced({"ids": IDS}, {"ids": 4})(ids)
 
 
 @pytest.mark.parametrize(

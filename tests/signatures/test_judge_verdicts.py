@@ -8,15 +8,14 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from signatures.contract.judge import (
+from signatures.contract.judge import Verdict, judge_dense, judge_listed, judge_sparse
+from signatures.contract.tolerances import (
     CPU,
+    DENSE_TOLERANCES,
     GPU,
     Tolerance,
     Tolerances,
-    Verdict,
-    judge_dense,
-    judge_listed,
-    judge_sparse,
+    for_precision,
     with_backbone,
 )
 
@@ -236,3 +235,14 @@ class TestListed:
         labels = np.full(400, b"same", object)
         verdict = judge_listed(dense, np.arange(400), dense, labels, labels, 400, EXACT)
         assert verdict == Verdict()
+
+
+def test_the_tolerance_follows_what_the_model_computes_in_and_never_what_a_user_chose():
+    assert for_precision(CPU, None) == for_precision(CPU, "float32") == CPU
+    half = for_precision(CPU, "mixed_float16")
+    assert half.backbone == DENSE_TOLERANCES["mixed_float16"]
+    assert half.head == CPU.head
+    assert "differences that mixed_float16 makes by itself" in half.blind_to
+    assert for_precision(GPU, "mixed_bfloat16").backbone == DENSE_TOLERANCES["mixed_bfloat16"]
+    chosen = with_backbone(CPU, 0, 0)
+    assert for_precision(chosen, "int8") == chosen

@@ -1,6 +1,5 @@
 """The alert rules, tested by promtool on scrapes: what should wake somebody does, and nothing else does."""
 
-import json
 import shutil
 import subprocess
 
@@ -10,6 +9,7 @@ import yaml
 from exporter.deploy import write_server_files
 from exporter.deploy.alerts import alerts_file, batch_ops
 from signatures.contract import names
+from signatures.contract.record import ExportRecord
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed: apt-get install prometheus")
@@ -77,7 +77,15 @@ def test_promtool_takes_the_rules_that_an_export_writes(tmp_path):
     extra = tmp_path / "digits" / "1" / names.ASSETS_EXTRA
     extra.mkdir(parents=True)
     (extra / names.WARMUP_FILE).write_bytes(b"")
-    (extra / names.EXPORT_FILE).write_text(json.dumps({"batching": {"batch_timeout_micros": 2000}}))
+    ExportRecord(
+        export_id="1" * 32,
+        model="digits",
+        k=2,
+        labels=("a", "b"),
+        preprocessing=None,
+        golden_digest="2" * 64,
+        batching={"batch_timeout_micros": 2000},
+    ).write(tmp_path / "digits" / "1")
     write_server_files(tmp_path, "digits", 1)
     file = tmp_path / "deploy" / "alerts.yaml"
 
@@ -206,7 +214,7 @@ def test_batches_that_wait_for_a_thread_are_told_by_model(tmp_path, scrapes, up,
 
 
 @needs_promtool
-def test_one_models_batches_are_not_taken_for_anothers(tmp_path, scrapes, up):
+def test_batches_of_one_model_are_not_taken_for_those_of_another(tmp_path, scrapes, up):
     rules = alerts_file([], {"digits.v2": 2000, "cats": 2000}, 600)
     before, after = (
         {name.replace("digits_backbone", op): value for name, value in scrapes.read(file).items()}

@@ -39,7 +39,9 @@ def test_a_compressed_body_is_read(rest):
     assert (found.status, found.json) == (200, ANSWER)
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(BODY)[:-9], b"\x1f\x8b"])
+@pytest.mark.parametrize(
+    "body", [b"no gzip", gzip.compress(BODY)[:-9], b"\x1f\x8b"], ids=["no gzip", "cut off", "its first bytes"]
+)
 def test_a_body_that_cannot_be_unpacked_is_empty(rest, body):
     found = rest("POST", PREDICT, body, {"Content-Encoding": "gzip"})
     assert (found.status, found.json) == (400, {"error": "JSON Parse error: The document is empty"})

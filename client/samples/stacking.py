@@ -1,4 +1,4 @@
-"""Samples together as one request."""
+"""Many samples as arrays: the inputs of one request, and what is true of each."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +43,34 @@ def inputs_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDAr
     return inputs
 
 
+def truth_of(samples: Sequence[Sample], labels: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which labels are true of which samples.
+
+    Args:
+        samples: S samples.
+        labels: the model's N labels, by index.
+
+    Returns:
+        The truth, [S, N], and of which samples it is known, [S].
+
+    Raises:
+        InputError: for a label that the model does not have.
+
+    Example:
+        >>> truth_of([Sample({}, truth=("cat",)), Sample({})], ["dog", "cat"])[0].tolist()
+        [[False, True], [False, False]]
+    """
+    truth = np.zeros((len(samples), len(labels)), bool)
+    index = {label: number for number, label in reversed(list(enumerate(labels)))}
+    for row, sample in enumerate(samples):
+        for label in sample.truth or ():
+            number = index.get(label) if isinstance(label, str) else label
+            if number is None or not 0 <= number < len(labels):
+                raise InputError(f"{sample.source} has the label {label!r}, and the model has {_some(labels)}")
+            truth[row, number] = True
+    return truth, np.array([sample.truth is not None for sample in samples], bool)
+
+
 def _files(samples: Sequence[Sample], signature: Signature) -> NDArray[Any]:
     for sample in samples:
         if sample.file is None:
@@ -76,3 +104,8 @@ def _asked(name: str, values: Sequence[int | float | None], info: TensorInfo) ->
         )
     default = None if info.default is None else info.default.reshape(-1)[0]
     return np.array([default if value is None else value for value in values], info.dtype)
+
+
+def _some(labels: Sequence[str]) -> str:
+    """Return the labels, the first of many."""
+    return ", ".join(labels) if len(labels) <= 10 else f"{', '.join(labels[:10])} and {len(labels) - 10} more"

@@ -1,0 +1,24 @@
+"""What `load` in each preset's module returns, given the user's choice of weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A Keras model, and what is known of it.
+
+    Attributes:
+        model: the model.
+        preprocessing: how pixels become its input, one of `names.PREPROCESSINGS`.
+        labels: its labels, by index; empty where they are but numbers.
+        sample_path: samples with their true labels, where it ships some.
+        untrained: whether its weights are random.
+    """
+
+    model: Any
+    preprocessing: str
+    labels: tuple[str, ...] = ()
+    sample_path: Path | None = None
+    untrained: bool = False

@@ -1,0 +1,195 @@
+"""The first step of an export: ask the Keras model, and write a version that no server sees yet."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+import tensorflow as tf
+
+from exporter.checks import OwnSignatures
+from exporter.errors import ExportError, reason
+from exporter.options import ExportOptions
+from exporter.samples.samples import Samples
+from exporter.sources.classifier import Classifier
+from exporter.validation.batching import answers_by_length, samples_that_fit
+from exporter.validation.expected import ExpectedBehavior, Scores
+from exporter.validation.gpu_kernels import GpuReadiness, gpu_readiness
+from exporter.writing.precision import PRECISIONS, Deviation, answers_in, computes_in, layers_to_cast
+from exporter.writing.prediction_logs import golden_records, warmup_records, write_records
+from exporter.writing.saved_model import write_saved_model
+from signatures import Identity, InputForm, Signature, compose_signatures
+from signatures.contract import names
+
+# Entered around each step of the work, with a few words for a person who waits.
+Step: TypeAlias = Callable[[str], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What `export` was asked for; see there."""
+
+    classifier: Classifier
+    k: int
+    options: ExportOptions
+    step: Step
+    own_signatures: OwnSignatures
+    export_id: str
+
+
+@dataclass(frozen=True)
+class ModelAnswers:
+    """What the Keras model answers: the standard that a version is held to.
+
+    Attributes:
+        samples: the examples.
+        dense: its probabilities for them, [S, N], in the precision that is exported.
+        cast: the layers that compute in another precision than before.
+        deviation: what that changed.
+    """
+
+    samples: Samples
+    dense: Scores
+    cast: Sequence[Any]
+    deviation: Deviation | None
+
+
+@dataclass(frozen=True)
+class StagedVersion:
+    """A version that is written, and visible to no server.
+
+    Attributes:
+        directory: where it is.
+        signatures: its signatures.
+        expected: what it must answer.
+        precision: what its backbone computes in.
+        gpu: where its ops would run on a server with a GPU.
+    """
+
+    directory: Path
+    signatures: Sequence[Signature]
+    expected: ExpectedBehavior
+    precision: str
+    gpu: GpuReadiness
+
+
+def ask_model(request: ExportRequest, samples: Samples) -> ModelAnswers:
+    """Ask the Keras model about the samples, in the precision that is exported too."""
+    classifier, options = request.classifier, request.options
+    samples = samples_that_fit(classifier, samples, options.batching)
+    with request.step("Asking the Keras model"):
+        dense = classifier.dense_answers(samples)
+    deviation, cast = None, layers_to_cast(classifier, samples, options.precision)
+    if cast:
+        with request.step(f"Asking it again in {options.precision}"):
+            dense, deviation = answers_in(classifier, samples, cast, dense, request.k, options)
+    return ModelAnswers(samples, dense, cast, deviation)
+
+
+def stage(request: ExportRequest, directory: Path, answers: ModelAnswers, golden: Path | None) -> StagedVersion:
+    """Write the SavedModel, the golden records and the warm-up requests."""
+    classifier, options, samples = request.classifier, request.options, answers.samples
+    precision = computes_in(classifier.model)
+    of_length = answers_by_length(classifier, samples, options.batching)
+    extra = directory / names.ASSETS_EXTRA
+    records = golden_records(classifier.name, samples, answers.dense, options.golden_megabytes)
+    info: dict[str, Any] = {
+        names.EXPORT_ID: request.export_id,
+        names.MODEL: classifier.name,
+        names.K: request.k,
+        names.LABELS: list(classifier.labels),
+        names.PREPROCESSING: classifier.preprocessing,
+        names.GOLDEN_DIGEST: write_records(golden or extra / names.GOLDEN_FILE, records),
+    }
+    with request.step("Tracing the signatures, writing the SavedModel"):
+        signatures = _written(request, directory, info)
+    write_records(extra / names.WARMUP_FILE, _warmup(request, signatures, samples))
+    with request.step("Looking up GPU kernels"):
+        gpu = gpu_readiness(directory, names.BACKBONE)
+    expected = ExpectedBehavior(
+        samples,
+        answers.dense,
+        PRECISIONS[precision].dense,
+        request.k,
+        classifier.labels,
+        info,
+        signatures,
+        classifier.weight_bytes(),
+        of_length,
+        own={key: _dense_by_keras(classifier, taken) for key, (taken, _) in request.own_signatures.items()},
+    )
+    return StagedVersion(directory, signatures, expected, precision, gpu)
+
+
+def _written(request: ExportRequest, directory: Path, info: Mapping[str, Any]) -> Sequence[Signature]:
+    """Trace the signatures and write the SavedModel."""
+    try:
+        return write_saved_model(
+            directory, request.classifier.model, request.export_id, lambda read: _sign(request, info, read)
+        )
+    except (ExportError, OSError, tf.errors.OpError):
+        raise
+    except Exception as error:  # Whatever the layers of a stranger's model may raise where values are not known yet.
+        raise ExportError(f"The model runs, but cannot be traced into a graph: {reason(error)}.") from error
+
+
+def _sign(request: ExportRequest, info: Mapping[str, Any], read_export_id: Callable[[], tf.Tensor]) -> list[Signature]:
+    classifier, options = request.classifier, request.options
+    identity = Identity(
+        read_export_id,
+        classifier.name,
+        request.k,
+        classifier.labels,
+        classifier.preprocessing,
+        info[names.GOLDEN_DIGEST],
+    )
+    backbone = classifier.backbone(options.batching, options.jit_compile)
+    try:
+        return compose_signatures(backbone, identity, options.signatures, own=request.own_signatures)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+
+
+def _warmup(request: ExportRequest, signatures: Sequence[Signature], samples: Samples) -> Iterator[Any]:
+    """Return the warm-up requests, once for each length that requests are padded to."""
+    classifier, options = request.classifier, request.options
+    lengths = options.batching.pad_to if options.batching else ()
+    each = [samples.of_length(length, classifier.inputs.specs) for length in lengths] or [samples]
+    keys, own = [signature.key for signature in signatures], request.own_signatures
+    taken = {key: list(form.inputs) for key, (form, _) in own.items()}
+    return warmup_records(classifier.name, keys, each, request.k, options.warmup_sizes, taken)
+
+
+def _dense_by_keras(classifier: Classifier, taken: InputForm) -> Callable[[Mapping[str, npt.NDArray[Any]]], Scores]:
+    """Return what computes the Keras model's probabilities for a request of this form, without a graph."""
+
+    def dense(request: Mapping[str, npt.NDArray[Any]]) -> Scores:
+        received = {
+            name: tf.constant(request[name], spec.dtype) if name in request else taken.defaults[name]
+            for name, spec in taken.inputs.items()
+        }
+        inputs, _ = taken.read(received)
+        scores: Scores = taken.combine(classifier.probabilities(*inputs)).numpy()
+        return scores
+
+    return dense
+
+
+def described(signatures: Sequence[Signature]) -> dict[str, Any]:
+    """Return what export.json states of signatures."""
+
+    def specs(declared: Any) -> dict[str, Any]:
+        return {
+            name: {
+                "dtype": spec.dtype.name,
+                "shape": None if spec.shape.rank is None else [-1 if size is None else size for size in spec.shape],
+            }
+            for name, spec in declared.items()
+        }
+
+    return {
+        each.key: {"method": each.method, "inputs": specs(each.inputs), "outputs": specs(each.outputs)}
+        for each in signatures
+    }

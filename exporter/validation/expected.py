@@ -1,0 +1,45 @@
+"""What a version must answer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.samples.samples import Samples
+from signatures import Signature
+from signatures.contract.tolerances import Tolerance
+
+Scores: TypeAlias = npt.NDArray[np.float32]
+Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ExpectedBehavior:
+    """What a version must answer.
+
+    Attributes:
+        samples: the examples that it is asked about.
+        dense: Keras's probabilities for them, [S, N].
+        dense_tolerance: how near to these its own must come.
+        k: the default k.
+        labels: the N labels.
+        info: what `export_info` must answer, by output name.
+        signatures: what its metadata must declare.
+        weights: the bytes that the model's variables take.
+        of_length: where requests are padded before they share a run, the samples cut to several lengths, each with
+            Keras's probabilities for them.
+        own: by key of each signature of the user's own, what computes Keras's probabilities [B, N] for a request.
+    """
+
+    samples: Samples
+    dense: Scores
+    dense_tolerance: Tolerance
+    k: int
+    labels: Sequence[str]
+    info: Mapping[str, Any]
+    signatures: Sequence[Signature]
+    weights: int
+    of_length: Mapping[int, tuple[Samples, Scores]] = field(default_factory=dict)
+    own: Mapping[str, Callable[[Arrays], Scores]] = field(default_factory=dict)

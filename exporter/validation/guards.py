@@ -1,0 +1,41 @@
+"""Validation of guards: what does not fit is refused."""
+
+import grpc
+import numpy as np
+
+from exporter.errors import ValidationError
+from exporter.validation.answers import FEW
+from exporter.validation.calls import request_to
+from exporter.validation.expected import Arrays, ExpectedBehavior
+from exporter.validation.loaded import LoadedVersion
+from server.errors import ServingError
+from signatures.contract import names
+
+
+def validate_guards(version: LoadedVersion, expected: ExpectedBehavior) -> None:
+    """A wrong shape of any input, k included, and bytes that are no image are refused."""
+    samples = expected.samples.repeated(FEW)
+    for key, signature in version.signatures.items():
+        if key == names.EXPORT_INFO:
+            continue
+        good = request_to(version, expected, key, samples, np.array(expected.k, np.int32))
+        for name in [name for name in signature.inputs if name in good]:
+            if name == names.K:
+                for shape in ([FEW + 1], [FEW, 1], [0]):
+                    _require_refusal(version, key, {**good, name: np.ones(shape, np.int32)}, f"{name} of shape {shape}")
+            else:
+                wrong = np.stack([good[name], good[name]], axis=-1)
+                _require_refusal(version, key, {**good, name: wrong}, f"{name} of shape {list(wrong.shape)}")
+            if good[name].dtype == object and name in (names.ENCODED_IMAGES, names.EXAMPLES):
+                broken = np.full(FEW, b"neither an image nor an example", object)
+                _require_refusal(version, key, {**good, name: broken}, f"{name} that holds something else")
+
+
+def _require_refusal(version: LoadedVersion, key: str, inputs: Arrays, what: str) -> None:
+    try:
+        version.call(key, inputs)
+    except ServingError as error:
+        if error.code is grpc.StatusCode.INVALID_ARGUMENT:
+            return
+        raise
+    raise ValidationError(f"{key} answers a request with {what}, which it should refuse.")
