@@ -1,4 +1,4 @@
-"""The server's answers: a request message in, a response message or a ServingError out, whichever way it came."""
+"""The server's answers: a request message in, a response message or a ServingError out, for gRPC and REST."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,8 +27,8 @@ SIGNATURE_DEF = "signature_def"
 class Answers:
     """The methods of PredictionService and ModelService.
 
-    Each takes a request and a function that tells whether somebody still waits for the answer, and raises a
-    ServingError where the server answers with a status other than OK.
+    Each takes a request and a function that tells whether the caller still waits for the answer. It raises a
+    ServingError if the server answers with a status other than OK.
     """
 
     def __init__(self, core: ServerCore) -> None:

@@ -54,7 +54,7 @@ _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 class _Command(click.Command):
-    """A command that tells a flag of the real server from a misspelt one."""
+    """A command that can tell a flag of the real server from a misspelled one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -152,7 +152,7 @@ def main(**flags: Any) -> None:
 
 
 def _end(*_: Any) -> None:
-    """Leave the with statement of the server, whatever it is doing, even waiting for a base path; only once."""
+    """Leave the server's with statement once, no matter what it is doing, even if it waits for a base path."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     sys.exit(0)

@@ -1,4 +1,4 @@
-"""The text files that flags may name, read into values, and a check of all flags that needs no TensorFlow."""
+"""Read the text files that flags may name, and check all flags without TensorFlow."""
 
 import os
 import re
@@ -76,7 +76,7 @@ class BatchingParameters:
 
 
 def check(settings: Settings) -> None:
-    """Refuse what can be seen to be wrong without TensorFlow, so that a command can say so at once.
+    """Refuse everything that can be recognized as wrong without TensorFlow, so that a command can say so at once.
 
     Raises:
         ServingError: no model, a relative base path, or a file or list of arguments that cannot be read.
@@ -156,7 +156,7 @@ def read_batching_parameters(settings: Settings) -> BatchingParameters | None:
 
 
 def read_metrics_path(settings: Settings) -> str | None:
-    """Return the path of the metrics page, or None when there is to be none.
+    """Return the path of the metrics page, or None if there should be none.
 
     Raises:
         ServingError: the file cannot be read or is not in the text format.

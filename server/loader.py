@@ -1,7 +1,7 @@
-"""From a version directory to a session that answers, by the path that the server's C++ loader takes.
+"""Load a version directory into a session that can answer, in the same way as the server's C++ loader.
 
-The graph is imported as it is, variables are restored by the graph's own restore op, and only when their index file is
-there: without `variables/` a version loads, and each request to it then fails (tensorflow/cc/saved_model/loader.cc).
+The graph is imported unchanged. Its own restore op restores the variables, but only if their index file exists: a
+version without `variables/` loads, and then each request to it fails (tensorflow/cc/saved_model/loader.cc).
 """
 
 import os
@@ -65,7 +65,7 @@ class Session:
         return [np.array(output, np.object_) if isinstance(output, bytes) else output for output in outputs]
 
     def close(self) -> None:
-        """Free the session and all that the version holds."""
+        """Free the session and everything that the version holds."""
         self._calls.clear()
         self._session.close()
 

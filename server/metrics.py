@@ -1,4 +1,4 @@
-"""What the server counts, and the page that Prometheus reads it from.
+"""The server's metrics, and the page from which Prometheus reads them.
 
 Names, labels, buckets and text follow tensorflow_model_server 2.20: monitoring/sampler.h and prometheus_exporter.cc.
 Names start with a colon there and counters do not end in `_total`, which no Prometheus library writes.
@@ -89,7 +89,7 @@ def _size(name: str, *labels: str) -> Sampler:
 
 
 def now() -> float:
-    """Return the microseconds since some moment."""
+    """Return the microseconds since a fixed moment."""
     return time.monotonic() * 1e6
 
 
@@ -112,13 +112,13 @@ class Metrics:
         self.processed_batch_size = _size(f"{batching}/processed_batch_size")
 
     def count_request(self, model: str, api: str, entrypoint: str, code: grpc.StatusCode, since: float) -> None:
-        """Count a request that came at a moment and was answered now; only the times of good answers are kept."""
+        """Count a request that arrived at `since` and is answered now. Only times of successful answers are kept."""
         if code is grpc.StatusCode.OK:
             self.request_latency.add(now() - since, model, api, entrypoint)
         self.request_count.add(1, model, code.name)
 
     def count_run(self, model: str, api: str, since: float) -> None:
-        """Count a successful run of a graph that began at a moment and ends now."""
+        """Count a successful run of a graph that began at `since` and ends now."""
         self.runtime_latency.add(now() - since, model, api, _RUNTIME)
 
     @contextmanager
@@ -133,7 +133,7 @@ class Metrics:
             self.load_latency.add(round(now() - began), str(path))
 
     def page(self) -> str:
-        """Write all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         metrics = [value for value in vars(self).values() if isinstance(value, Counter | Sampler)]
         lines = []
         for metric in sorted(metrics, key=lambda metric: metric.name):

@@ -1,8 +1,8 @@
 """--mixed_precision=bfloat16: a graph that computes in bfloat16 though it was exported in float32.
 
 The real server lets TensorFlow's optimizer put convolutions and matrix products into bfloat16, which it does only on
-CPUs that have instructions for it. The stand-in asks for the same and rounds the variables to bfloat16 as well, so that
-other CPUs serve other numbers too.
+CPUs that have instructions for it. The stand-in requests the same, and also rounds the
+variables to bfloat16, so that the answers change on other CPUs too.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Which outputs of a graph need XLA: the real server refuses to compile unless a flag allows it.
 
-There the refusal comes from the first run of a function with jit_compile=True. TensorFlow in Python has no such switch,
-so that the functions are found in the graph instead.
+The real server refuses the first run of a function with jit_compile=True. TensorFlow in Python has no such switch, so
+the functions are found in the graph instead.
 """
 
 from typing import Any

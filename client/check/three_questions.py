@@ -259,7 +259,7 @@ def _answer(
 ) -> Generator[Any, Any, tuple[Outputs, int | None] | None]:
     """Return outputs and version. If there are none, or if another version answered, note the fault and return None.
 
-    instead: what to send where the server's own batching refuses the form that k has, or so many examples.
+    instead: the call to send if the server's own batching refuses the form of k, or so many examples.
     """
     if session.lost:
         tally.fault("not asked, as the server was lost", **where)

@@ -50,7 +50,7 @@ def check(
     label: str | None,
     as_json: bool,
 ) -> int:
-    """Check that what is served is what was exported; status 1 when it is not.
+    """Check that the served model is the exported one; exit with status 1 if it is not.
 
     Sends the golden records of a published version and IMAGES of your own, at least one of the two. With several
     addresses each is checked.
@@ -66,7 +66,7 @@ def check(
         with connection.open(address) as client, show.waiting(address):
             target = Target(client.model, version, label)
             expected = _expected(client, target, expectation, images)
-            # Without golden records, replicas can still be held against the first of them.
+            # Without golden records, replicas can still be compared with the first one.
             other = against or (results[0].address if results and expectation is None else None)
             if against_version is not None:
                 expected = _of_version(client, target, expected, against_version)

@@ -30,7 +30,7 @@ _OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.
 def main() -> None:
     """Run the command line and exit with its status."""
     for stream in (sys.stdout, sys.stderr):
-        # What a terminal cannot show is spelled out: labels and file names may hold anything.
+        # Characters that a terminal cannot show are spelled out: labels and file names may contain anything.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
@@ -84,7 +84,7 @@ def status(connection: Connection, as_json: bool) -> int:
 
 
 def _replicas(connection: Connection) -> list[ReplicaStatus]:
-    """Ask each address; raises the first error where none answers."""
+    """Ask each address. Raises the first error if no address answers."""
     replicas: list[ReplicaStatus] = []
     errors: list[ServerError] = []
     for address in connection.addresses():
@@ -115,7 +115,7 @@ def metadata(connection: Connection, version: int | None, label: str | None, as_
 @as_json_option
 @click.pass_obj
 def info(connection: Connection, version: int | None, label: str | None, as_json: bool) -> None:
-    """Show the identity that the served export gives of itself."""
+    """Show the identity of the served export."""
     with connection.open() as client:
         found = client.info(version=version, label=label)
     show_or_print(found, as_json, lambda: show.info(found))

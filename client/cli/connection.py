@@ -1,4 +1,4 @@
-"""The options that say which model is asked and where: they stand before the command or after it."""
+"""The options for the server's address and the model. They may come before or after the command."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ _ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Connection:
-    """What the options of the connection say."""
+    """The values of the connection's options."""
 
     address: str | None
     model: str | None
@@ -28,7 +28,7 @@ class Connection:
     options: ChannelOptions
 
     def required_model(self) -> str:
-        """Return the model's name; raises click.UsageError where the option is missing."""
+        """Return the model's name. Raises click.UsageError if the option is missing."""
         if self.model is None:
             raise click.UsageError("--model NAME is missing.")
         return self.model
@@ -39,14 +39,14 @@ class Connection:
             return client.addresses
 
     def open(self, address: str | None = None) -> ServingClient:
-        """Return a client of this address, or of another; raises click.UsageError where an option is missing."""
+        """Return a client for this address or another one. Raises click.UsageError if an option is missing."""
         if self.address is None:
             raise click.UsageError("--address HOST:PORT is missing.")
         return ServingClient(address or self.address, self.required_model(), timeout=self.timeout, options=self.options)
 
 
 def connection_options() -> list[click.Option]:
-    """Return the options, none of which has a default, so that it shows which were given."""
+    """Return the options. They have no defaults, so that the command can tell which were given."""
     return [
         click.Option(
             ["--address"],
@@ -76,7 +76,7 @@ def connection_options() -> list[click.Option]:
 
 
 class ConnectedGroup(click.Group):
-    """A group of commands before which the options of the connection may stand."""
+    """A group of commands that also takes the connection's options before the command."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -89,7 +89,7 @@ class ConnectedGroup(click.Group):
 
 
 class ConnectedCommand(click.Command):
-    """A command after which they may stand too, where they win; its first argument is a Connection."""
+    """A command that also takes them after it; these win. Its first argument is a Connection."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -99,13 +99,13 @@ class ConnectedCommand(click.Command):
             self.params.append(option)
 
     def invoke(self, context: click.Context) -> Any:
-        """Make a Connection of those before the command and those after it."""
+        """Make a Connection from the options before and after the command."""
         context.obj = _connection(**{**context.obj, **_taken(context)})
         return super().invoke(context)
 
 
 def _taken(context: click.Context) -> dict[str, Any]:
-    """Take the options of the connection that were given out of a command's."""
+    """Remove the given connection options from a command's parameters and return them."""
     found = {str(option.name): context.params.pop(str(option.name)) for option in connection_options()}
     return {name: value for name, value in found.items() if value}
 

@@ -1,4 +1,4 @@
-"""What the commands of `serving-client` share: options, and how a result is printed."""
+"""The options that the commands of `serving-client` share, and the printing of results."""
 
 import json
 import os
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def utf8(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Read a name that servers know, which is UTF-8 whatever the terminal's encoding is."""
+    """Read a name that is sent to a server. It is UTF-8, independent of the terminal's encoding."""
     try:
         return None if value is None else os.fsencode(value).decode()
     except UnicodeDecodeError as error:
@@ -53,7 +53,7 @@ def tolerances_of(gpu: bool, rtol: float | None, atol: float | None) -> Toleranc
 
 
 def show_or_print(value: Any, as_json: bool, shown: Callable[[], None]) -> None:
-    """Print the value as one JSON object, or call what shows it to people."""
+    """Print the value as one JSON object, or call a function that shows it to people."""
     if as_json:
         print(json.dumps(_plain(value), allow_nan=False))
     else:
@@ -61,7 +61,7 @@ def show_or_print(value: Any, as_json: bool, shown: Callable[[], None]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value in JSON's types; what is not finite becomes null."""
+    """Return the value in JSON's types. Numbers that are not finite become null."""
     if is_dataclass(value) and not isinstance(value, type):
         shown = [field.name for field in fields(value) if field.repr]
         return {name: _plain(getattr(value, name)) for name in shown}

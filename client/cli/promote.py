@@ -104,7 +104,7 @@ def _move(
 
 
 def _require_consent(move: Move, yes: bool, create_label: bool) -> None:
-    """Raise click.UsageError unless a person can be asked, or has said with options all that would be asked."""
+    """Raise click.UsageError unless a person can be asked, or options have answered all questions."""
     if not yes and not (sys.stdin and sys.stdin.isatty()):
         raise click.UsageError("this asks before it changes anything, and there is no terminal to ask at: pass --yes.")
     if yes and move.old is None and not create_label:

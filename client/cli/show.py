@@ -1,4 +1,4 @@
-"""What the command line prints for people: tables, on a terminal in color."""
+"""The command line's output for people: tables, with color on a terminal."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,7 +120,7 @@ def check(result: CheckResult) -> None:
 
 
 def notes(result: CheckResult) -> list[str]:
-    """Return what limits the answer, in sentences."""
+    """Return the limits of the answer, in sentences."""
     found = []
     if result.batching:
         found.append("The server batches: it refuses k left out or scalar, so one k per example was sent.")
@@ -131,7 +131,7 @@ def notes(result: CheckResult) -> list[str]:
 
 
 def verdict(result: CheckResult) -> str:
-    """Return the answer in a sentence, which claims no more than was asked."""
+    """Return the answer in a sentence that claims no more than what was checked."""
     if not result.passed:
         answer = "What is served is NOT what was expected."
     elif result.backbone.passed is None:
@@ -145,7 +145,7 @@ def verdict(result: CheckResult) -> str:
 def bench(
     model: str, results: Sequence[BenchResult], baseline: Baseline | None, comparisons: Sequence[Comparison]
 ) -> None:
-    """Print a row for each load, what failed, and what became of it since a baseline."""
+    """Print a row for each load, the failed calls, and the change since a baseline."""
     console = Console()
     if not results:
         return console.print("Nothing was measured.")
@@ -191,7 +191,7 @@ def _since(
 
 
 def _table(*headers: str, title: str = "") -> Table:
-    """Return an empty table, which folds what is too wide: an ellipsis would hide it, and is not ASCII."""
+    """Return an empty table that wraps wide cells: an ellipsis would hide text, and is not ASCII."""
     columns = [Column(header, overflow="fold") for header in headers]
     return Table(*columns, title=title or None, title_justify="left")
 

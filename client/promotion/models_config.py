@@ -1,4 +1,4 @@
-"""The server's models.config: which version has which label, changed in the text so that all else stays as it is."""
+"""The server's models.config: read its labels, and change them in the text so that everything else stays as it is."""
 
 import json
 import os
@@ -18,25 +18,26 @@ _TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}<>\[\]:;,
 
 
 def labeled_versions(text: str, model: str) -> dict[str, int]:
-    """Return the versions that have labels, by label; raises InputError without such a model."""
+    """Return the version of each label. Raises InputError if there is no such model."""
     return dict(sorted(_model_config(_parsed(text), model).version_labels.items()))
 
 
 def base_path(text: str, model: str) -> str:
-    """Return where the model's versions lie; raises InputError without such a model."""
+    """Return the directory of the model's versions. Raises InputError if there is no such model."""
     path: str = _model_config(_parsed(text), model).base_path
     return path
 
 
 def with_label(text: str, model: str, label: str, version: int) -> str:
-    """Return the text with one label moved to a version, or added; comments and layout stay.
+    """Return the text with one label moved to a version, or added. Comments and layout stay.
 
-    Raises InputError for a text that is no models.config, or that names no such model.
+    Raises:
+        InputError: if the text is not a models.config, or if it has no such model.
     """
     wanted = _parsed(text)
     _model_config(wanted, model).version_labels[label] = version
     changed = _edited(text, model, label, version)
-    # Editing text is guesswork until what it means has been compared.
+    # Editing text is guesswork until the meaning of the result has been compared.
     if _parsed(changed) != wanted:
         raise InputError(f"the label {label} cannot be changed in this models.config: write its entry on one level")
     return changed

@@ -1,8 +1,8 @@
 """Moving a version label to another version: in the server's file, then on every replica, or not at all.
 
-Beside FILE two others may lie. FILE.promoting is what FILE was before a change that is under way: a later run puts it
-back if it cannot finish. FILE.moved says which label the last change that was finished moved, from where to where:
-the one move that a rollback can undo.
+There may be two more files next to FILE. FILE.promoting is the content of FILE before a change that is in progress: a
+later run restores it if it cannot finish the change. FILE.moved describes the last finished move: its label and its two
+versions. This is the only move that a rollback can undo.
 """
 
 import json
@@ -25,10 +25,10 @@ from signatures.contract.tolerances import Tolerances
 
 @dataclass(frozen=True)
 class Move:
-    """A label's way from one version to another.
+    """The move of a label from one version to another.
 
-    old: None for a label that does not exist yet; others: the labels that do. found: the text of the file as it is now.
-    before: as it was before a change that was cut off, else the same. after: as it will be.
+        `old` is None for a new label; `others` are the labels that exist. `found` is the text of the
+    file now. `before` is its text before an interrupted change, otherwise the same. `after` is the text to write.
     """
 
     config: Path
@@ -43,11 +43,11 @@ class Move:
 
 
 class PromoteError(ClientError):
-    """A label was not moved, and everything is as it was, or the message says what is not."""
+    """A label was not moved. Everything is as it was before, unless the message says otherwise."""
 
 
 def plan(config: Path, model: str, label: str, version: int) -> Move:
-    """Return what is to be done; a change that was cut off is taken up from what the file was before it."""
+    """Return the move to make. After an interrupted change, it starts from the file before that change."""
     found = before = _text(config)
     if _promoting(config).exists():
         before = _text(_promoting(config))
@@ -63,10 +63,12 @@ def plan(config: Path, model: str, label: str, version: int) -> Move:
 
 
 def previous_version(config: Path, model: str, label: str) -> int:
-    """Return the version that the last move took a label from.
+    """Return the version from which the last move took a label.
 
-    Raises InputError where there is no such label, PromoteError where the last move was of another one, or where the
-    label is no longer on the version that the move took it to: there is nothing to go back to then.
+    Raises:
+        InputError: if there is no such label.
+        PromoteError: if the last move was of another label, or if the label is no longer on the version to which that
+            move took it. Then there is nothing to go back to.
     """
     text = _text(config)
     labels = labeled_versions(text, model)
@@ -95,7 +97,7 @@ def version_directory(move: Move) -> Path:
 def check_version(
     clients: Sequence[ServingClient], move: Move, reference: Expectation, tolerances: Tolerances
 ) -> list[CheckResult]:
-    """Check the new version by its number on every replica; raises PromoteError where it is not loaded."""
+    """Check the new version by its number on every replica. Raises PromoteError if it is not loaded there."""
     results = []
     for client in clients:
         try:
@@ -113,9 +115,15 @@ def check_version(
 
 
 def carry_out(clients: Sequence[ServingClient], move: Move, patience: float = 10.0) -> None:
-    """Change the file, reload every replica, and ask each through the label; put all back if anything fails.
+    """Change the file, reload every replica, and ask each through the label. Undo everything if anything fails.
 
-    patience: seconds that a replica may take to answer with the new version. Raises PromoteError when it was put back.
+    Args:
+        clients: a client for each replica.
+        move: the move.
+        patience: how many seconds a replica may take to answer with the new version.
+
+    Raises:
+        PromoteError: if the move failed and was undone.
     """
     if _text(move.config) != move.found:
         raise InputError(f"{move.config} was changed while version {move.new} was checked: run it again")
@@ -138,7 +146,7 @@ def carry_out(clients: Sequence[ServingClient], move: Move, patience: float = 10
 
 
 def describe(move: Move, addresses: Sequence[str]) -> list[str]:
-    """Return what a move will do, a sentence each."""
+    """Return the steps of a move, one sentence each."""
     what = f"Label {move.label} of model {move.model}"
     if move.old is None:
         there = f"there are {', '.join(move.others)}" if move.others else "there is none so far"
@@ -160,7 +168,7 @@ def _apply(clients: Sequence[ServingClient], move: Move, text: str, version: int
                 client.run(_seen(Target(move.model, label=move.label), version, time.monotonic() + patience))
         except ClientError as error:
             failures.append(error)
-    # Every replica was told before one that failed ends it: fewer are left behind.
+    # Reload every replica even if one fails, so that fewer are left behind.
     if failures:
         raise failures[0]
 

@@ -1,4 +1,4 @@
-"""Comparing a version's files with what its export recorded of them."""
+"""Compare a version's files with the checksums that its export recorded."""
 
 import hashlib
 import os
@@ -13,18 +13,18 @@ from signatures.contract.record import ExportRecord, RecordError, record_file
 
 @dataclass(frozen=True)
 class Verification:
-    """What became of the files of a version since it was exported.
+    """What happened to the files of a version since it was exported.
 
     Names are paths below the directory. A file that could not be read is in `unreadable`, with the reason, and neither
     right nor wrong.
 
     Attributes:
         directory: the version's directory.
-        export_id: of the export whose record was compared with.
-        intact: how many files are as they were exported.
-        changed: files of another content, and whatever stands in a file's place: a link, a directory, a device.
-        missing: files that were exported and are not there.
-        added: files and links that no export wrote.
+        export_id: the id of the export whose record the files were compared with.
+        intact: how many files are unchanged.
+        changed: files with another content, and files that were replaced by a link, a directory or a device.
+        missing: files that were exported and do not exist.
+        added: files and links that the export did not write.
         unreadable: the reason by name, of files and directories.
     """
 
@@ -45,9 +45,9 @@ class Verification:
 def verify(directory: Path) -> Verification:
     """Compare every file of a version with the SHA-256 that its export.json has of it.
 
-    A link counts as changed even if it leads to the same content, which could change without it. Empty directories do
-    not count: copies and object stores drop them. Who could change the files could change export.json as well; against
-    that, sign the directory.
+    A link counts as changed even if it leads to the same content, because that content could change. Empty directories
+    do not count: copies and object stores drop them. Anyone who can change the files can change export.json as well.
+    Sign the directory to protect against that.
 
     Args:
         directory: the version's directory, `models/digits/1`.

@@ -1,4 +1,4 @@
-"""Traffic as a file: a client's requests, recorded while it calls, and read again to be sent once more."""
+"""Recorded traffic: write a client's requests to a file while it calls, and read them to send them again."""
 
 from client.recording.logs import RecordedRequest, recorded_requests
 from client.recording.recorder import Recorder

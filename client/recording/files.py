@@ -1,4 +1,4 @@
-"""The files that records are appended to: PATH, and PATH.1, PATH.2, ... with what is older."""
+"""The files that hold the records: PATH, and PATH.1, PATH.2, ... with older records."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -22,17 +22,17 @@ _DAMAGED = "something that is not a record"
 
 
 class RecordFiles:
-    """TFRecord files that together hold at most so many bytes.
+    """TFRecord files with a limit on their total size.
 
-    Between two writes each of them ends where a record ends. Several recorders may append to the same path, in one
-    process or in several, as each holds a lock on the file while it writes.
+    Between two writes, each file ends where a record ends. Several recorders may append to the same path, in one
+    process or in several, because each locks the file while it writes.
 
     Args:
         path: the newest file.
-        max_bytes: what all files may take.
+        max_bytes: the most bytes that all files together may take.
 
     Attributes:
-        largest: how many bytes a record may take.
+        largest: the most bytes that one record may take.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -64,7 +64,7 @@ class RecordFiles:
         import fcntl
 
         while True:
-            # Requests hold what users sent, which is for nobody else to read.
+            # Requests hold what users sent. Nobody else may read that.
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)

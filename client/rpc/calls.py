@@ -1,4 +1,4 @@
-"""The calls of TensorFlow Serving's gRPC API as values: which method, the request's bytes, how to read the response's.
+"""The calls of TensorFlow Serving's gRPC API as values: the method, the request's bytes, and a response reader.
 
 Nothing here sends anything, so that the blocking and the asyncio client share all of it.
 """
@@ -34,7 +34,7 @@ CLASSIFY = _PREDICTION + "Classify"
 class Call(Generic[T]):
     """One call: the gRPC method, a serialized request, and the function that reads the serialized response.
 
-    deadline: when an answer is of no use any more, by the monotonic clock.
+    `deadline` is the time on the monotonic clock after which an answer is useless.
     """
 
     method: str
@@ -43,13 +43,13 @@ class Call(Generic[T]):
     deadline: float = math.inf
 
     def seconds_left(self, timeout: float) -> float:
-        """Return how long to wait for the response: the timeout, or less where the deadline is nearer."""
+        """Return how many seconds to wait for the response: the timeout, or less if the deadline is earlier."""
         return timeout if self.deadline == math.inf else min(timeout, self.deadline - time.monotonic())
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What Predict answered: the outputs by name, and which version computed them."""
+    """An answer of Predict: the outputs by name, and the version that computed them."""
 
     outputs: dict[str, NDArray[Any]]
     model: str
@@ -63,7 +63,7 @@ def predict_call(
     outputs: Sequence[str] = (),
     dtypes: Mapping[str, str] | None = None,
 ) -> Call[Answer]:
-    """Ask a signature. `outputs` limits what comes back; `dtypes` names the inputs to be sent as bfloat16."""
+    """Return the call of a signature. `outputs` limits the answer; `dtypes` names the inputs to send as bfloat16."""
     parts: list[Part] = [field(1, _model_spec(target, signature))]
     for name, value in inputs.items():
         tensor = encode_tensor(value, (dtypes or {}).get(name))
@@ -74,25 +74,25 @@ def predict_call(
 
 
 def identity_call(target: Target, probes: int = 1) -> Call[Answer]:
-    """Ask a version who it is, as often as there are probes; the answer is read by ExportInfo.from_outputs."""
+    """Return the call for a version's identity, repeated for each probe. ExportInfo.from_outputs reads the answer."""
     return predict_call(target, names.EXPORT_INFO, {names.PROBE: np.zeros(probes, np.int32)})
 
 
 def classify_call(target: Target, signature: str, examples: Sequence[Any]) -> Call[list[list[tuple[str, float]]]]:
-    """Ask the Classify API with tf.Example messages; read, for each, its classes and their scores."""
+    """Return the call of the Classify API with tf.Example messages. It reads the classes and scores of each."""
     request = messages.ClassificationRequest(model_spec=messages.ModelSpec.FromString(_model_spec(target, signature)))
     request.input.example_list.examples.extend(examples)
     return Call(CLASSIFY, request.SerializeToString(), _read_classes)
 
 
 def metadata_call(target: Target) -> Call[Metadata]:
-    """Ask for the signatures of a version."""
+    """Return the call for the signatures of a version."""
     request = field(1, _model_spec(target)) + field(2, b"signature_def")
     return Call(_PREDICTION + "GetModelMetadata", request, _read_metadata)
 
 
 def status_call(target: Target) -> Call[tuple[VersionStatus, ...]]:
-    """Ask for the states of the versions."""
+    """Return the call for the states of the versions."""
     return Call(
         _MODEL + "GetModelStatus",
         field(1, _model_spec(target)),
@@ -101,7 +101,7 @@ def status_call(target: Target) -> Call[tuple[VersionStatus, ...]]:
 
 
 def reload_call(config: Any) -> Call[Any]:
-    """Ask the server to take a ModelServerConfig in place of the one it has; read the response's StatusProto."""
+    """Return the call that replaces the server's ModelServerConfig. It reads the response's StatusProto."""
     request = messages.ReloadConfigRequest(config=config)
     return Call(
         _MODEL + "HandleReloadConfigRequest",
@@ -112,7 +112,7 @@ def reload_call(config: Any) -> Call[Any]:
 
 @lru_cache(maxsize=256)
 def _entry_header(name: str, length: int) -> bytes:
-    """Return what stands before a tensor of so many bytes in the map of inputs."""
+    """Return the bytes before a tensor of this length in the map of inputs."""
     entry = field(1, name.encode()) + varint(2 << 3 | 2) + varint(length)
     return varint(2 << 3 | 2) + varint(len(entry) + length) + entry
 

@@ -104,9 +104,9 @@ def type_number(name: str) -> int | None:
 
 
 def sendable(name: str) -> bool:
-    """Return whether a request can hold tensors of a type. Of resources and variants the bytes mean nothing elsewhere.
+    """Return whether a request can hold tensors of a type. Resources and variants mean nothing elsewhere.
 
-    A real server's process is ended by a resource tensor that holds values.
+    A resource tensor with values ends a real server's process.
     """
     return name == "string" or NAMES.get(type_number(name) or 0) in STORAGE
 

@@ -1,4 +1,4 @@
-"""What a caller gives, made into what a signature takes, or refused before anything is sent."""
+"""Convert a caller's values to the inputs of a signature, or refuse them before anything is sent."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,8 +20,13 @@ def arrange_inputs(
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays to send, by input name.
 
-    inputs: arrays by name, or one bare array where there is one input beside k. k: a number, or one per example; None
-    leaves it to the server's default. Raises InputError naming the input, what is expected and what was received.
+    Args:
+        signature: the signature to call.
+        inputs: arrays by name, or a single array if there is only one input besides k.
+        k: one number, or one per example. None means the server's default.
+
+    Raises:
+        InputError: if the inputs do not fit. The message names the input, what is expected and what was received.
     """
     given = _named(signature, inputs)
     if unknown := sorted(given.keys() - signature.inputs.keys()):
@@ -39,7 +44,7 @@ def arrange_inputs(
 
 
 def per_example(k: ArrayLike, batch: int) -> NDArray[np.int32]:
-    """Return k as one int32 per example, which every server takes, the one that batches requests itself included."""
+    """Return k as one int32 per example. Every server takes that, including one that batches requests itself."""
     if type(k) is int:
         return np.full(batch, min(max(k, _LEAST), _MOST), np.int32)
     array = whole_numbers(k)
@@ -51,7 +56,7 @@ def per_example(k: ArrayLike, batch: int) -> NDArray[np.int32]:
 
 
 def whole_numbers(k: ArrayLike) -> NDArray[np.int32]:
-    """Return k as int32; larger numbers are cut to its range, which is wider than any number of classes."""
+    """Return k as int32. Larger numbers are clamped to its range, which exceeds any number of classes."""
     array = as_array(k)
     if array.dtype == np.int32:
         return array
@@ -112,7 +117,7 @@ def _fitting(key: str, name: str, info: TensorInfo, value: ArrayLike) -> NDArray
 
 
 def _cast(array: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Give plain Python numbers, which have no dtype of their own, the declared one where that loses nothing."""
+    """Convert plain Python numbers, which have no dtype, to the declared dtype if that loses nothing."""
     if array.dtype.kind not in "biufc":
         return array
     try:

@@ -17,7 +17,7 @@ from signatures.contract import names
 
 @dataclass(frozen=True)
 class Target:
-    """Which model is asked, and which of its versions: the newest, unless `version` or `label` says otherwise."""
+    """The model to ask, and its version: the newest, unless `version` or `label` is set."""
 
     model: str
     version: int | None = None
@@ -120,7 +120,7 @@ class ReplicaStatus:
 
 @dataclass(frozen=True)
 class ExportInfo:
-    """The identity that a served model gives of itself through its signature `export_info`."""
+    """The identity of a served model, as its signature `export_info` answers it."""
 
     export_id: str
     model: str
@@ -140,14 +140,14 @@ class ExportInfo:
         def text(name: str) -> str:
             values = {bytes(value) for value in outputs[name].reshape(-1)}
             if len(values) != 1:
-                raise DecodeError(f"{names.EXPORT_INFO} gives {len(values)} values of {name} instead of one")
+                raise DecodeError(f"{names.EXPORT_INFO} answers {len(values)} values of {name} instead of one")
             return values.pop().decode()
 
         try:
             k = np.unique(outputs[names.K])
             labels = json.loads(text(names.LABELS))
             if k.size != 1 or not isinstance(labels, list):
-                raise DecodeError(f"{names.EXPORT_INFO} gives k {k.tolist()} and labels {labels!r}")
+                raise DecodeError(f"{names.EXPORT_INFO} answers k {k.tolist()} and labels {labels!r}")
             return cls(
                 export_id=text(names.EXPORT_ID),
                 model=text(names.MODEL),
@@ -157,7 +157,7 @@ class ExportInfo:
                 golden_digest=text(names.GOLDEN_DIGEST),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise DecodeError(f"{names.EXPORT_INFO} does not give an identity: {error!r}") from error
+            raise DecodeError(f"{names.EXPORT_INFO} does not answer with an identity: {error!r}") from error
 
 
 def read_signatures(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:

@@ -1,4 +1,4 @@
-"""What a served model is held against: samples, the dense answers expected of them, what the export says of itself."""
+"""What a served model is compared with: samples, their expected dense answers, and the identity of the export."""
 
 import hashlib
 import io
@@ -75,16 +75,15 @@ class Expectation:
 
 
 def read_golden(path: Path) -> Expectation:
-    """Read the golden records of a published version, given its directory or its golden file.
+    """Read the golden records of a published version, from its directory or its golden file.
 
-    Raises InputError when there are none or when a file cannot be understood.
-
-    Example: `read_golden(Path("models/digits/1")).samples[0].dense`.
+    Raises:
+        InputError: if there are no golden records, or if a file cannot be read.
     """
     file = path / names.ASSETS_EXTRA / names.GOLDEN_FILE if path.is_dir() else path
     content = _content(file)
     try:
-        # The SHA-256 that export.json and the served model name sees more than the records' checksums do.
+        # The SHA-256 in export.json and in the served model detects more changes than the records' checksums.
         samples = tuple(_sample(payload) for payload in read_records(io.BytesIO(content), verify=False))
     except (DecodeError, ProtobufDecodeError, KeyError, ValueError) as error:
         raise InputError(f"{file} does not hold golden records: {error}") from error
@@ -117,5 +116,5 @@ def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        message = f"{file} cannot be read ({error.strerror}): give a version directory that export-model wrote"
+        message = f"{file} cannot be read ({error.strerror}): pass a version directory that export-model wrote"
         raise InputError(message) from error

@@ -19,7 +19,7 @@ def validate_guards(version: LoadedVersion, expected: ExpectedBehavior) -> None:
         if key == names.EXPORT_INFO:
             continue
         good = request_to(version, expected, key, samples, np.array(expected.k, np.int32))
-        for name in [name for name in signature.inputs if name in good]:
+        for name in sorted(set(signature.inputs) & set(good)):
             if name == names.K:
                 for shape in ([FEW + 1], [FEW, 1], [0]):
                     _require_refusal(version, key, {**good, name: np.ones(shape, np.int32)}, f"{name} of shape {shape}")

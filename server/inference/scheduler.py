@@ -1,6 +1,6 @@
 """Threads that execute batches: queues of tasks, filled up to a size or a time. Follows BasicBatchScheduler.
 
-A task of zero examples waits until another one joins it, for ever if none does, as on the real server.
+A task of zero examples waits until another one joins it, forever if none does, as on the real server.
 """
 
 import threading

@@ -17,7 +17,7 @@ DEFAULT_SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class Call:
-    """Whose request a run is for: the model and API that the metrics name, and whether somebody still waits.
+    """The request that a run belongs to: the model and API for the metrics, and whether the caller still waits.
 
     Runs without an API are not counted.
     """

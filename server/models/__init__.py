@@ -1,1 +1,1 @@
-"""Which models and versions are there, which are loaded, and who may use them."""
+"""The models and versions on disk, those that are loaded, and the requests that use them."""

@@ -1,4 +1,4 @@
-"""Which models are served, under which labels: the configuration, how it changes, and the polling of disks.
+"""The served models and their labels: the configuration, how it changes, and the polling of the disk.
 
 Follows server_core.cc. A new configuration replaces the whole old one.
 """
@@ -30,7 +30,7 @@ def _always() -> bool:
 
 
 class ServerCore:
-    """The models of a server, kept in step with its configuration and with the disk.
+    """The models of a server, kept in sync with its configuration and with the disk.
 
     Args:
         settings: the flags.
@@ -63,7 +63,7 @@ class ServerCore:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Load what the configuration asks for, and come back when every model has an AVAILABLE version.
+        """Load what the configuration asks for, and return when every model has an AVAILABLE version.
 
         Raises:
             ServingError: the configuration is refused, or a model has only versions that fail to load.
@@ -110,11 +110,11 @@ class ServerCore:
         return self._versions.statuses(name)
 
     def reload(self, new: Any, is_wanted: Callable[[], bool] = _always) -> None:
-        """Serve what a ModelServerConfig asks for, and come back when each new model has an AVAILABLE version.
+        """Serve what a ModelServerConfig asks for, and return when each new model has an AVAILABLE version.
 
         Args:
             new: the message; with an empty model_config_list everything is unloaded.
-            is_wanted: whether somebody still waits for the outcome.
+            is_wanted: whether the caller still waits for the outcome.
 
         Raises:
             ServingError: the configuration is refused, or a new model has only versions that fail to load.
@@ -217,7 +217,7 @@ class ServerCore:
             self._log(f"PollFilesystemAndReloadConfig failed to ReloadConfig: {error.message}")
 
     def _every(self, seconds: int, action: Callable[[], None], *, at_once: bool) -> None:
-        """Call an action in a thread, at once or not, and then every so many seconds; 0 means at once only."""
+        """Call an action in a thread, at once if `at_once`, and then every `seconds` seconds; 0 means never again."""
         if seconds < 0 or (seconds == 0 and not at_once):
             return
 

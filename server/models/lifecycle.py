@@ -1,4 +1,4 @@
-"""The life of versions: START, LOADING, AVAILABLE, UNLOADING, END, and who may use one meanwhile.
+"""The life cycle of versions: START, LOADING, AVAILABLE, UNLOADING, END, and the requests that use them.
 
 Follows AspiredVersionsManager with the AvailabilityPreservingPolicy: one thread takes one action at a time, and a
 version that is no longer asked for goes only once one that is asked for is AVAILABLE (or none is asked for).
@@ -94,7 +94,7 @@ class VersionManager:
         self._thread.start()
 
     def stop(self) -> None:
-        """Give up waiting for anything, end the thread, and free every version; no request may be running."""
+        """Stop waiting, end the thread, and free every version; no request may be running."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
@@ -105,7 +105,7 @@ class VersionManager:
                     version.servable.close()
 
     def aspire(self, name: str, paths: Mapping[int, Path]) -> None:
-        """Say which versions of a model are wanted from now on, and where they are."""
+        """Set which versions of a model are wanted from now on, and where they are."""
         with self._changed:
             self._models.setdefault(name, _Model()).requested = paths
 
@@ -162,7 +162,7 @@ class VersionManager:
                     self._changed.notify_all()
 
     def _outcome(self, name: str) -> str | State | None:
-        """Tell AVAILABLE, what went wrong with the newest version, or None while that is open."""
+        """Return AVAILABLE, or what went wrong with the newest version, or None while that is undecided."""
         model = self._models.get(name, _Model())
         wanted = {number: version for number, version in model.versions.items() if version.is_aspired}
         if any(version.servable is not None for version in wanted.values()):

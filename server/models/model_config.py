@@ -1,4 +1,4 @@
-"""What a new configuration of models may not say. Follows server_core.cc."""
+"""Checks of a new configuration of models. Follows server_core.cc."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which versions of a model there are on disk, and which of them its policy asks for.
+"""Find the versions of a model on disk, and those that its policy asks for.
 
 Follows file_system_storage_path_source.cc: any child of the base path whose name is an integer is a version, complete
 or not.

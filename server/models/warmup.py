@@ -1,4 +1,4 @@
-"""Replaying the warm-up records of a version before it may serve; one that fails makes the load fail.
+"""Replay the warm-up records of a version before it may serve. If one of them fails, the load fails.
 
 Follows saved_model_warmup_util.cc: `assets.extra/tf_serving_warmup_requests` is a TFRecord file of PredictionLog.
 """

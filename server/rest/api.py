@@ -1,4 +1,4 @@
-"""What a REST path and body are answered with, in JSON. Follows http_rest_api_handler.cc."""
+"""The JSON answer to a REST path and body. Follows http_rest_api_handler.cc."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ class RestApi:
     """The JSON answers of a server.
 
     Args:
-        answers: what is asked.
+        answers: answers the requests.
         deadline: how long that may take.
 
     """

@@ -49,7 +49,7 @@ class RestApp:
     """The answers of a server over HTTP.
 
     Args:
-        api: answers what is asked of models.
+        api: answers the requests to models.
         metrics: counts the requests, and fills the metrics page.
         metrics_path: where the metrics page is; None for none.
         log: takes one sentence for a fault of the server itself.

@@ -1,4 +1,4 @@
-"""Requests that may not take longer than a time."""
+"""Limit the time that a request may take."""
 
 import threading
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Deadline:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
 
     def run(self, answer: Callable[[IsWanted], T]) -> T:
-        """Return what a function returns; it is told whether somebody still waits.
+        """Return the result of a function, which can ask whether the caller still waits.
 
         Raises:
             ServingError: DEADLINE_EXCEEDED, or what the function raises.

@@ -1,4 +1,4 @@
-"""What a REST path asks for. Follows http_rest_api_util.cc."""
+"""The meaning of a REST path. Follows http_rest_api_util.cc."""
 
 import re
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ class Services:
     """The answers of PredictionService, ModelService and Health over gRPC.
 
     Args:
-        answers: what is asked.
+        answers: answers the requests.
         metrics: counts the requests.
         max_threads: requests answered at once; one more is refused.
         log: takes one sentence for a fault of the server itself.
@@ -95,8 +95,8 @@ class Services:
                 response: bytes = answer(request_type.FromString(data), context.is_active).SerializeToString()
                 return response
             except ServingError as error:
-                # Only these two leave the block: with the exception itself, this frame and the request in it would
-                # stay in memory until the garbage collector comes by.
+                # Only these two leave the block. The exception itself would keep this frame, and the request in it, in
+                # memory until the garbage collector runs.
                 code, message = error.code, error.message
             except DecodeError:
                 code, message = grpc.StatusCode.INTERNAL, ""

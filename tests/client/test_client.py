@@ -227,7 +227,7 @@ def test_info_is_the_identity_of_the_export(client, model):
 
 def test_an_identity_that_cannot_be_read_is_a_decode_error(client, model):
     model.info = lambda probe: {names.K: np.array([1])}
-    with pytest.raises(DecodeError, match="does not give an identity"):
+    with pytest.raises(DecodeError, match="does not answer with an identity"):
         client.info()
 
 

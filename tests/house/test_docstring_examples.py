@@ -20,6 +20,7 @@ import server
 import signatures
 from client.samples import Sample, random_samples
 from client.testing import MockTransport
+from signatures.contract.tolerances import CPU
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (signatures, client, server)
@@ -84,6 +85,7 @@ def namespace(model, tmp_path, monkeypatch):
     transport = MockTransport(answers, inputs={"images": "float32"})
     return {
         **{name: getattr(package, name) for package in (signatures, client) for name in package.__all__},
+        "CPU": CPU,
         "MockTransport": MockTransport,
         "Path": Path,
         "Sample": Sample,
