@@ -135,7 +135,7 @@ def bad_arguments(directory):
         (directory / "escapes.keras",): "could not be loaded as a Keras model",
         (directory / "truncated.keras",): "could not be loaded as a Keras model",
         (save(lambda_model(), directory / "lambda.keras"),): "--allow-unsafe",
-        (save(four_dimensional(), directory / "four.keras"),): "[2, 6, 6, 2]",
+        (save(four_dimensional(), directory / "four.keras"),): "[B, 6, 6, 2]",
         (directory / "logits.keras",): "--activation sigmoid",
         ("no.such.module:factory",): "could not be imported",
         ("digits", "--name", "deploy"): "cannot be a model's name",
