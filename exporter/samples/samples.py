@@ -164,7 +164,7 @@ def _decoded(decode: Decoder, file: bytes, source: str) -> npt.NDArray[Any]:
         decoded: npt.NDArray[Any] = decode(tf.constant([file])).numpy()
     except tf.errors.InvalidArgumentError as error:
         # The graph counts the pictures of a request, and this is the only one.
-        said = reason(error).replace("picture 0", "it")
+        said = reason(error).replace("image 0", "it")
         raise ExportError(f"{source} cannot be decoded: {said}.") from error
     return decoded
 
