@@ -148,5 +148,6 @@ def test_printed_commands_can_be_pasted_wherever_the_output_lies(tmp_path):
     done = CliRunner().invoke(main, [str(tmp_path / "toy.keras"), "--output", str(output)])
     assert done.exit_code == 0, done.stderr
     commands = {words[0]: words for words in map(shlex.split, done.stdout.splitlines()[-4:]) if len(words) > 1}
-    assert commands["serve-model"][2] == f"--model_base_path={output / 'toy'}"
+    config = f"--model_config_file={output / 'deploy' / 'local' / 'models.config'}"
+    assert config in commands["serve-model"]
     assert commands["serving-client"][-1] == str(output / "toy" / "1")

@@ -4,10 +4,14 @@ import pytest
 
 @pytest.fixture
 def serve(tmp_path):
-    """Save signatures, load them the server's way, and give what calls them: `call(key, inputs)`."""
+    """Save signatures, load them the server's way, and return what calls them: `call(key, inputs)`.
+
+    What a server would answer with is raised as TensorFlow's own error of that code.
+    """
     import tensorflow as tf
 
     from exporter.validation.loaded import LoadedVersion
+    from server.errors import ServingError
 
     open_versions = []
 
@@ -18,7 +22,16 @@ def serve(tmp_path):
         tf.saved_model.save(module, str(directory), signatures={each.key: each.function for each in signatures})
         version = LoadedVersion(directory)
         open_versions.append(version)
-        return version.call
+
+        def call(key, inputs):
+            try:
+                return version.call(key, inputs)
+            except ServingError as error:
+                kind = tf.compat.v1.errors.exception_type_from_error_code(error.code.value[0])
+                raise kind(None, None, error.message) from error
+
+        call.version = version
+        return call
 
     yield save_and_load
     for version in open_versions:

@@ -131,7 +131,7 @@ def test_good_requests_share_batches_and_bad_ones_harm_nobody(kind, identity, se
 
 def counted(call):
     """Read the counter where the session keeps it: through the version that `call` belongs to."""
-    session = call.__self__._session
+    session = call.version._session._session
     (variable,) = [op for op in session.graph.get_operations() if op.type == "VarHandleOp"]
     with session.graph.as_default():
         return session.run(tf.raw_ops.ReadVariableOp(resource=variable.outputs[0], dtype=tf.int32)).tolist()
@@ -245,7 +245,7 @@ def test_batching_that_would_fail_requests_is_refused(inputs, batching, complain
 
 def test_the_batching_op_carries_the_models_name_so_that_metrics_tell_models_apart(identity, serve):
     call = serve(compose_signatures(Backbone(tf.identity, INPUTS, batching=BATCHING), identity))
-    graph = call.__self__.meta_graph.graph_def
+    graph = call.version.graph_def
     named = {
         node.name for function in graph.library.function for node in function.node_def if node.op == "BatchFunction"
     }
