@@ -117,6 +117,14 @@ def _numbers(value: Any, dtype: str) -> NDArray[Any]:
         array = np.asarray(value)
     except (ValueError, OverflowError, TypeError) as error:
         raise InputError("holds lists of several lengths in one row") from error
+    if wanted.kind in "iu" and array.dtype.kind == "f":
+        # Python's whole numbers of more than 63 bits, which numpy makes floats of where smaller ones stand beside them.
+        exact = np.array(value, object)
+        if all(type(item) is int for item in exact.flat):
+            try:
+                return exact.astype(wanted)
+            except OverflowError as error:
+                raise InputError(f"takes {dtype}, not {_brief(value)}") from error
     if array.size == 0:
         return array.astype(wanted) if array.dtype.kind in "biufc" else np.zeros(array.shape, wanted)
     if array.dtype.kind not in "biufc":

@@ -262,3 +262,12 @@ def test_a_damaged_npz_file_is_refused_in_a_sentence(tmp_path_factory, data):
     except InputError as error:
         said = str(error)
     assert str(file) in said or rows == [[[0, 1]], [[2, 3]], [[4, 5]]]
+
+
+def test_large_whole_numbers_beside_small_ones_keep_every_digit():
+    from client.samples.rows import _numbers
+
+    assert _numbers([2**64 - 1, 0, -0], "uint64").tolist() == [2**64 - 1, 0, 0]
+    assert _numbers([[2**63, 1]], "uint64").tolist() == [[2**63, 1]]
+    with pytest.raises(InputError, match="takes uint64"):
+        _numbers([2**64 - 1, -1], "uint64")

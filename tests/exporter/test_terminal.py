@@ -32,7 +32,14 @@ def test_an_interrupt_was_status_1_and_is_130_and_leaves_nothing(tmp_path):
     output, golden = tmp_path / "models", tmp_path / "golden"
     command = [EXPORT_MODEL, "digits", "--output", output, "--golden-output", golden]
     lines = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         for line in process.stderr:
             lines.append(line)
             if "Tracing the signatures" in line:
