@@ -9,33 +9,27 @@ shows in all requests that it delayed.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
 
 import grpc
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from client.bench.histogram import Histogram, merged
+from client.bench.requests import BenchRequest
 from client.client import ServingClient
 from client.errors import InputError
-from client.rpc.calls import predict_call
+from client.rpc.calls import CLASSIFY, PREDICT
 from client.rpc.channel import Retry
-from client.rpc.inputs import per_example
-from client.rpc.messages import PredictResponse
-from client.rpc.metadata import Signature, Target
+from client.rpc.messages import ClassificationResponse, PredictResponse
 from client.rpc.transport import GrpcTransport
-from signatures.contract import names
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
-# The types that random inputs can have.
-_MADE_UP = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))}
-_MADE_UP |= {"float16", "float32", "float64"}
-
+_RESPONSES = {PREDICT: PredictResponse, CLASSIFY: ClassificationResponse}
 # No retries: refused requests are counted, not sent again.
 NO_RETRY = Retry(attempts=1)
 
@@ -74,7 +68,6 @@ class BenchResult:
     """
 
     load: str
-    batch: int
     seconds: float
     answered: int
     calls_per_second: float
@@ -98,16 +91,19 @@ class CallTally:
     late: Histogram = field(default_factory=Histogram)
     errors: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
+    examples: int = 0
 
-    def answered(self, response: bytes, seconds: float) -> None:
+    def answered(self, request: BenchRequest, response: bytes, seconds: float) -> None:
         """Count an answer."""
+        kind = _RESPONSES[request.method]
         try:
-            version = PredictResponse.FromString(response).model_spec.version.value
+            version = kind.FromString(response).model_spec.version.value
         except DecodeError:
-            self.errors["not a PredictResponse"] += 1
+            self.errors[f"not a {kind.DESCRIPTOR.name}"] += 1
             return
         self.latencies.record(seconds)
         self.versions[str(version)] += 1
+        self.examples += request.examples
 
 
 @dataclass
@@ -128,35 +124,32 @@ class Stop:
         return True
 
 
-def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: Load) -> BenchResult:
+def measure(client: ServingClient, requests: Sequence[BenchRequest], load: Load) -> BenchResult:
     """Send requests in turn and return the measurements. Ctrl-C ends it early, closes the client and all open calls.
 
     Args:
         client: a client created with NO_RETRY.
-        requests: serialized requests from `requests_for`.
-        batch: how many examples each request holds.
+        requests: what to send, in turn; see `client.bench.requests`.
         load: how to send them.
     """
     if not isinstance(client.transport, GrpcTransport):
         raise InputError("load is sent over gRPC: create the client without a transport of your own")
-    method, headers = client.transport.callable(predict_call(Target(client.model), names.SERVING_DEFAULT, {}).method)
-    send = method if load.rate is None else method.future
+    send = _sender(client, client.transport, requests, load)
     run = _closed if load.rate is None else _open
     cpu = time.process_time()
     started = time.perf_counter()
     stop = Stop(client)
-    tallies, seconds = run(partial(send, timeout=client.timeout, metadata=headers), requests, load, stop)
+    tallies, seconds = run(send, requests, load, stop)
     busy = (time.process_time() - cpu) / (time.perf_counter() - started)
     latencies = merged(tally.latencies for tally in tallies)
     late = merged(tally.late for tally in tallies).percentile(99)
     total = latencies.total
     return BenchResult(
         load=load.name,
-        batch=batch,
         seconds=seconds,
         answered=total,
         calls_per_second=total / seconds,
-        examples_per_second=total * batch / seconds,
+        examples_per_second=sum(tally.examples for tally in tallies) / seconds,
         mean_ms=latencies.mean() * 1e3,
         percentiles_ms={f"{percent:g}": latencies.percentile(percent) * 1e3 for percent in PERCENTILES},
         longest_ms=latencies.largest * 1e3,
@@ -169,42 +162,20 @@ def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: 
     )
 
 
-def requests_for(
-    target: Target,
-    signature: Signature,
-    inputs: Mapping[str, Any],
-    ks: Sequence[int],
-    batch: int,
-) -> list[bytes]:
-    """Return a serialized request for each k, or one without k if the list is empty."""
-    if ks and names.K not in signature.inputs:
-        raise InputError(f"signature {signature.key} takes no k: leave it out")
-    wanted = [{**inputs, names.K: per_example(k, batch)} for k in ks] or [dict(inputs)]
-    return [predict_call(target, signature.key, arrays, dtypes=signature.rounded).request for arrays in wanted]
-
-
-def random_inputs(signature: Signature, batch: int, seed: int = 0) -> dict[str, Any]:
-    """Return inputs of the declared shapes: random floats from 0 to 1, and zeros for other types.
-
-    Raises:
-        InputError: if a shape is not declared, or if the type is a string or one that numpy does not have.
-    """
-    random = np.random.default_rng(seed)
-    inputs: dict[str, Any] = {}
-    for name, info in signature.inputs.items():
-        if name == names.K:
-            continue
-        dtype = "float32" if name in signature.rounded else info.dtype
-        if not info.shape or -1 in info.shape[1:] or dtype not in _MADE_UP:
-            raise InputError(f"input {name} of signature {signature.key} cannot be made up: give images to send")
-        shape = (batch if info.shape[0] == -1 else info.shape[0], *info.shape[1:])
-        floating = dtype.startswith("float")
-        inputs[name] = random.random(shape).astype(dtype) if floating else np.zeros(shape, dtype)
-    return inputs
+def _sender(
+    client: ServingClient, transport: GrpcTransport, requests: Sequence[BenchRequest], load: Load
+) -> Callable[[BenchRequest], Any]:
+    """Return what sends a request and returns the response; for an open loop, gRPC's future of it."""
+    senders = {}
+    for method in {request.method for request in requests}:
+        call, headers = transport.callable(method)
+        wanted = call if load.rate is None else call.future
+        senders[method] = partial(wanted, timeout=client.timeout, metadata=headers)
+    return lambda request: senders[request.method](request.content)
 
 
 def _closed(
-    send: Callable[[bytes], bytes], requests: Sequence[bytes], load: Load, stop: Stop
+    send: Callable[[BenchRequest], bytes], requests: Sequence[BenchRequest], load: Load, stop: Stop
 ) -> tuple[list[CallTally], float]:
     tallies = [CallTally() for _ in range(load.concurrency or 1)]
     begin = time.perf_counter() + load.warmup
@@ -216,8 +187,9 @@ def _closed(
             start = time.perf_counter()
             if start >= end if load.calls is None else start >= begin and next(counted) >= load.calls:
                 return
+            request = requests[next(turn) % len(requests)]
             try:
-                response = send(requests[next(turn) % len(requests)])
+                response = send(request)
             except (grpc.RpcError, ValueError) as error:
                 if stop.wanted:  # it was cut off, or never sent: a closed channel raises ValueError
                     return
@@ -227,7 +199,7 @@ def _closed(
                     tally.errors[error.code().name] += 1
                 continue
             if start >= begin:
-                tally.answered(response, time.perf_counter() - start)
+                tally.answered(request, response, time.perf_counter() - start)
 
     threads = [threading.Thread(target=call, args=(tally,), daemon=True) for tally in tallies]
     with stop:
@@ -242,7 +214,7 @@ def _closed(
 
 
 def _open(
-    send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load, stop: Stop
+    send: Callable[[BenchRequest], Any], requests: Sequence[BenchRequest], load: Load, stop: Stop
 ) -> tuple[list[CallTally], float]:
     rate = load.rate or 1.0
     # Answers arrive on gRPC's threads, one tally for all of them behind one lock.
@@ -259,7 +231,7 @@ def _open(
             if number < warm or stop.wanted:
                 pass
             elif error is None:
-                tally.answered(future.result(), seconds)
+                tally.answered(requests[number % len(requests)], future.result(), seconds)
             else:
                 tally.errors[error.code().name if isinstance(error, grpc.RpcError) else "CANCELLED"] += 1
         outstanding.release()

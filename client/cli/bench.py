@@ -1,23 +1,27 @@
 """`serving-client bench`."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
+from click.core import ParameterSource
 
-from client.bench.baseline import Subject, compare_results, read_baseline, require_comparable
-from client.bench.load import NO_RETRY, BenchResult, Load, measure, random_inputs, requests_for
+from client.bench.baseline import AS_RECORDED, Subject, compare_results, read_baseline, require_comparable
+from client.bench.load import NO_RETRY, BenchResult, Load, measure
+from client.bench.requests import BenchRequest, holds_requests, recorded_load, sample_requests, within_memory
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import as_json_option, show_or_print, utf8
+from client.cli.samples import golden_path, made_up_for, sample_arguments, samples_for
 from client.client import ServingClient
-from client.errors import InputError
-from client.rpc.metadata import Signature, Target
-from client.samples.image_samples import image_samples
+from client.errors import ServerError
+from client.rpc.metadata import Target
+from client.rpc.sequences import BATCHING_REFUSAL
+from client.samples.made_up import Bound
+from client.samples.read import IMAGE_SUFFIXES
 from signatures.contract import names
 
 
@@ -39,7 +43,8 @@ def _numbers(
 
 
 @click.command(cls=ConnectedCommand)
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@sample_arguments
+@click.option("--random", "random", is_flag=True, help="Make up the inputs, as where no samples are given.")
 @click.option(
     "--signature", callback=utf8, default=names.SERVING_DEFAULT, show_default=True, help="The signature to ask."
 )
@@ -58,7 +63,9 @@ def _numbers(
 @click.pass_obj
 def bench(
     connection: Connection,
-    images: tuple[Path, ...],
+    samples: tuple[Path, ...],
+    golden: Path | None,
+    random: bool,
     signature: str,
     concurrency: list[int],
     rate: list[float],
@@ -71,26 +78,27 @@ def bench(
     plot: Path | None,
     as_json: bool,
 ) -> int:
-    """Measure how fast the server answers, sending IMAGES or random inputs; status 1 when calls failed.
+    """Measure how fast the server answers, sending SAMPLES or made-up inputs; status 1 when calls failed.
+
+    SAMPLES are files as predict takes them. Recorded requests are sent as they were, unless --signature, --k or --batch
+    is given. Made-up inputs (--random) are within the bounds that the version given as --golden states.
 
     With --concurrency a caller sends its next request when the last was answered; with --rate requests leave on time,
     and latency counts from then.
     """
+    if random and samples:
+        raise click.UsageError("give SAMPLES or --random, not both.")
     loads = [Load(concurrency=value, duration=duration, warmup=warmup, calls=calls) for value in concurrency]
     loads += [Load(rate=value, duration=duration, warmup=warmup, calls=calls) for value in rate]
     loads = loads or [Load(concurrency=1, duration=duration, warmup=warmup, calls=calls)]
-    kind = "pictures" if images else "random"
-    subject = Subject(signature=signature, k=tuple(sorted(ks)), inputs=kind, batch=batch)
+    paths = [*samples, *([] if golden is None or random else [golden_path(golden)])]
+    subject = _subject(paths, signature, ks, batch)
     before = None if baseline is None else read_baseline(baseline)
     if before is not None:
         require_comparable(before, subject, [load.name for load in loads])
     with replace(connection, options=replace(connection.options, retry=NO_RETRY)).open() as client:
-        declared = client.metadata().signature(signature)
-        inputs = _inputs(client, declared, images, batch)
-        # The first answer also tells, before anything is measured, whether there can be one.
-        client.predict(inputs, ks[0] if ks else None, signature)
-        requests = requests_for(Target(client.model), declared, inputs, ks, batch)
-        results, interrupted = _measured(client, requests, batch, loads)
+        requests = _requests(client, subject, paths, {})
+        results, interrupted = _measured(client, requests, loads)
     comparisons = [] if before is None else compare_results(before, results)
     value: dict[str, Any] = {
         "model": client.model,
@@ -103,7 +111,7 @@ def bench(
         done = {one.load for one in comparisons}
         value["compared"] = comparisons
         value["not_compared"] = [result.load for result in results if result.load not in done]
-    show_or_print(value, as_json, lambda: show.bench(client.model, results, before, comparisons))
+    show_or_print(value, as_json, lambda: show.bench(client.model, subject, results, before, comparisons))
     if plot is not None and results:
         from client.bench.plot import plot_latency
 
@@ -113,8 +121,50 @@ def bench(
     return 1 if any(result.errors for result in results) else 0
 
 
+def _subject(paths: Sequence[Path], signature: str, ks: Sequence[int], batch: int) -> Subject:
+    """Return what is sent, which can be told from the command line and the files alone."""
+    given = click.get_current_context().get_parameter_source
+    chosen = [name for name in ("signature", "ks", "batch") if given(name) == ParameterSource.COMMANDLINE]
+    if not chosen and holds_requests(paths):
+        return AS_RECORDED
+    images = paths and all(path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
+    kind = "pictures" if images else "samples" if paths else "random"
+    return Subject(signature=signature, k=tuple(sorted(ks)), inputs=kind, batch=batch)
+
+
+def _requests(
+    client: ServingClient, subject: Subject, paths: Sequence[Path], bounds: dict[str, Bound]
+) -> list[BenchRequest]:
+    """Return what is to be sent, after the server has answered the first of it."""
+    target = Target(client.model)
+    if subject == AS_RECORDED:
+        return _answered(client, recorded_load(paths, target))
+    metadata = client.metadata()
+    signature = metadata.signature(subject.signature)
+    if paths:
+        samples = samples_for(client, target, paths, signature.key)
+    else:
+        samples = made_up_for(client, metadata, subject.batch, bounds, signature.key)
+    try:
+        return _answered(client, sample_requests(target, signature, samples, subject.k, subject.batch))
+    except ServerError as error:
+        if subject.k or BATCHING_REFUSAL not in str(error):
+            raise
+    # A server that batches refuses requests without k.
+    return _answered(client, sample_requests(target, signature, samples, [client.info().k], subject.batch))
+
+
+def _answered(client: ServingClient, requests: Iterable[BenchRequest]) -> list[BenchRequest]:
+    """Return the requests, after the first of them was answered: that tells whether there is anything to measure."""
+    found, complete = within_memory(requests)
+    client.transport.send(found[0].method, found[0].content, client.timeout)
+    if not complete:
+        print(f"The first {len(found)} requests are sent in turn: all would take too much memory.", file=sys.stderr)
+    return found
+
+
 def _measured(
-    client: ServingClient, requests: Sequence[bytes], batch: int, loads: Sequence[Load]
+    client: ServingClient, requests: Sequence[BenchRequest], loads: Sequence[Load]
 ) -> tuple[list[BenchResult], bool]:
     """Return what each load met until Ctrl-C, and whether that came."""
     results: list[BenchResult] = []
@@ -122,7 +172,7 @@ def _measured(
     try:
         for load in loads:
             print(f"{load.name} ...", file=sys.stderr)
-            result = measure(client, requests, batch, load)
+            result = measure(client, requests, load)
             interrupted = result.interrupted
             if result.answered or result.errors or not interrupted:
                 results.append(result)
@@ -133,15 +183,3 @@ def _measured(
     if interrupted:
         print("Interrupted: what follows is of the calls answered until then.", file=sys.stderr)
     return results, interrupted
-
-
-def _inputs(client: ServingClient, signature: Signature, images: tuple[Path, ...], batch: int) -> dict[str, Any]:
-    if not images:
-        return random_inputs(signature, batch)
-    samples = image_samples(images, client.metadata(), client.info().preprocessing)
-    chosen = [samples[number % len(samples)] for number in range(batch)]
-    if names.ENCODED_IMAGES in signature.inputs:
-        if any(sample.file is None for sample in chosen):
-            raise InputError(f"signature {signature.key} takes JPEG and PNG files only")
-        return {names.ENCODED_IMAGES: np.array([sample.file for sample in chosen], object)}
-    return {name: np.concatenate([sample.inputs[name] for sample in chosen]) for name in chosen[0].inputs}

@@ -13,10 +13,12 @@ from PIL import Image
 from client import ChannelOptions, InputError, ServingClient
 from client.bench.baseline import Baseline, Subject, compare_results, read_baseline
 from client.bench.histogram import Histogram, merged
-from client.bench.load import NO_RETRY, Load, _limits, measure, random_inputs, requests_for
+from client.bench.load import NO_RETRY, Load, _limits, measure
 from client.bench.plot import plot_latency
+from client.bench.requests import sample_requests
 from client.cli.commands import run
 from client.rpc.metadata import Target
+from client.samples import random_samples
 from signatures.contract import names
 
 
@@ -40,11 +42,11 @@ def client(server):
 @pytest.fixture
 def requests(client):
     signature = client.metadata().signature(names.SERVING_DEFAULT)
-    return requests_for(Target("letters"), signature, random_inputs(signature, 2), [1, 3], 2)
+    return list(sample_requests(Target("letters"), signature, random_samples(client.metadata(), 2), [1, 3], 2))
 
 
 def test_a_closed_loop_makes_the_calls_asked_for_with_each_k_in_turn(client, server, requests):
-    result = measure(client, requests, 2, Load(concurrency=3, calls=50, warmup=0))
+    result = measure(client, requests, Load(concurrency=3, calls=50, warmup=0))
     assert (result.answered, result.errors, result.versions) == (50, {}, {"1": 50})
     assert result.examples_per_second == pytest.approx(2 * result.calls_per_second)
     assert 0 < result.percentiles_ms["50"] <= result.percentiles_ms["99.9"] <= result.longest_ms
@@ -56,7 +58,7 @@ def test_an_open_loop_keeps_its_rate_whatever_comes_back(client, server, model, 
     right = model.predict
     model.predict = lambda signature, inputs: (time.sleep(0.05), right(signature, inputs))[1]
     started = time.monotonic()
-    result = measure(client, requests, 2, Load(rate=40, calls=20, warmup=0.1))
+    result = measure(client, requests, Load(rate=40, calls=20, warmup=0.1))
     assert result.answered == 20
     # One after the other the calls would take 24 * 0.05 s; four at once serve 80 a second.
     assert time.monotonic() - started < 24 * 0.05 + 1
@@ -76,7 +78,7 @@ def test_a_stall_shows_in_all_requests_that_it_held_up(client, model, requests):
         return right(signature, inputs)
 
     model.predict = predict
-    result = measure(client, requests, 2, Load(rate=100, calls=60, warmup=0))
+    result = measure(client, requests, Load(rate=100, calls=60, warmup=0))
     assert result.answered == 60
     # Half a second holds up about 50 of 60; a loop that waited would have seen four slow calls.
     assert result.percentiles_ms["50"] > 100
@@ -93,7 +95,7 @@ def test_errors_are_counted_by_code_and_not_retried(client, model, fake, request
 
     model.predict = predict
     for load in (Load(concurrency=1, calls=20, warmup=0), Load(rate=200, calls=20, warmup=0)):
-        result = measure(client, requests, 2, load)
+        result = measure(client, requests, load)
         assert result.errors == {"RESOURCE_EXHAUSTED": 4}
         assert result.answered == 16
 
@@ -102,7 +104,7 @@ def test_versions_that_answered_are_counted(client, server, fake, requests):
     second = fake.Model()
     second.version = 2
     threading.Timer(0.2, lambda: server.models.update({2: second})).start()
-    result = measure(client, requests, 2, Load(concurrency=1, duration=0.6, warmup=0))
+    result = measure(client, requests, Load(concurrency=1, duration=0.6, warmup=0))
     assert set(result.versions) == {"1", "2"}
 
 
@@ -118,11 +120,11 @@ def test_a_restart_in_the_middle_is_seen_as_errors(fake, model, rate):
 
     with ServingClient(server.address, "letters", options=ChannelOptions(retry=NO_RETRY)) as client:
         signature = client.metadata().signature(names.SERVING_DEFAULT)
-        requests = requests_for(Target("letters"), signature, random_inputs(signature, 1), [], 1)
+        requests = list(sample_requests(Target("letters"), signature, random_samples(client.metadata(), 1), [], 1))
         thread = threading.Timer(0.2, restart)
         thread.start()
         load = Load(concurrency=None if rate else 2, rate=rate, duration=1.5, warmup=0)
-        result = measure(client, requests, 1, load)
+        result = measure(client, requests, load)
         thread.join()
     for one in servers:
         one.stop()
@@ -136,11 +138,13 @@ def test_it_says_when_the_generator_was_measured():
     assert "late" in _limits(0.3, 0.005, 0.010)[0]
 
 
-def test_inputs_that_cannot_be_made_up_are_refused(client):
-    with pytest.raises(InputError, match="give images"):
-        random_inputs(client.metadata().signature(names.ENCODED_IMAGES), 1)
+def test_requests_that_a_signature_does_not_take_are_refused(client):
+    metadata = client.metadata()
+    samples = random_samples(metadata, 1)
+    with pytest.raises(InputError, match="takes JPEG and PNG files only"):
+        next(sample_requests(Target("letters"), metadata.signature(names.ENCODED_IMAGES), samples, [], 1))
     with pytest.raises(InputError, match="takes no k"):
-        requests_for(Target("letters"), client.metadata().signature(names.FIXED_K), {}, [1], 1)
+        next(sample_requests(Target("letters"), metadata.signature(names.FIXED_K), samples, [1], 1))
 
 
 @pytest.fixture
@@ -254,7 +258,7 @@ def test_a_file_that_is_no_baseline_is_refused(tmp_path, content):
 
 
 def test_a_baseline_of_half_the_speed_shows_twice_the_calls(client, requests):
-    result = measure(client, requests, 2, Load(concurrency=1, calls=10, warmup=0))
+    result = measure(client, requests, Load(concurrency=1, calls=10, warmup=0))
     numbers = (result.calls_per_second, result.percentiles_ms["50"], result.percentiles_ms["99"])
     subject = Subject(signature="serving_default", k=(1, 3), inputs="random", batch=2)
     slower = (numbers[0] / 2, numbers[1] * 2, numbers[2] * 2)
@@ -327,7 +331,7 @@ def test_ctrl_c_shows_the_table_to_a_person(bench, monkeypatch):
 
 def test_a_plot_is_drawn_where_matplotlib_is(client, requests, tmp_path):
     pytest.importorskip("matplotlib", reason="needs the extra plot")
-    result = measure(client, requests, 2, Load(concurrency=1, calls=10, warmup=0))
+    result = measure(client, requests, Load(concurrency=1, calls=10, warmup=0))
     plot_latency([result], tmp_path / "latency.png")
     assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="nosuch"):
