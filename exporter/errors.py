@@ -1,15 +1,12 @@
-"""What can go wrong in an export, as a user would name it.
-
-The command line turns each into one sentence and an exit status.
-"""
+"""The errors of an export. The command line turns each into one sentence and an exit status."""
 
 import re
 
-# Where in their own code TensorFlow and Keras say something, and the color of Keras's messages.
+# Places in the code of TensorFlow and Keras that their messages name, and the colors of Keras's messages.
 _PLACES = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w+\]( name:)?|\[\[.*?\]\]|(graph )?__inference_\w+(\[\])? ?")
-# The words of an assertion in a graph, as they come from a graph and from Python.
+# The message of a failed assertion, as a graph and as eager code report it.
 _ASSERTION = re.compile(r"assertion failed: \[(.*)\]|Summarized data: b?['\"](.*?)['\"]?$", re.MULTILINE)
-# What stands before the sentence that matters.
+# How lines begin that come before the sentence that matters.
 _HEADINGS = (
     "Exception encountered when calling",
     "Graph execution error",
@@ -22,19 +19,40 @@ _LONGEST = 200
 
 
 class ExportError(Exception):
-    """The model, the options or the input cannot be exported as asked; the message says what to change."""
+    """The model, an option or the samples cannot be exported; the message says what to change.
+
+    Example:
+        >>> Classifier(model, "deploy")
+        Traceback (most recent call last):
+        ...
+        exporter.errors.ExportError: 'deploy' cannot be a model's name: use letters, ...
+    """
 
 
 class ValidationError(ExportError):
-    """The staged version does not answer as the Keras model does, so it was not published."""
+    """The staged version does not answer as the Keras model does, or misses a required quality: it is not published.
+
+    Example:
+        >>> export(classifier, "models", options=ExportOptions(min_f1=0.9))
+        Traceback (most recent call last):
+        ...
+        exporter.errors.ValidationError: --min-f1 needs labeled samples, ...
+    """
 
 
 class StoreError(ExportError):
-    """The output directory could not be read or written."""
+    """The output directory cannot be read or written, or a version number was used before.
+
+    Example:
+        >>> VersionStore(Path("models/digits")).next_version(0)
+        Traceback (most recent call last):
+        ...
+        exporter.errors.StoreError: Version 0 of models/digits cannot be published: ...
+    """
 
 
 def reason(error: BaseException) -> str:
-    r"""Return what TensorFlow or Keras says is wrong: one line of its message, without a full stop.
+    r"""Return the line of a TensorFlow or Keras error that says what is wrong, without a period.
 
     Example:
         >>> reason(ValueError("Exception encountered when calling Dense.call().\n\nNo such shape."))

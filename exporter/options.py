@@ -1,4 +1,4 @@
-"""What an export can be asked for, beside the model and k."""
+"""The options of an export, besides the model and k."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,35 +8,43 @@ from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
 from signatures import Batching
 
-# Examples: as many as validation and check ever put into one request.
+# The most examples that validation and a client's check put into one request.
 _LEAST_REQUEST = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """How the exported model computes, how it is validated, and how it is published.
+    """How the exported model computes, how it is validated and how it is published.
 
     Attributes:
-        signatures: the signatures wanted, by default all that the model can have.
-        batching: set where requests share a run of the backbone, inside the graph.
-        server_batching: set where the server merges requests itself, with these sizes and times.
-        precision: of the backbone, one of `exporter.writing.precision.CHOICES`; by default what the model computes in.
-        max_deviation: refuse where `precision` moves a score by more; by default as in `exporter.writing.precision`.
-        max_changed_sets: refuse where `precision` changes the kept labels of a larger share of the samples, 0 to 1.
-        jit_compile: whether XLA compiles the backbone. A server then needs a flag to run it: the files in `deploy/`
-            have it.
-        image: the server's image; one that cannot serve the export is refused.
-        allow_older_image: export even so.
+        signatures: the signatures to export; by default all that the model can have.
+        batching: merge requests into shared runs of the backbone inside the graph, with these sizes and times.
+        server_batching: let the server merge requests, with these sizes and times.
+        precision: what the backbone computes in, one of `exporter.writing.precision.CHOICES`; by default what the
+            model computes in.
+        max_deviation: fail if `precision` moves a score by more; by default as in `exporter.writing.precision`.
+        max_changed_sets: fail if `precision` changes the kept labels of a larger share of the samples, 0 to 1; by
+            default as in `exporter.writing.precision`.
+        jit_compile: let XLA compile the backbone. The server then needs a flag, which the files in `deploy/` set.
+        image: the server's image; an image that cannot serve the export is refused.
+        allow_older_image: export for such an image anyway.
         require_gpu_kernels: refuse a backbone with an op that has no GPU kernel.
-        min_exact_match: refuse below this share of labeled samples whose labels are all right, 0 to 1.
-        min_f1: refuse below this F1 (micro) on labeled samples, 0 to 1.
-        golden_megabytes: how much the golden records may take, in 10^6 bytes; the first samples are recorded.
-        golden_output: write the golden records to this file instead, and leave only their digest in the version.
+        min_exact_match: fail if the labels are all right for a smaller share of the labeled samples, 0 to 1.
+        min_f1: fail if the micro-averaged F1 on labeled samples is lower, 0 to 1.
+        golden_megabytes: the largest size of the golden records, in 10^6 bytes; they begin with the first samples.
+        golden_output: write the golden records to this file instead, and only their digest into the version.
         version: the version's number; by default the next.
-        keep: remove all but this many of the newest versions, and those that `deploy/models.config` names.
-        keep_failed: keep the version that failed its validation.
+        keep: remove all versions but this many of the newest and those that `deploy/models.config` names.
+        keep_failed: keep a version that fails validation.
         serving_root: where the server will see the output directory.
         dry_run: do everything but publish.
+
+    Raises:
+        ExportError: when an option is out of range, or two contradict each other.
+
+    Example:
+        >>> ExportOptions(precision="mixed_float16", server_batching=Batching(max_batch_size=8)).warmup_sizes
+        (1, 2, 4, 8)
     """
 
     signatures: Sequence[str] | None = None
@@ -63,20 +71,22 @@ class ExportOptions:
         if not self.serving_root.startswith("/"):
             raise ExportError(f"The serving root is {self.serving_root!r}; use an absolute path, as in /models.")
         if self.batching and self.server_batching:
-            raise ExportError("Requests are merged in the graph or by the server: choose one batching.")
+            raise ExportError(
+                "Either the graph or the server merges requests: set batching or server_batching, not both."
+            )
         if self.server_batching and self.server_batching.pad_to:
             raise ExportError("Only batching in the graph pads requests: pass --batching in-graph with --pad-to.")
         if self.batching and self.batching.max_request_size < _LEAST_REQUEST:
             raise ExportError(
                 f"max_request_size is {self.batching.max_request_size}; use at least {_LEAST_REQUEST}, which the "
-                "validation and a client's check ask for at once: the backbone runs larger requests in parts."
+                "validation and a client's check send in one request. Larger requests run in parts."
             )
         for name in ("version", "keep"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ExportError(f"{name} is {value}; use 1 or more.")
         for name in ("max_deviation", "max_changed_sets"):
             if (value := getattr(self, name)) is not None and self.precision is None:
-                raise ExportError(f"{name} bounds what another precision changes: pass a precision with it.")
+                raise ExportError(f"{name} limits what a change of precision may change: pass a precision with it.")
             if value is not None and not 0 <= value <= 1:
                 raise ExportError(f"{name} is {value}; use a number from 0 to 1.")
         if self.golden_megabytes <= 0:
@@ -84,6 +94,6 @@ class ExportOptions:
 
     @property
     def warmup_sizes(self) -> tuple[int, ...]:
-        """The batch sizes that a server is to have run before it takes requests."""
+        """The batch sizes that a server runs before it takes requests."""
         batching = self.batching or self.server_batching
         return batching.sizes if batching else (1, 2, 4)

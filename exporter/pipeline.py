@@ -1,4 +1,4 @@
-"""The whole way of an export, from a Classifier to a published version: stage, validate, publish."""
+"""Export a Classifier as a published version: stage, validate, publish."""
 
 import hashlib
 import uuid
@@ -32,20 +32,25 @@ from signatures.contract.record import ExportRecord
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """A version that a server can load now.
+    """A version that a server can now load.
 
     Attributes:
         path: its directory, <output>/<name>/<version>.
         version: its number.
-        export_id: what `export_info` answers.
+        export_id: the export id that `export_info` answers.
         signatures: its signatures, with their declared inputs and outputs.
-        quality: what it gets right, where the samples are labeled.
-        deviation: what another precision changed, where one was asked for.
+        quality: how well it classifies the samples; None if they have no labels.
+        deviation: what `options.precision` changed; None if it changed nothing.
         gpu: where its ops would run on a server with a GPU.
-        server_files: what was written to <output>/deploy; None in a dry run, and where that failed.
+        server_files: what was written to <output>/deploy; None in a dry run or if writing failed.
         removed: the older versions that were removed.
-        warnings: what a person should know, a sentence each.
-        dry_run: whether nothing was published.
+        warnings: what the user should know, one sentence each.
+        dry_run: whether publishing was left out; `path` and `version` are then those it would have had.
+
+    Example:
+        >>> version = export(classifier, "models", k=1)
+        >>> version.version, version.path
+        (1, PosixPath('models/pets/1'))
     """
 
     path: Path
@@ -63,11 +68,11 @@ class PublishedVersion:
 
 @dataclass(frozen=True)
 class ValidatedVersion:
-    """A staged version that answers as the Keras model does, with its record written.
+    """A staged version that passed validation, with its record written.
 
     Attributes:
         staged: the version.
-        quality: what it gets right, where the samples are labeled.
+        quality: how well it classifies the samples; None if they have no labels.
     """
 
     staged: StagedVersion
@@ -86,25 +91,29 @@ def export(
     validations: Mapping[str, Validation] | None = None,
     export_id: str | None = None,
 ) -> PublishedVersion:
-    """Publish a classifier with a sparsified head as the next version below `output`/`classifier.name`.
+    """Publish a classifier with a sparsified head as the next version in `output`/`classifier.name`.
+
+    After any error, nothing is published and nothing half-written is left behind.
 
     Args:
-        classifier: the model and what must be known of it.
+        classifier: the model to export.
         output: the directory that holds the base path of each model.
-        k: how many labels a served answer keeps where a request does not say.
-        options: how the model computes, how it is validated, and how it is published.
-        step: entered around each step of the work, with a few words for a person who waits.
+        k: how many labels an answer keeps if the request does not say.
+        options: how the model computes, how it is validated and how it is published.
+        step: a context manager to enter around each step of the work; it is called with a short description.
         samples: examples to validate with; by default those at the classifier's `sample_path`, or made-up ones.
-        own_signatures: by key, an input form and an output form for each signature to add to the standard ones. They
-            are traced over the same backbone and validated as the others are.
-        validations: what the staged version must pass, by the words for `step`; by default what
+        own_signatures: signatures to add to the standard ones: by key, an input form and an output form. They share
+            the backbone of the others and are validated the same way.
+        validations: what the staged version must pass, by the description for `step`; by default what
             `exporter.validation.validations_for` returns.
-        export_id: 32 hexadecimal digits that tell this export from every other; by default drawn at random.
+        export_id: 32 hexadecimal digits that identify this export; by default drawn at random.
+
+    Returns:
+        The published version, with its signatures, its measurements and the warnings for the user.
 
     Raises:
-        ExportError: when the model or an option cannot be served. Nothing is published, and nothing left behind.
-        ValidationError: when the version that was written does not answer as the Keras model does, or is not as good
-            as demanded.
+        ExportError: when the model or an option cannot be served.
+        ValidationError: when the staged version does not answer as the Keras model does, or misses a required quality.
         StoreError: when `output` cannot be written to.
 
     Example:
@@ -140,7 +149,7 @@ def _validate(
     validations: Mapping[str, Validation],
     deviation: Deviation | None,
 ) -> ValidatedVersion:
-    """Load a staged version as a server does, hold it to what is expected of it, and write its record."""
+    """Load a staged version as a server does, validate it, and write its record."""
     step, options, samples = request.step, request.options, staged.expected.samples
     with loaded_by_a_server(staged.directory, step) as version:
         for words, validate in validations.items():
@@ -167,7 +176,7 @@ def _validate(
 
 
 def _publish(request: ExportRequest, validated: ValidatedVersion, store: VersionStore) -> int:
-    """Rename a validated version to its number; in a dry run only return the number that it would get."""
+    """Rename a validated version to its number; in a dry run, only return that number."""
     if request.options.dry_run:
         return store.next_version(request.options.version)
     with request.step("Publishing"):
@@ -182,7 +191,7 @@ def _followed_up(
     warnings: list[str],
     deviation: Deviation | None,
 ) -> PublishedVersion:
-    """Write the server's files and remove old versions, neither of which makes the export fail."""
+    """Write the server's files and remove old versions; a failure in either is only a warning."""
     options = request.options
     server_files, removed = (None, []) if options.dry_run else follow_up(store, number, options, warnings)
     return PublishedVersion(
@@ -210,7 +219,7 @@ def _digests(directory: Path) -> dict[str, str]:
 
 @contextmanager
 def _disk_errors(base_path: Path) -> Iterator[None]:
-    """Tell a full or broken disk from a fault of ours: TensorFlow has its own errors for it."""
+    """Turn the errors of a full or broken disk, TensorFlow's own included, into a StoreError."""
     try:
         yield
     except OSError as error:

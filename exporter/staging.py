@@ -1,4 +1,4 @@
-"""The first step of an export: ask the Keras model, and write a version that no server sees yet."""
+"""The first stage of an export: ask the Keras model, and write a version that no server can see yet."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,13 +23,13 @@ from exporter.writing.saved_model import write_saved_model
 from signatures import Identity, InputForm, Signature, compose_signatures
 from signatures.contract import names
 
-# Entered around each step of the work, with a few words for a person who waits.
+# Makes the context manager to enter around a step of the work, from a short description.
 Step: TypeAlias = Callable[[str], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What `export` was asked for; see there."""
+    """The arguments of `export`, where they are described."""
 
     classifier: Classifier
     k: int
@@ -41,13 +41,13 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """What the Keras model answers: the standard that a version is held to.
+    """What the Keras model answers, which the version must match.
 
     Attributes:
         samples: the examples.
-        dense: its probabilities for them, [S, N], in the precision that is exported.
-        cast: the layers that compute in another precision than before.
-        deviation: what that changed.
+        dense: the model's probabilities for them, [S, N], in the exported precision.
+        cast: the layers whose precision the export changes.
+        deviation: what that changed; None without such layers.
     """
 
     samples: Samples
@@ -58,13 +58,13 @@ class ModelAnswers:
 
 @dataclass(frozen=True)
 class StagedVersion:
-    """A version that is written, and visible to no server.
+    """A version that is written but that no server can see yet.
 
     Attributes:
-        directory: where it is.
+        directory: its directory.
         signatures: its signatures.
         expected: what it must answer.
-        precision: what its backbone computes in.
+        precision: the precision of its backbone.
         gpu: where its ops would run on a server with a GPU.
     """
 
@@ -76,7 +76,7 @@ class StagedVersion:
 
 
 def ask_model(request: ExportRequest, samples: Samples) -> ModelAnswers:
-    """Ask the Keras model about the samples, in the precision that is exported too."""
+    """Run the Keras model on the samples, in its own precision and, if another is exported, in that one."""
     classifier, options = request.classifier, request.options
     samples = samples_that_fit(classifier, samples, options.batching)
     with request.step("Asking the Keras model"):
@@ -131,7 +131,7 @@ def _written(request: ExportRequest, directory: Path, info: Mapping[str, Any]) -
         )
     except (ExportError, OSError, tf.errors.OpError):
         raise
-    except Exception as error:  # Whatever the layers of a stranger's model may raise where values are not known yet.
+    except Exception as error:  # A model's layers may raise anything while their values are still symbolic.
         raise ExportError(f"The model runs, but cannot be traced into a graph: {reason(error)}.") from error
 
 
@@ -153,7 +153,7 @@ def _sign(request: ExportRequest, info: Mapping[str, Any], read_export_id: Calla
 
 
 def _warmup(request: ExportRequest, signatures: Sequence[Signature], samples: Samples) -> Iterator[Any]:
-    """Return the warm-up requests, once for each length that requests are padded to."""
+    """Return the warm-up requests, for each length that requests are padded to."""
     classifier, options = request.classifier, request.options
     lengths = options.batching.pad_to if options.batching else ()
     each = [samples.of_length(length, classifier.inputs.specs) for length in lengths] or [samples]
@@ -163,7 +163,7 @@ def _warmup(request: ExportRequest, signatures: Sequence[Signature], samples: Sa
 
 
 def _dense_by_keras(classifier: Classifier, taken: InputForm) -> Callable[[Mapping[str, npt.NDArray[Any]]], Scores]:
-    """Return what computes the Keras model's probabilities for a request of this form, without a graph."""
+    """Return a function from a request of this form to the Keras model's probabilities, computed without a graph."""
 
     def dense(request: Mapping[str, npt.NDArray[Any]]) -> Scores:
         received = {
@@ -178,7 +178,7 @@ def _dense_by_keras(classifier: Classifier, taken: InputForm) -> Callable[[Mappi
 
 
 def described(signatures: Sequence[Signature]) -> dict[str, Any]:
-    """Return what export.json states of signatures."""
+    """Return the signatures as export.json describes them."""
 
     def specs(declared: Any) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""The command `export-model`."""
+"""The command line `export-model`."""
 
 from exporter.cli.command import main
 

@@ -1,4 +1,4 @@
-"""`export-model`: the command over `exporter.export`."""
+"""The command `export-model`, which runs `exporter.export`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from exporter.store.listing import list_versions
 if TYPE_CHECKING:
     from exporter.pipeline import PublishedVersion
 
-# Exit statuses, the same for every command of ours.
+# Exit statuses, the same in all our commands.
 THE_ANSWER_IS_NO, WRONG_INPUT, OUR_ERROR, INTERRUPTED = 1, 2, 4, 130
 
 
@@ -88,11 +88,11 @@ def _status(error: ExportError) -> int:
 
 
 def _import_tensorflow() -> None:
-    """Import TensorFlow without what it has to say about the machine's processor."""
+    """Import TensorFlow and Keras without TensorFlow's messages about the machine."""
     if not importlib.util.find_spec("tensorflow"):
         raise ExportError("TensorFlow is not installed: pip install 'sparsehead[export]'.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # What is imported stays: looking through it for garbage, again and again, took a tenth of an export.
+    # Imported modules stay in memory: searching them for garbage again and again took a tenth of an export.
     gc.disable()
     import tensorflow as tf
 
@@ -100,13 +100,13 @@ def _import_tensorflow() -> None:
 
     gc.freeze()
     gc.enable()
-    # Loading as a server does takes an API that Python users are told to leave.
+    # Loading a version as a server does needs an API that TensorFlow warns about.
     tf.get_logger().setLevel(logging.ERROR)
 
 
 @contextmanager
 def _step(console: Console, what: str) -> Iterator[None]:
-    """Show a step while it is taken, and then how long it took."""
+    """Show a step while it runs, then how long it took."""
     started = time.monotonic()
     spinner, mark = ("line", "ok") if console.options.ascii_only else ("dots", "✓")
     with console.status(escape(what), spinner=spinner):

@@ -1,4 +1,4 @@
-"""The options of `export-model`, and the values that they become."""
+"""The options of `export-model`, and how they become SourceOptions and ExportOptions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 
-# What --version without a number means.
+# The value of --version without a number: show the program's version.
 PROGRAM_VERSION = "program"
 _BATCH_OPTIONS = (
     "max_request_size",
@@ -35,7 +35,7 @@ _BATCH_OPTIONS = (
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """Take the options of a TOML file as defaults: what the command line says goes first."""
+    """Use the options in a TOML file as defaults, which the command line overrides."""
     if path is None:
         return
     try:
@@ -44,7 +44,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         raise click.UsageError(f"{path} could not be read as TOML: {error}.") from error
     parameters = {parameter.opts[-1].lstrip("-"): parameter for parameter in context.command.params}
     if unknown := sorted(set(config) - set(parameters)):
-        raise click.UsageError(f"{path} sets {unknown[0]!r}, which is no option: see export-model --help.")
+        raise click.UsageError(f"{path} sets {unknown[0]!r}, which is not an option: see export-model --help.")
     context.default_map = {
         parameters[key].name or key: _fitting(parameters[key], value, f"{path} sets {key} = {value!r}")
         for key, value in config.items()
@@ -52,13 +52,13 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 
 
 def _fitting(parameter: click.Parameter, value: Any, said: str) -> Any:
-    """Return a value as click takes it; what click would bend, as it makes 2 of 2.5, is refused."""
+    """Return a value as click takes it, and refuse what click would change silently, such as 2.5 into 2."""
     if isinstance(parameter.type, _Lengths):
         return value
     if parameter.multiple and not isinstance(value, list):
         value = [value]
     types: tuple[type, ...] = (str, int)
-    wanted = "a text"
+    wanted = "a string"
     if getattr(parameter, "is_flag", False):
         types, wanted = (str, bool), "true or false"
     elif isinstance(parameter.type, click.types.IntParamType):
@@ -67,12 +67,12 @@ def _fitting(parameter: click.Parameter, value: Any, said: str) -> Any:
         types, wanted = (str, int, float), "a number"
     for each in value if parameter.multiple else [value]:
         if not isinstance(each, types) or (isinstance(each, bool) and bool not in types):
-            raise click.UsageError(f"{said}; use {wanted}{' or a list of such' if parameter.multiple else ''}.")
+            raise click.UsageError(f"{said}; use {wanted}{' or a list of these' if parameter.multiple else ''}.")
     return value
 
 
 class _Lengths(click.ParamType[tuple[int, ...]]):
-    """Numbers separated by commas; in a TOML file a list of numbers will do, too."""
+    """Numbers separated by commas; in a TOML file, a list of numbers works too."""
 
     name = "N,..."
 
@@ -81,7 +81,7 @@ class _Lengths(click.ParamType[tuple[int, ...]]):
         try:
             return tuple(int(str(number)) for number in given)
         except (TypeError, ValueError):
-            self.fail(f"{value!r} is not a list of lengths, as in 16,32,64.", parameter, context)
+            self.fail(f"{value!r} is not a list of lengths; write them as in 16,32,64.", parameter, context)
 
 
 _OPTIONS = [
@@ -91,10 +91,10 @@ _OPTIONS = [
         is_eager=True,
         expose_value=False,
         callback=_read_config,
-        help="TOML file with these options, without dashes.",
+        help="TOML file that sets these options; their names have no leading dashes there.",
     ),
     click.option(
-        "--k", default=2, show_default=True, help="How many labels an answer keeps where a request does not say."
+        "--k", default=2, show_default=True, help="How many labels an answer keeps if the request does not say."
     ),
     click.option(
         "--output",
@@ -104,24 +104,28 @@ _OPTIONS = [
         help="Directory that holds the base path of each model.",
     ),
     click.option("--name", help="The name that the server uses for the model.  [default: the preset's or file's name]"),
-    click.option("--labels", type=_PATH, help="File of the labels, by index: text, one a line, or a JSON list."),
+    click.option("--labels", type=_PATH, help="File with the labels in order: one on each line, or a JSON list."),
     click.option(
-        "--activation", type=click.Choice(["sigmoid", "softmax"]), help="For a model whose outputs are logits."
+        "--activation",
+        type=click.Choice(["sigmoid", "softmax"]),
+        help="What to apply to a model's logits.",
     ),
     click.option(
         "--preprocessing",
         type=click.Choice(names.PREPROCESSINGS),
-        help="How pixels from 0 to 255 become the model's input. Without it, no picture files can be taken.",
+        help="How pixels from 0 to 255 become the model's input. Without it, the export takes no image files.",
     ),
     click.option(
         "--samples",
         type=_PATH,
-        help="Samples to validate with: an image folder, .npz or .tfrecord.  [default: the preset's, or noise]",
+        help="Samples to validate with: a folder of images, .npz or .tfrecord.  [default: the preset's, or noise]",
     ),
     click.option(
         "--weights", default="none", show_default=True, help="For mobilenetv2 and resnet18: none, imagenet or a file."
     ),
-    click.option("--allow-unsafe", is_flag=True, help="Load what runs code of its own: Lambda layers, a SavedModel."),
+    click.option(
+        "--allow-unsafe", is_flag=True, help="Load even what brings its own code: Lambda layers, a SavedModel."
+    ),
     click.option(
         "--custom-objects",
         multiple=True,
@@ -132,18 +136,20 @@ _OPTIONS = [
         "--max-image-pixels",
         default=64_000_000,
         show_default=True,
-        help="Size of the largest picture file that is decoded.",
+        help="Width times height of the largest image file that is decoded.",
     ),
-    click.option("--signature", "signatures", multiple=True, help="Only this signature; repeatable.  [default: all]"),
+    click.option(
+        "--signature", "signatures", multiple=True, help="Only export this signature; repeatable.  [default: all]"
+    ),
     click.option(
         "--batching",
         type=click.Choice(["none", "in-graph", "server"]),
         default="none",
         show_default=True,
-        help="How requests share a run of the backbone.",
+        help="Where requests are merged into one run of the backbone.",
     ),
-    click.option("--max-request-size", type=int, help="Examples in one request, at most.  [default: 1024]"),
-    click.option("--max-batch-size", type=int, help="Examples in one run of the backbone, at most.  [default: 32]"),
+    click.option("--max-request-size", type=int, help="The most examples in one request.  [default: 1024]"),
+    click.option("--max-batch-size", type=int, help="The most examples in one run of the backbone.  [default: 32]"),
     click.option(
         "--allowed-batch-size",
         "allowed_batch_sizes",
@@ -152,12 +158,12 @@ _OPTIONS = [
         help="A size that batches are padded to; repeatable.  [default: powers of two]",
     ),
     click.option("--batch-timeout-micros", type=int, help="How long a request waits for others.  [default: 2000]"),
-    click.option("--num-batch-threads", type=int, help="Batches that run at once.  [default: 2]"),
-    click.option("--max-enqueued-batches", type=int, help="Batches that wait, at most.  [default: 100]"),
+    click.option("--num-batch-threads", type=int, help="How many batches run at the same time.  [default: 2]"),
+    click.option("--max-enqueued-batches", type=int, help="The most batches that wait.  [default: 100]"),
     click.option(
         "--pad-to",
         type=_Lengths(),
-        help="Lengths that inputs of variable length are padded to before they share a run, as in 16,32,64.",
+        help="Lengths to pad inputs of variable length to before they share a run, such as 16,32,64.",
     ),
     click.option(
         "--precision",
@@ -167,28 +173,26 @@ _OPTIONS = [
     click.option(
         "--max-deviation",
         type=click.FloatRange(0, 1),
-        help="Refuse where --precision moves a score by more.  [default: 0.05 in float16, 0.1 in bfloat16]",
+        help="Fail if --precision moves a score by more.  [default: 0.05 in float16, 0.1 in bfloat16]",
     ),
     click.option(
         "--max-changed-sets",
         type=click.FloatRange(0, 1),
-        help="Refuse where it changes more of the kept sets, 0 to 1.  [default: 0.1 in float16, 0.2 in bfloat16]",
+        help="Fail if it changes the kept labels of more samples, 0 to 1.  [default: 0.1 in float16, 0.2 in bfloat16]",
     ),
-    click.option(
-        "--jit-compile", is_flag=True, help="Let XLA compile the backbone; the server then needs a flag for it."
-    ),
+    click.option("--jit-compile", is_flag=True, help="Let XLA compile the backbone; the server then needs a flag."),
     click.option("--image", default=DEFAULT_IMAGE, show_default=True, help="The server's image."),
-    click.option("--allow-older-image", is_flag=True, help="Export for an image that may not be able to serve it."),
+    click.option("--allow-older-image", is_flag=True, help="Export for an image that may be unable to serve it."),
     click.option("--require-gpu-kernels", is_flag=True, help="Refuse a model with an op that has no GPU kernel."),
-    # What it was called in the first release.
+    # The name of --require-gpu-kernels in the first release.
     click.option("--strict", is_flag=True, hidden=True),
     click.option(
         "--min-exact-match",
         type=click.FloatRange(0, 1),
-        help="Refuse below this share of labeled samples that are all right.",
+        help="Fail if the labels are all right for a smaller share of the labeled samples.",
     ),
-    click.option("--min-f1", type=click.FloatRange(0, 1), help="Refuse below this F1 (micro) on labeled samples."),
-    click.option("--golden-megabytes", default=8.0, show_default=True, help="How much the golden records may take."),
+    click.option("--min-f1", type=click.FloatRange(0, 1), help="Fail if the F1 (micro) on labeled samples is lower."),
+    click.option("--golden-megabytes", default=8.0, show_default=True, help="The largest size of the golden records."),
     click.option(
         "--golden-output", type=_PATH, help="Write the golden records here, and only their digest into the version."
     ),
@@ -197,20 +201,20 @@ _OPTIONS = [
         is_flag=False,
         flag_value=PROGRAM_VERSION,
         metavar="[N|timestamp]",
-        help="The version's number; alone, show the program's.  [default: the next]",
+        help="The version's number. Without one, show the program's version.  [default: the next]",
     ),
     click.option(
         "--keep",
         type=click.IntRange(1),
-        help="Remove all but the newest N versions and those that deploy/models.config names.",
+        help="Remove all versions but the newest N and those that deploy/models.config names.",
     ),
-    click.option("--keep-failed", is_flag=True, help="Keep the version that failed its validation."),
+    click.option("--keep-failed", is_flag=True, help="Keep a version that fails validation."),
     click.option(
         "--serving-root", default="/models", show_default=True, help="Where the server will see the output directory."
     ),
-    click.option("--dry-run", is_flag=True, help="Do everything but publish, and show what would be."),
-    click.option("--list", "list_versions", is_flag=True, help="Show the versions that there are, and export nothing."),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there."),
+    click.option("--dry-run", is_flag=True, help="Do everything but publish, and show what would be published."),
+    click.option("--list", "list_versions", is_flag=True, help="List the published versions, and export nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."),
 ]
 
 
@@ -222,24 +226,24 @@ def all_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def source_options(given: Mapping[str, Any]) -> SourceOptions:
-    """What the options say of the model."""
+    """Return the options about the model."""
     said = {field.name: given[field.name] for field in fields(SourceOptions)}
     return SourceOptions(**{**said, "labels": _read_labels(given["labels"])})
 
 
 def export_options(given: Mapping[str, Any]) -> ExportOptions:
-    """What the options say of the export."""
+    """Return the options about the export."""
     from exporter.options import ExportOptions
     from signatures import Batching
 
     said = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
     if said and given["batching"] == "none":
         option = next(iter(said)).replace("_", "-")
-        raise ExportError(f"--{option} says how to batch: pass --batching in-graph or --batching server with it.")
+        raise ExportError(f"--{option} needs batching: pass --batching in-graph or --batching server with it.")
     if "max_request_size" in said and given["batching"] == "server":
         raise ExportError(
-            "--max-request-size is for --batching in-graph: under the server's own batching --max-batch-size bounds a "
-            "request, too."
+            "--max-request-size is for --batching in-graph: under the server's own batching, --max-batch-size limits "
+            "requests, too."
         )
     try:
         batching = Batching(**said)
@@ -279,5 +283,5 @@ def _read_labels(path: Path | None) -> tuple[str, ...]:
     except (OSError, ValueError) as error:
         raise ExportError(f"The labels in {path} could not be read: {error}.") from error
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
-        raise ExportError(f"{path} holds no list of labels; write one a line, or a JSON list of strings.")
+        raise ExportError(f"{path} holds no list of labels; write one label on each line, or a JSON list of strings.")
     return tuple(labels)

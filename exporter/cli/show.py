@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def print_export(version: PublishedVersion, name: str, output: Path, seconds: float) -> None:
-    """Print the signatures, what is known of the version, where it is, and what to run next."""
+    """Print the version's signatures and measurements, where it is, and what to run next."""
     from exporter.validation.gpu_kernels import readiness_table
 
     console = Console()
@@ -57,7 +57,11 @@ def _next(version: PublishedVersion, name: str, output: Path, seconds: float) ->
     if version.server_files:
         lines += [f"Note: {note}" for note in version.server_files.notes]
         lines += [f"Server files: {output / 'deploy'}. With Docker, in {output.resolve()}:"]
-        lines += [f"  {version.server_files.docker_run}", "Or here, without:", f"  {version.server_files.serve_model}"]
+        lines += [
+            f"  {version.server_files.docker_run}",
+            "Or, without Docker, here:",
+            f"  {version.server_files.serve_model}",
+        ]
     golden = ["check", "--golden", str(version.path)]
     return [
         *lines,
@@ -86,7 +90,7 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
 
 
 def _listed(specs: Mapping[str, Any]) -> str:
-    """List inputs or outputs, one a line: "images float32 [B, 32, 32, 1]"."""
+    """List inputs or outputs, one on each line, as in "images float32 [B, 32, 32, 1]"."""
     return "\n".join(f"{name} {spec.dtype.name} {_shape(spec.shape)}" for name, spec in specs.items())
 
 

@@ -1,25 +1,26 @@
-"""A process of its own that passes on what another writes to stderr, but for known chatter of TensorFlow's C++ code.
+"""A separate process that passes on what another writes to stderr, except known noise from TensorFlow's C++ code.
 
-Of its own, so that the last words of a process that dies are passed on too. It imports little, and nothing of ours.
+It is a separate process so that the last words of a process that dies are passed on too. It imports little, and none
+of our modules.
 """
 
 import os
 import re
 import select
 
-# Lines that every export shows, and that no user can do anything about.
-_CHATTER = re.compile(
+# Lines that every export would show and that no user can act on.
+_NOISE = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
     rb"|I\d{4} .*MLIR V1 optimization pass is not enabled"
     rb"|.*Function was cancelled before it was started"
 )
 
-# A line is written at once; what stays without an end for longer shows progress, or was all that there was.
+# Lines are written whole. Text that goes without a line end for this long is progress output, or the last output.
 _SECONDS = 0.2
 
 
 def pass_on(source: int, target: int) -> None:
-    """Copy lines from one file descriptor to another until the first ends, without those that match _CHATTER."""
+    """Copy lines from one file descriptor to another until the first ends, except those that match _NOISE."""
     pending = b""
     # Whether the beginning of the line has been passed on.
     begun = False
@@ -30,7 +31,7 @@ def pass_on(source: int, target: int) -> None:
         chunk = os.read(source, 65536)
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
-            if begun or not _CHATTER.fullmatch(line.rstrip(b"\r")):
+            if begun or not _NOISE.fullmatch(line.rstrip(b"\r")):
                 _write(target, line + b"\n")
             begun = False
         if not chunk:

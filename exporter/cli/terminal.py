@@ -1,4 +1,4 @@
-"""How the command meets its terminal: interrupts, encodings, and what C++ code writes to stderr."""
+"""The command's terminal: interrupts, encodings, and what C++ code writes to stderr."""
 
 import io
 import os
@@ -17,13 +17,13 @@ from rich.table import Column
 
 _FILTER = Path(__file__).with_name("stderr_filter.py")
 
-# How long the filter may take to pass on the rest, and how long cleaning up may take.
+# How long to wait for the filter to pass on the rest, and how long cleanup after Ctrl-C may take.
 _SECONDS = 3.0
 
 
 @contextmanager
 def interrupted_once() -> Iterator[None]:
-    """Let Ctrl-C end the work, and a second one at once not end the cleaning up after the first."""
+    """Let Ctrl-C end the work, and ignore a second one while the first is cleaned up after."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -41,20 +41,20 @@ def interrupted_once() -> Iterator[None]:
     try:
         yield
     finally:
-        # After an interrupt the process is about to end, which takes TensorFlow a while: no other is of use.
+        # After an interrupt the process is ending, which takes TensorFlow a while: another one would only disturb it.
         interrupted = last > float("-inf")
         signal.signal(signal.SIGINT, signal.SIG_IGN if interrupted else signal.default_int_handler)
 
 
 def replace_unprintable() -> None:
-    """Show characters that the terminal's encoding lacks by their numbers, where Python would raise an error."""
+    """Print characters that the terminal's encoding lacks as escapes, where Python would raise an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def folding(*headers: str) -> list[Column]:
-    """Make columns that wrap what is too long; rich would end it in an ellipsis, which not every terminal can show."""
+    """Return columns that wrap long text; rich would end it in an ellipsis, which not every terminal can show."""
     return [Column(header, overflow="fold") for header in headers]
 
 
@@ -63,14 +63,14 @@ def filtered_stderr() -> Iterator[TextIO]:
     """Send what this process writes to stderr, C++ code included, through `exporter.cli.stderr_filter`.
 
     Yields:
-        A stream to stderr past the filter, for progress.
+        A stream to stderr that bypasses the filter, for progress output.
     """
     if not _is_stderr(sys.stderr):
         yield sys.stderr
         return
     past = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
     try:
-        # In a session of its own, where no Ctrl-C reaches it.
+        # In a separate session, which Ctrl-C does not reach.
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_FILTER)],
             stdin=subprocess.PIPE,
@@ -91,7 +91,7 @@ def filtered_stderr() -> Iterator[TextIO]:
         finally:
             sys.stderr.flush()
             past.flush()
-            # The last writer is gone with this, unless a process of the user's holds it too.
+            # This closes the last writer, unless a process that the user started holds it too.
             os.dup2(past.fileno(), 2)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_SECONDS)

@@ -1,4 +1,4 @@
-"""From a path, a factory or a preset to a Classifier."""
+"""Load a Classifier from a file, a factory function or a preset."""
 
 from exporter.sources.load import PRESETS, SourceOptions, load_classifier
 

@@ -1,4 +1,4 @@
-"""A trial run of a classifier: how many scores it answers, and samples that it takes."""
+"""A trial run of a classifier, which finds the number of its outputs and checks or makes up its samples."""
 
 from dataclasses import replace
 
@@ -11,17 +11,17 @@ from exporter.sources.classifier import Classifier
 
 
 def examine(classifier: Classifier, samples: Samples | None = None) -> tuple[Classifier, Samples]:
-    """Run a model on samples, to see whether it is a classifier that can be served.
+    """Run a model on samples to see whether it is a classifier that can be served.
 
     Args:
         classifier: the model.
-        samples: examples for it; by default those at its `sample_path`, and without one they are made up.
+        samples: examples for the model; by default those at its `sample_path`, or made-up ones if it has none.
 
     Returns:
-        The classifier with its labels, by default their numbers, and the samples in the types that the model takes.
+        The classifier with its labels (their numbers, if it had none), and the samples in the model's types.
 
     Raises:
-        ExportError: when the model is not one that can be served with a sparsified head, or the samples do not fit it.
+        ExportError: when the model cannot be served with a sparsified head, or the samples do not fit it.
 
     Example:
         >>> classifier, samples = examine(load_classifier("digits"))
@@ -29,7 +29,7 @@ def examine(classifier: Classifier, samples: Samples | None = None) -> tuple[Cla
         32
     """
     if samples is None and classifier.sample_path is not None:
-        # Which labels are true can only be read with all labels known.
+        # Reading the true labels takes the full list of labels.
         known = classifier if classifier.labels else _labeled(classifier, _completed(classifier, None))
         samples = read_samples(classifier.sample_path, known)
     samples = _completed(classifier, samples)
@@ -37,7 +37,7 @@ def examine(classifier: Classifier, samples: Samples | None = None) -> tuple[Cla
 
 
 def _labeled(classifier: Classifier, samples: Samples) -> Classifier:
-    """Return the classifier with as many labels as it has outputs."""
+    """Return the classifier with one label for each output."""
     size = _output_size(classifier, samples)
     if not classifier.labels:
         return replace(classifier, labels=tuple(map(str, range(size))))
@@ -47,7 +47,7 @@ def _labeled(classifier: Classifier, samples: Samples) -> Classifier:
 
 
 def _completed(classifier: Classifier, samples: Samples | None) -> Samples:
-    """Check samples, and make up what is missing."""
+    """Check samples, and make up those that are missing."""
     if samples is None or not len(samples):
         return made_up_samples(classifier.inputs, classifier.image_decoding)
     samples = samples.fitted(classifier.inputs)
@@ -56,7 +56,7 @@ def _completed(classifier: Classifier, samples: Samples | None) -> Samples:
         if len(wrong := np.argwhere((ids < 0) | (ids >= bound))):
             raise ExportError(
                 f"The samples hold {name} = {ids[tuple(wrong[0])]} in sample {wrong[0][0]}; the model's embedding "
-                f"has the ids 0 to {bound - 1}."
+                f"takes ids from 0 to {bound - 1}."
             )
     if classifier.image_decoding and not samples.images:
         return replace(samples, stand_ins=made_up_samples(classifier.inputs, classifier.image_decoding))
@@ -64,20 +64,20 @@ def _completed(classifier: Classifier, samples: Samples | None) -> Samples:
 
 
 def _output_size(classifier: Classifier, all_samples: Samples) -> int:
-    """N; a trial run tells it, as a subclassed model declares none."""
+    """Find N by a trial run, as a subclassed model does not declare it."""
     samples = all_samples.repeated(2)
     output = classifier.outputs(samples)
     if len(output.shape) != 2 or not output.shape[1] or output.shape[0] != len(samples):
         sizes = ["B" if size == len(samples) and not place else str(size) for place, size in enumerate(output.shape)]
         raise ExportError(
             f"The model's output for {len(samples)} examples has the shape [{', '.join(sizes)}]; a classifier's is "
-            "[B, N], N scores an example."
+            "[B, N], with N scores for each example."
         )
     if not (output.dtype.is_floating or output.dtype.is_integer or output.dtype.is_bool):
         raise ExportError(f"The model's output is of type {output.dtype.name}; a classifier's scores are numbers.")
     if not np.array_equal(output, classifier.outputs(samples), equal_nan=True):
         raise ExportError(
-            "The model answers the same samples differently each time: let its layers draw random numbers in "
+            "The model answers the same samples differently each time: its layers may draw random numbers in "
             "training only."
         )
     size = int(output.shape[1])
@@ -92,7 +92,7 @@ def _output_size(classifier: Classifier, all_samples: Samples) -> int:
 
 
 def _size_at(classifier: Classifier, samples: Samples, length: int) -> int | None:
-    """N for inputs of another length; None for a length that the model does not take."""
+    """Find N for inputs of another length; None if the model does not take that length."""
     resized = samples.repeated(1).of_length(length, classifier.inputs.specs)
     try:
         return int(classifier.outputs(resized).shape[-1])

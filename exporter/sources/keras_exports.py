@@ -1,4 +1,4 @@
-"""A SavedModel that Keras exported, as a Keras model again: its architecture is gone, its computation is not."""
+"""Load a SavedModel that Keras exported as a Keras model: its layers are gone, but it computes the same."""
 
 from pathlib import Path
 from typing import Any
@@ -8,18 +8,18 @@ import tensorflow as tf
 
 from exporter.errors import ExportError, reason
 
-# What keras.Model.export calls its endpoint.
+# The name that keras.Model.export gives its endpoint.
 _ENDPOINT = "serve"
 
 
 def load_keras_export(directory: Path) -> Any:
     """Wrap the endpoint that `keras.Model.export` wrote into a functional model.
 
-    The model has the inputs that were exported, by name, its variables and its tables. Its layers are gone: another
-    precision cannot be chosen, and ids that an embedding does not have are not refused.
+    The result has the exported inputs, by name, and all variables and tables. Its layers are gone, so its precision
+    cannot be changed, and ids outside of an embedding are not refused.
 
     Raises:
-        ExportError: when Keras did not write it, or it takes inputs that no server's request could hold.
+        ExportError: when Keras did not write it, or a request could not hold its inputs.
 
     Example:
         >>> load_keras_export(Path("exported")).inputs
@@ -28,7 +28,7 @@ def load_keras_export(directory: Path) -> Any:
     try:
         layer = keras.layers.TFSMLayer(str(directory), call_endpoint=_ENDPOINT)
         (function,) = layer.call_endpoint_fn.concrete_functions
-        # What was exported takes the types that it says, not those that Keras computes in.
+        # The endpoint takes the types that it declares, whatever precision Keras computes in.
         layer.autocast = False
     except Exception as error:  # TensorFlow raises many kinds for files that are missing or cut off.
         raise ExportError(
@@ -43,5 +43,5 @@ def load_keras_export(directory: Path) -> Any:
 
 def _input(directory: Path, spec: Any) -> Any:
     if not isinstance(spec, tf.TensorSpec) or not spec.shape.rank or spec.shape[0] is not None:
-        raise ExportError(f"{directory} takes {spec}; an input of any number of examples is needed, [B, ...].")
+        raise ExportError(f"{directory} takes {spec}; an input needs the shape [B, ...], for any number of examples B.")
     return keras.Input(spec.shape[1:], dtype=spec.dtype.name, name=spec.name)

@@ -1,4 +1,4 @@
-"""From what a user names, a file, a factory or a preset, to a Classifier."""
+"""Load a Classifier from a file, a factory function or a preset."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ PRESETS = ("digits", "mobilenetv2", "resnet18")
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What a user says of a model beyond where it is. None leaves it to the preset, or to what is found.
+    """What a user says about a model besides its source. The defaults leave each value to the preset or the file.
 
     Attributes:
-        name: what the server calls the model; by default the preset's name or the file's stem.
+        name: the name that the server uses for the model; by default the preset's name or the file's stem.
         labels: the labels, by index.
         preprocessing: how pixels become the model's input, one of `names.PREPROCESSINGS`.
-        samples: a folder of pictures, or a .npz or .tfrecord file: see `exporter.samples.files`.
-        activation: "sigmoid" or "softmax", where the model's outputs are logits.
-        weights: for the presets mobilenetv2 and resnet18: "none", "imagenet" or a file.
-        max_image_pixels: width times height of the largest picture file that is decoded.
-        allow_unsafe: load what runs code of its own: a file with Lambda layers, or a SavedModel.
-        custom_objects: modules to import before loading, which register the model's own layers with Keras.
+        samples: a folder of images, or a .npz or .tfrecord file; see `exporter.samples.files`.
+        activation: "sigmoid" or "softmax" for a model that outputs logits.
+        weights: "none", "imagenet" or a file, for the presets mobilenetv2 and resnet18.
+        max_image_pixels: width times height of the largest image file that is decoded.
+        allow_unsafe: also load what brings its own code: a file with Lambda layers, or a SavedModel.
+        custom_objects: modules to import before loading; they register the model's own layers with Keras.
+
+    Example:
+        >>> load_classifier("digits", SourceOptions(name="numbers")).name
+        'numbers'
     """
 
     name: str | None = None
@@ -49,13 +53,13 @@ def load_classifier(source: str, options: SourceOptions | None = None) -> Classi
     Args:
         source: a preset's name, the path of a `.keras` or `.h5` file or of a SavedModel that Keras exported, or
             "package.module:factory", a function without arguments that returns a Keras model.
-        options: what else is known.
+        options: what else is known about the model.
 
     Returns:
-        The classifier, which has not run yet: `export` examines it, and reads its samples.
+        The classifier. It has not run yet: `export` reads the samples and tries the model.
 
     Raises:
-        ExportError: when there is no such thing, or it is no Keras model.
+        ExportError: when the source does not exist or is not a Keras model.
 
     Example:
         >>> load_classifier("digits").labels
@@ -95,7 +99,7 @@ def _classifier(
     samples: Path | None = None,
     untrained: bool = False,
 ) -> Classifier:
-    """Put together what the user says and, where nothing is said, what the source knows."""
+    """Combine the user's options with what the source knows; the options win."""
     from exporter.sources.classifier import Classifier
 
     return Classifier(
@@ -112,11 +116,11 @@ def _classifier(
 
 def _load_file(path: Path, options: SourceOptions) -> Any:
     if not path.exists():
-        raise ExportError(f"{path} does not exist; name a .keras file or one of the presets: {', '.join(PRESETS)}.")
+        raise ExportError(f"{path} does not exist; pass a .keras file or one of the presets: {', '.join(PRESETS)}.")
     if (path / "saved_model.pb").is_file():
         if not options.allow_unsafe:
             raise ExportError(
-                f"{path} is a SavedModel, a program that may also read and write files: if you trust where it is from, "
+                f"{path} is a SavedModel, a program that may also read and write files: if you trust its source, "
                 "pass --allow-unsafe."
             )
         from exporter.sources.keras_exports import load_keras_export
@@ -124,21 +128,21 @@ def _load_file(path: Path, options: SourceOptions) -> Any:
         return load_keras_export(path)
     if path.suffix not in (".keras", ".h5") or not path.is_file():
         raise ExportError(
-            f"{path} is no .keras file, .h5 file or SavedModel: save the model with model.save('NAME.keras') and name "
-            "that file."
+            f"{path} is not a .keras file, .h5 file or SavedModel: save the model with model.save('NAME.keras') and "
+            "pass that file."
         )
     import keras
 
-    # Ours, which a model may hold: Keras then loads them without being told of them.
+    # A model may hold our layers: importing them registers them with Keras.
     importlib.import_module("signatures.layer")
     importlib.import_module("signatures.regularizer")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=not options.allow_unsafe)
-    except Exception as error:  # Keras raises many kinds: for broken zips, unknown layers, code of the file's own.
+    except Exception as error:  # Keras raises many kinds: for broken zips, unknown layers, the file's own code.
         if "safe_mode" in str(error) or "unsafe" in str(error).lower():
             raise ExportError(
-                f"{path} holds code of its own, such as a Lambda layer, that loading it would run: if you trust the "
-                "file, pass --allow-unsafe."
+                f"{path} holds its own code, such as a Lambda layer, and loading it would run that code: if you trust "
+                "the file, pass --allow-unsafe."
             ) from error
         raise ExportError(f"{path} could not be loaded as a Keras model: {reason(error)}.") from error
 

@@ -1,4 +1,4 @@
-"""What a Keras model takes: names, shapes and types of its inputs, however it was built."""
+"""The names, shapes and types of a Keras model's inputs, however it was built."""
 
 import inspect
 import keyword
@@ -13,20 +13,20 @@ import tensorflow as tf
 from exporter.errors import ExportError
 from signatures.contract import names
 
-# The names that Keras makes up itself: they count the layers made so far in the process, and tell a caller nothing.
+# Names that Keras makes up: they count the layers created in the process so far, and tell a caller nothing.
 _MADE_UP = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
 
 _OF_WORDS = (keras.layers.StringLookup, keras.layers.TextVectorization)
 _ENTRIES = 100
 
-# What a request holds beside the model's inputs, or in their place.
+# What a request may hold besides the model's inputs, or in their place.
 _RESERVED = {
     names.K: "the number of labels to keep",
-    names.MIN_SCORE: "the least score to keep",
-    names.ENCODED_IMAGES: "picture files",
+    names.MIN_SCORE: "the lowest score to keep",
+    names.ENCODED_IMAGES: "image files",
 }
 
-# What TensorFlow leaves as it is in the names of a function's arguments.
+# Argument names that TensorFlow does not change.
 _ARGUMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -35,11 +35,11 @@ class ModelInputs:
     """A model's inputs, and how to call it with them.
 
     Attributes:
-        specs: shape and type by name, in the order that `call` takes them; [B, ...] each.
-        id_bounds: for an input that goes straight into an embedding, how many ids that has.
-        call: calls the model, not training, with one tensor for each of `specs`.
-        values: for an input that goes straight into a lookup, words or numbers that it tells apart; for every other one
-            of strings, those of all lookups.
+        specs: shape and type by name, in the order in which `call` takes them; each is [B, ...].
+        id_bounds: for each input that goes straight into an embedding, the number of its ids.
+        call: calls the model for inference, with one tensor for each of `specs`.
+        values: for each input that goes straight into a lookup, words or numbers that the lookup tells apart; for any
+            other string input, those of all lookups.
     """
 
     specs: Mapping[str, tf.TensorSpec]
@@ -49,13 +49,13 @@ class ModelInputs:
 
 
 def model_inputs(model: Any) -> ModelInputs:
-    """Find the inputs of a Sequential or functional model, or of a subclassed one that was called once.
+    """Find the inputs of a Sequential or functional model, or of a subclassed model that was called once.
 
-    A lone picture input, [B, H, W, C], is always called "images"; others are called as the model calls them, where a
-    person chose the name.
+    A single image input, [B, H, W, C], is always named "images". Other inputs keep the names that the model's author
+    chose.
 
     Raises:
-        ExportError: when the model has never been called, or calls an input as a request calls something else.
+        ExportError: when a subclassed model has never been called, or an input's name is reserved or invalid.
 
     Example:
         >>> model_inputs(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])).specs
@@ -70,7 +70,7 @@ def model_inputs(model: Any) -> ModelInputs:
 
 
 def _declared(model: Any, tensors: Sequence[Any]) -> ModelInputs:
-    # A list or a dict, even of one. A Sequential model has none.
+    # A functional model may take a list or a dict, even of one input; a Sequential model takes the tensor itself.
     structure = tensors[0] if isinstance(model, keras.Sequential) else model.input
     specs = _named([(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors])
 
@@ -90,7 +90,7 @@ def _declared(model: Any, tensors: Sequence[Any]) -> ModelInputs:
 
 
 def _readers(model: Any, tensor: Any) -> Iterator[Any]:
-    """The layers that an input goes straight into, those of models inside the model too."""
+    """Yield the layers that an input goes straight into, also inside nested models."""
     for layer in model.layers:
         places = [
             place for node in layer._inbound_nodes for place, taken in enumerate(node.input_tensors) if taken is tensor
@@ -103,7 +103,7 @@ def _readers(model: Any, tensor: Any) -> Iterator[Any]:
 
 
 def _values(layer: Any) -> list[Any]:
-    """The first entries of a lookup's vocabulary, as they are the most frequent ones, and values that are not in it."""
+    """Return the first, and so most frequent, entries of a lookup's vocabulary, and values that are not in it."""
     known: list[Any] = layer.get_vocabulary(include_special_tokens=False)[:_ENTRIES]
     if refuses_unknown(layer):
         return known
@@ -111,22 +111,22 @@ def _values(layer: Any) -> list[Any]:
 
 
 def refuses_unknown(layer: Any) -> bool:
-    """Whether a layer fails for words or numbers that are not in its vocabulary."""
+    """Return whether a layer fails for words or numbers that are not in its vocabulary."""
     return getattr(layer, "num_oov_indices", None) == 0 and not layer.invert
 
 
 def _as_built(model: Any) -> ModelInputs:
-    """The inputs of a subclassed model, of the shapes that it was first called with.
+    """Find the inputs of a subclassed model from the shapes that it was first called with.
 
-    Keras keeps these by argument of `call`; an argument may be a structure of several tensors. It keeps no types.
+    Keras stores shapes by argument of `call`, where an argument may be a structure of several tensors, and no types.
 
     Raises:
-        ExportError: when the model has layers of strings.
+        ExportError: when the model has layers that take strings.
     """
     if of_words := [layer.name for layer in model._flatten_layers() if isinstance(layer, _OF_WORDS)]:
         raise ExportError(
-            f"The model takes strings, in its layer {of_words[0]}, and a subclassed model does not say which of its "
-            "inputs they are: wrap it, keras.Model(x, model(x)) with x = keras.Input(SHAPE, dtype='string')."
+            f"The model takes strings in its layer {of_words[0]}, but a subclassed model does not declare which "
+            "inputs these are: wrap it, keras.Model(x, model(x)) with x = keras.Input(SHAPE, dtype='string')."
         )
     shapes = {argument.removesuffix("_shape"): shape for argument, shape in model._build_shapes_dict.items()}
     paths = [(argument, path, shape) for argument, nested in shapes.items() for path, shape in _leaves(nested)]
@@ -141,7 +141,8 @@ def _as_built(model: Any) -> ModelInputs:
     def call(*values: tf.Tensor) -> Any:
         left = iter(values)
         arguments = [_filled(nested, left) for nested in shapes.values()]
-        return model(*arguments, training=False) if _takes_training(model) else model(*arguments)
+        takes_training = "training" in inspect.signature(model.call).parameters
+        return model(*arguments, training=False) if takes_training else model(*arguments)
 
     return ModelInputs(specs, {}, call)
 
@@ -154,17 +155,17 @@ def _named(inputs: Sequence[tuple[str, Sequence[int | None], str]]) -> dict[str,
             name = names.IMAGES
         elif _MADE_UP.fullmatch(name):
             name = "inputs" if len(inputs) == 1 else f"input_{position}"
-        # TensorFlow takes names that differ in their case alone for one.
+        # To TensorFlow, names that differ only in case are the same name.
         if name.lower() in _RESERVED:
             raise ExportError(
-                f"The model calls an input {name!r}, and a request calls {_RESERVED[name.lower()]} so: rename it."
+                f"The model's input name {name!r} is reserved for {_RESERVED[name.lower()]} in a request: rename it."
             )
         if name.lower() in map(str.lower, specs):
-            raise ExportError(f"Two of the model's inputs are called {name!r}, upper case or lower: rename one.")
+            raise ExportError(f"Two of the model's inputs are named {name!r}, in upper or lower case: rename one.")
         if not _ARGUMENT.fullmatch(name) or keyword.iskeyword(name) or name == "self":
             raise ExportError(
-                f"The model's input name {given!r} cannot be an argument's name: rename it, with a letter from A to Z "
-                "first, then letters, digits and '_', and no word of Python's own."
+                f"The model's input name {given!r} cannot name an argument: rename it, with a letter from A to Z "
+                "first, then letters, digits and '_'; Python's keywords and 'self' are not allowed."
             )
         specs[name] = tf.TensorSpec([None, *shape[1:]], dtype, name=name)
     return specs
@@ -182,7 +183,7 @@ def _leaves(nested: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def _filled(nested: Any, values: Iterator[tf.Tensor]) -> Any:
-    """The same structure with a tensor in each shape's place."""
+    """Return the same structure with a tensor in place of each shape."""
     if isinstance(nested, Mapping):
         return {key: _filled(value, values) for key, value in nested.items()}
     if nested and not all(isinstance(size, int | None) for size in nested):
@@ -193,7 +194,3 @@ def _filled(nested: Any, values: Iterator[tf.Tensor]) -> Any:
 def _joined(argument: str, path: tuple[str, ...]) -> str:
     name = "_".join([argument, *path] if argument else path)
     return f"input_{name}" if name.isdigit() else name
-
-
-def _takes_training(model: Any) -> bool:
-    return "training" in inspect.signature(model.call).parameters

@@ -98,16 +98,16 @@ def test_an_input_name_that_no_signature_can_have_is_refused(name):
         lambda: examine(Classifier(keras.Sequential([keras.Input((4,), name=name), *vectors().layers]), "toy"))
     )
 
-    assert f"{name!r} cannot be an argument's name: rename it" in message
+    assert f"{name!r} cannot name an argument: rename it" in message
 
 
 @pytest.mark.parametrize(
     ("called", "complaint"),
     [
-        (("K", "x"), "calls an input 'K', and a request calls the number of labels to keep so"),
-        (("min_score", "x"), "calls an input 'min_score'"),
-        (("x", "encoded_images"), "calls an input 'encoded_images'"),
-        (("Amount", "amount"), "upper case or lower"),
+        (("K", "x"), "input name 'K' is reserved for the number of labels to keep"),
+        (("min_score", "x"), "input name 'min_score' is reserved"),
+        (("x", "encoded_images"), "input name 'encoded_images' is reserved"),
+        (("Amount", "amount"), "upper or lower case"),
     ],
 )
 def test_input_names_that_a_request_cannot_tell_apart_are_refused(called, complaint):
@@ -125,7 +125,7 @@ def test_a_preprocessing_of_three_channels_is_refused_for_one():
     images = keras.Input((8, 8, 1))
     model = keras.Model(images, scores(keras.layers.Flatten()(images)))
 
-    assert "takes pictures of 3 channels; the model takes 1" in refused(
+    assert "needs images of 3 channels, but the model takes 1" in refused(
         lambda: examine(Classifier(model, "toy", preprocessing="caffe"))
     )
 
@@ -161,9 +161,7 @@ def test_a_subclassed_model_that_fails_for_float32_is_refused_with_what_to_do():
     model = OfIds()
     model(np.zeros((2, 1), np.int32))
 
-    assert "of what type its inputs are, and float32 was sent; wrap it" in refused(
-        lambda: examine(Classifier(model, "toy"))
-    )
+    assert "the type of its inputs, so float32 was sent; wrap it" in refused(lambda: examine(Classifier(model, "toy")))
 
 
 def test_a_model_that_fails_for_made_up_samples_says_why_and_asks_for_samples():

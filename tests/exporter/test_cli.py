@@ -129,7 +129,7 @@ def bad_arguments(directory):
     (directory / "a_file").write_text("")
     return {
         ("nowhere.keras",): "does not exist",
-        (directory,): "is no .keras file",
+        (directory,): "is not a .keras file",
         (directory / "empty.keras",): "could not be loaded as a Keras model",
         (directory / "text.keras",): "could not be loaded as a Keras model",
         (directory / "escapes.keras",): "could not be loaded as a Keras model",
@@ -145,9 +145,9 @@ def bad_arguments(directory):
         ("digits", "--max-batch-size", "8"): "--batching in-graph",
         ("digits", "--batching", "in-graph", "--max-batch-size", "2000"): "max_request_size is 1024",
         ("digits", "--batching", "in-graph", "--max-batch-size", "4", "--max-request-size", "8"): "use at least 16",
-        ("digits", "--batching", "server", "--max-request-size", "64"): "--max-batch-size bounds a request, too",
+        ("digits", "--batching", "server", "--max-request-size", "64"): "--max-batch-size limits requests, too",
         ("digits", "--samples", directory / "a_file"): "holds no samples",
-        (directory / "logits.keras", "--activation", "sigmoid", "--preprocessing", "unit"): "does not take pictures",
+        (directory / "logits.keras", "--activation", "sigmoid", "--preprocessing", "unit"): "does not take images",
     }
 
 

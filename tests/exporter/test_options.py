@@ -64,7 +64,7 @@ def test_a_file_of_options_is_taken_and_the_command_line_goes_first(toy):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("kk = 3", "sets 'kk', which is no option"),
+        ("kk = 3", "sets 'kk', which is not an option"),
         ("k = ", "could not be read as TOML"),
         ('k = "many"', "'many' is not a valid integer"),
         ('precision = "float8"', "'float8' is not one of"),
@@ -224,11 +224,11 @@ def test_a_fraction_in_a_file_of_options_became_a_whole_number_without_a_word(to
         "k = true": "export.toml sets k = True; use a whole number.",
         "k = [2]": "export.toml sets k = [2]; use a whole number.",
         "keep = 1.5": "export.toml sets keep = 1.5; use a whole number.",
-        "allowed-batch-size = [4, 8.5]": "use a whole number or a list of such.",
+        "allowed-batch-size = [4, 8.5]": "use a whole number or a list of these.",
         "min-f1 = true": "export.toml sets min-f1 = True; use a number.",
         "strict = 2": "export.toml sets strict = 2; use true or false.",
-        "output = 1979-05-27": "use a text.",
-        "name = {a = 1}": "use a text.",
+        "output = 1979-05-27": "use a string.",
+        "name = {a = 1}": "use a string.",
         "pad-to = [16, 32.5]": "is not a list of lengths",
     }.items():
         (toy / "export.toml").write_text(text)

@@ -346,8 +346,8 @@ def test_a_row_of_labels_may_be_unknown(unknown, tmp_path):
         ([[1.5, 2]], "product = 1.5, which is no int32"),
         ([[2**32, 2]], "product = 4294967296, which is no int32"),
         ([[float("nan"), 2]], "product = nan, which is no int32"),
-        ([[1, 10]], "product = 10 in sample 0; the model's embedding has the ids 0 to 9"),
-        ([[-1, 2]], "product = -1 in sample 0; the model's embedding has the ids 0 to 9"),
+        ([[1, 10]], "product = 10 in sample 0; the model's embedding takes ids from 0 to 9"),
+        ([[-1, 2]], "product = -1 in sample 0; the model's embedding takes ids from 0 to 9"),
     ],
 )
 def test_numbers_that_the_model_cannot_take_were_cut_or_a_traceback(product, words, tmp_path):
