@@ -183,6 +183,12 @@ def bench(
     return None
 
 
+def highest_rate(rate: float | None, target_ms: float) -> None:
+    """Print what a search for a rate has found."""
+    kept = "No rate that was tried keeps" if rate is None else f"{rate:g} requests a second keep"
+    print(f"{kept} the 99th percentile at {target_ms:g} ms or less.")
+
+
 def _since(
     console: Console,
     model: str,

@@ -4,18 +4,22 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 from PIL import Image
 
-from client import ChannelOptions, InputError, ServingClient
+from client import ChannelOptions, ClientError, InputError, ServingClient
 from client.bench.baseline import Baseline, Subject, compare_results, read_baseline
 from client.bench.histogram import Histogram, merged
-from client.bench.load import NO_RETRY, Load, _limits, measure
+from client.bench.load import NO_RETRY, _limits, measure
+from client.bench.loops import Load, _departures
 from client.bench.plot import plot_latency
+from client.bench.processes import Server, measure_in_processes
 from client.bench.requests import sample_requests
+from client.bench.search import search_rate
 from client.cli.commands import run
 from client.rpc.metadata import Target
 from client.samples import random_samples
@@ -273,7 +277,16 @@ COMMAND = (
 )
 
 
-@pytest.mark.parametrize("load", [("--concurrency", "3,5"), ("--rate", "100,200")], ids=["closed", "open"])
+@pytest.mark.parametrize(
+    "load",
+    [
+        ("--concurrency", "3,5"),
+        ("--rate", "100,200"),
+        ("--concurrency", "4", "--processes", "2"),
+        ("--rate", "100", "--processes", "2"),
+    ],
+    ids=["closed", "open", "closed-processes", "open-processes"],
+)
 @pytest.mark.parametrize("hangs", [False, True])
 def test_ctrl_c_prints_the_calls_answered_until_then(server, model, load, hangs):
     right, calls, released = model.predict, [], threading.Event()
@@ -342,3 +355,62 @@ def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match=r"pip install 'sparsehead\[plot\]'"):
         plot_latency([], tmp_path / "latency.png")
+
+
+def test_processes_share_a_load(bench, server):
+    status, out, _ = bench("--concurrency", "3", "--rate", "60", "--count", "31", "--processes", "2", "--json")
+    answer = json.loads(out)
+    assert (status, answer["processes"]) == (0, 2)
+    assert [result["answered"] for result in answer["results"]] == [31, 31]
+    assert [result["errors"] for result in answer["results"]] == [{}, {}]
+
+
+def test_requests_at_random_times_come_at_the_rate_asked_for(client, server, requests):
+    load = Load(rate=200, poisson=True, calls=200, warmup=0)
+    offsets = list(_departures(load))
+    assert len(offsets) == 200
+    gaps = np.diff(offsets)
+    # An exponential distribution: its deviation is its mean.
+    assert gaps.mean() == pytest.approx(1 / 200, rel=0.5)
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.5)
+    warm = list(_departures(Load(rate=100, poisson=True, duration=2, warmup=1)))
+    assert warm[0] == -1
+    assert max(warm) < 2
+    assert measure(client, requests, load).answered == 200
+
+
+@pytest.mark.parametrize(("limit", "found"), [(100.0, 100), (700.0, 700), (5000.0, 5000), (0.0, 0)])
+def test_the_search_ends_close_to_the_highest_rate(limit, found):
+    """A server that answers in 2 ms up to a rate, and beyond it in 2 s."""
+
+    def run(load):
+        milliseconds = 2.0 if load.rate <= limit else 2000.0
+        return SimpleNamespace(
+            interrupted=False,
+            answered=10,
+            errors={},
+            calls_per_second=load.rate,
+            percentiles_ms={"99": milliseconds},
+        )
+
+    good = [rate for rate, _, kept in search_rate(run, Load(), 1000, 10) if kept]
+    assert max(good, default=0) <= found
+    assert max(good, default=0) >= found / 1.06
+
+
+def test_the_command_searches_for_a_rate(bench, model):
+    arguments = ("--concurrency", "2", "--duration", "0.2", "--target-p99")
+    status, out, _ = bench(*arguments, "2000", "--json")
+    answer = json.loads(out)
+    assert (status, answer["target_p99_ms"]) == (0, 2000)
+    assert answer["highest_rate"] > 0
+    status, out, _ = bench(*arguments, "0.001")
+    assert status == 1
+    assert "No rate that was tried keeps the 99th percentile at 0.001 ms or less." in out
+    assert bench("--rate", "5", "--target-p99", "5")[0] == 2
+
+
+def test_a_process_that_cannot_reach_the_server_is_one_sentence(server, requests):
+    gone = Server("localhost:1", "letters", 0.5, ChannelOptions())
+    with pytest.raises(ClientError, match="localhost:1"):
+        measure_in_processes(gone, requests, Load(concurrency=2, calls=2, warmup=0), 2)
