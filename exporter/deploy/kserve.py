@@ -1,6 +1,6 @@
 """The server under KServe: one InferenceService a model, plain or with a canary."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from exporter.deploy.files import Manifest, to_yaml
 from exporter.deploy.gate import (
@@ -24,10 +24,13 @@ GRPC_PORT, REST_PORT = 9000, 8080
 _MEMORY_BYTES = 8 * 2**30
 
 
-def kserve_file(start: ServerStart, models: Sequence[str]) -> str:
+def kserve_file(starts: Mapping[str, ServerStart]) -> str:
     """Return one InferenceService a model. KServe serves the newest version of each, and knows no models.config."""
     return to_yaml(
-        *(inference_service(model, {"predictor": {"model": model_server(start, model)}}) for model in models)
+        *(
+            inference_service(model, {"predictor": {"model": model_server(start, model)}})
+            for model, start in starts.items()
+        )
     )
 
 

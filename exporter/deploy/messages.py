@@ -1,13 +1,27 @@
 """Two of the server's own messages that `tensorflow-serving-api` leaves out, as its .proto files declare them.
 
+Both are what a configuration file holds, in protobuf text format.
+
 https://github.com/tensorflow/serving: servables/tensorflow/session_bundle_config.proto (BatchingParameters, the fields
 that this project writes) and config/monitoring_config.proto.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    json_format,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
+
+from exporter.errors import ExportError
+
+METRICS_PATH = "/monitoring/prometheus/metrics"
 
 _FILE = """
 name: "sparsehead/serving.proto" package: "sparsehead" syntax: "proto3" dependency: "google/protobuf/wrappers.proto"
@@ -42,6 +56,35 @@ def batching_parameters() -> Any:
 def monitoring_config() -> Any:
     """Make an empty MonitoringConfig message."""
     return _message_class("MonitoringConfig")()
+
+
+def batching_config(batching: Mapping[str, Any]) -> str:
+    """Return the text of a batching.config with these fields of BatchingParameters.
+
+    Raises:
+        ExportError: when the server would not take them.
+    """
+    try:
+        parameters = json_format.ParseDict(dict(batching), batching_parameters())
+    except json_format.ParseError as error:
+        raise ExportError(f"The batching parameters {dict(batching)} are not what a server takes: {error}") from None
+    sizes = list(parameters.allowed_batch_sizes)
+    largest = (
+        parameters.max_execution_batch_size
+        if parameters.enable_large_batch_splitting.value
+        else parameters.max_batch_size
+    ).value
+    if sizes and (sizes != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != largest):
+        raise ExportError(f"allowed_batch_sizes are {sizes}, and must rise and end with the largest batch, {largest}.")
+    return text_format.MessageToString(parameters)
+
+
+def metrics_config() -> str:
+    """Return the text of a monitoring.config that opens the page of metrics."""
+    config = monitoring_config()
+    config.prometheus_config.enable = True
+    config.prometheus_config.path = METRICS_PATH
+    return text_format.MessageToString(config)
 
 
 @cache

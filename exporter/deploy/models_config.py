@@ -160,6 +160,26 @@ def named_versions(output: Path, model: str) -> frozenset[int]:
     )
 
 
+def loaded_versions(text: str, published: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Return which of the published versions a server of this models.config loads, by model.
+
+    Raises:
+        ValueError: when `text` is no ModelServerConfig with a list of models.
+    """
+    found = {}
+    for entry in _parse(text).model_config_list.config:
+        versions, policy = sorted(published.get(entry.name, ())), entry.model_version_policy
+        match policy.WhichOneof("policy_choice"):
+            case "specific":
+                versions = [version for version in versions if version in policy.specific.versions]
+            case "latest":
+                versions = versions[-max(policy.latest.num_versions, 1) :]
+            case None:
+                versions = versions[-1:]
+        found[entry.name] = versions
+    return found
+
+
 def _add_version(entry: Any, version: int) -> list[str]:
     """Let the server load one more version of a model, and drop those that nothing needs any more."""
     if entry.model_version_policy.WhichOneof("policy_choice") != "specific":

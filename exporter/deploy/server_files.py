@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from google.protobuf import json_format, text_format
-
 from exporter.deploy import argo, flagger, gate, kserve, kubernetes, messages
 from exporter.deploy.alerts import alerts_file
 from exporter.deploy.dashboard import dashboard_file
 from exporter.deploy.files import WrittenFile, locked, write_atomically, write_unless_edited
-from exporter.deploy.models_config import MODELS_CONFIG, local_config, merge_version, read_models_config
+from exporter.deploy.models_config import (
+    MODELS_CONFIG,
+    loaded_versions,
+    local_config,
+    merge_version,
+    read_models_config,
+)
 from exporter.deploy.start import (
     BATCHING_CONFIG,
     MONITORING_CONFIG,
@@ -19,9 +23,9 @@ from exporter.deploy.start import (
     compose_file,
     docker_run,
     serve_model,
-    startup_seconds,
+    with_needs,
 )
-from exporter.errors import ExportError, StoreError
+from exporter.errors import StoreError
 from exporter.server_images import DEFAULT_IMAGE
 from exporter.store.listing import read_record
 from exporter.store.versions import VersionStore
@@ -31,8 +35,6 @@ from signatures.contract.record import ExportRecord
 DIRECTORY = "deploy"
 
 LOCAL, ROLLOUT = "local", "rollout"
-
-METRICS_PATH = "/monitoring/prometheus/metrics"
 
 # What each version on disk says of itself, by model; None of one that another tool wrote.
 Records: TypeAlias = Mapping[str, Mapping[int, ExportRecord | None]]
@@ -68,8 +70,6 @@ def write_server_files(
     serving_root: str = "/models",
     image: str = DEFAULT_IMAGE,
     batching: Mapping[str, Any] | None = None,
-    warmup_seconds: float | None = None,
-    memory_bytes: int | None = None,
 ) -> ServerFiles:
     """Write what a server needs to serve every model in the output directory.
 
@@ -84,8 +84,6 @@ def write_server_files(
         image: the server's image.
         batching: fields of the server's BatchingParameters, where the server merges requests. Once there is a
             batching.config it stays in use; to end batching, delete it.
-        warmup_seconds: how long a version took to load and warm up, for the patience of Kubernetes; None for not known.
-        memory_bytes: the memory that a server needs on its host, for Kubernetes' requests; None for not known.
 
     Raises:
         ExportError: when `serving_root` or `batching` cannot be.
@@ -95,14 +93,14 @@ def write_server_files(
         >>> write_server_files(Path("models"), "digits", 1).files[0]
         WrittenFile(path=PosixPath('models/deploy/models.config'), state='written')
     """
-    parameters = None if batching is None else _batching_config(batching)
+    parameters = None if batching is None else messages.batching_config(batching)
     directory = output / DIRECTORY
     local = directory.resolve() / LOCAL / MODELS_CONFIG
     try:
         with locked(directory):
             published = _published_models(output)
             config, notes = _write_models_config(directory / MODELS_CONFIG, model, version, published, serving_root)
-            files = [config, write_unless_edited(directory / MONITORING_CONFIG, _monitoring_config())]
+            files = [config, write_unless_edited(directory / MONITORING_CONFIG, messages.metrics_config())]
             if parameters is not None:
                 files.append(write_unless_edited(directory / BATCHING_CONFIG, parameters))
             records = {
@@ -114,13 +112,13 @@ def write_server_files(
                 root=serving_root,
                 batching=(directory / BATCHING_CONFIG).exists(),
                 jit_compile=_needs_xla(records),
-                startup_seconds=startup_seconds(warmup_seconds),
-                memory_bytes=memory_bytes,
             )
+            start = with_needs(start, _loaded(config.path, records))
             command = serve_model(start, local)
             _write_local_config(local, config.path, command, {name: output.resolve() / name for name in published})
             texts = _server(output, start, records)
-            texts |= _rollout(gate.Candidate(start=start, model=model, version=version))
+            alone = with_needs(start, [records.get(model, {}).get(version)])
+            texts |= _rollout(gate.Candidate(start=alone, model=model, version=version))
             files += [write_unless_edited(directory / name, text) for name, text in texts.items()]
     except OSError as error:
         raise StoreError(f"{directory} cannot be written to: {error.strerror}.") from error
@@ -141,7 +139,9 @@ def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str
         "compose.yaml": compose_file(start),
         "kubernetes.yaml": kubernetes.kubernetes_file(start),
         "autoscaling.yaml": kubernetes.autoscaling_file(),
-        "kserve.yaml": kserve.kserve_file(start, sorted(records)),
+        "kserve.yaml": kserve.kserve_file(
+            {model: with_needs(start, [found[max(found)]]) for model, found in sorted(records.items())}
+        ),
         "alerts.yaml": alerts_file(_warmed_up(output, records), _batch_timeouts(records), start.startup_seconds),
         "dashboard.json": dashboard_file(),
     }
@@ -178,6 +178,17 @@ def _write_local_config(local: Path, models_config: Path, command: str, base_pat
 def _needs_xla(records: Records) -> bool:
     """Whether any version says that it must be compiled."""
     return any(record is not None and record.jit_compile for each in records.values() for record in each.values())
+
+
+def _loaded(models_config: Path, records: Records) -> list[ExportRecord | None]:
+    """Return what the versions say of themselves that a server loads; of a file that cannot be read, the newest."""
+    try:
+        loaded = loaded_versions(
+            read_models_config(models_config), {name: list(found) for name, found in records.items()}
+        )
+    except ValueError:
+        loaded = {name: [max(found)] for name, found in records.items()}
+    return [records[name][version] for name, versions in loaded.items() for version in versions]
 
 
 def _warmed_up(output: Path, records: Records) -> list[str]:
@@ -218,26 +229,3 @@ def _write_models_config(
         return WrittenFile(file, "unchanged"), merged.notes
     write_atomically(file, merged.text)
     return WrittenFile(file, "written"), merged.notes
-
-
-def _batching_config(batching: Mapping[str, Any]) -> str:
-    try:
-        parameters = json_format.ParseDict(dict(batching), messages.batching_parameters())
-    except json_format.ParseError as error:
-        raise ExportError(f"The batching parameters {dict(batching)} are not what a server takes: {error}") from None
-    sizes = list(parameters.allowed_batch_sizes)
-    largest = (
-        parameters.max_execution_batch_size
-        if parameters.enable_large_batch_splitting.value
-        else parameters.max_batch_size
-    ).value
-    if sizes and (sizes != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != largest):
-        raise ExportError(f"allowed_batch_sizes are {sizes}, and must rise and end with the largest batch, {largest}.")
-    return text_format.MessageToString(parameters)
-
-
-def _monitoring_config() -> str:
-    config = messages.monitoring_config()
-    config.prometheus_config.enable = True
-    config.prometheus_config.path = METRICS_PATH
-    return text_format.MessageToString(config)

@@ -1,13 +1,15 @@
 """How to start a server: the flags, and the lines for Docker, compose and the stand-in that carry them."""
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
 from exporter.deploy.files import Manifest, to_yaml
 from exporter.deploy.models_config import MODELS_CONFIG
 from exporter.server_images import parse_image
+from signatures.contract.record import ExportRecord
 
 BATCHING_CONFIG = "batching.config"
 MONITORING_CONFIG = "monitoring.config"
@@ -19,6 +21,8 @@ GRPC_PORT, REST_PORT = 8500, 8501
 _PATIENCE_SECONDS = 600
 # A measured warm-up took place on an idle machine with the files in memory; the server's may be neither.
 _SAFETY_FACTOR = 10
+# For the server itself, without any model. It was not measured.
+_SERVER_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class ServerStart:
         jit_compile: whether a model needs XLA.
         startup_seconds: how long it may take to load and warm up, before Kubernetes starts it anew.
         memory_bytes: the memory that it needs on its host; None where that is not known.
+        grpc_port: where it listens for gRPC.
+        rest_port: where it listens for REST.
     """
 
     image: str
@@ -40,6 +46,8 @@ class ServerStart:
     jit_compile: bool = False
     startup_seconds: int = _PATIENCE_SECONDS
     memory_bytes: int | None = None
+    grpc_port: int = GRPC_PORT
+    rest_port: int = REST_PORT
 
     @property
     def flags(self) -> list[str]:
@@ -49,8 +57,8 @@ class ServerStart:
     def flags_for(self, config: str, *more: str) -> list[str]:
         """Return the flags of a server of this config; without the one for labels it refuses one that has some."""
         flags = [
-            f"--port={GRPC_PORT}",
-            f"--rest_api_port={REST_PORT}",
+            f"--port={self.grpc_port}",
+            f"--rest_api_port={self.rest_port}",
             f"--model_config_file={config}",
             *more,
             "--allow_version_labels_for_unavailable_models=true",
@@ -88,6 +96,20 @@ class ServerStart:
         return None if self.memory_bytes is None else f"{ceil(self.memory_bytes / 2**20)}Mi"
 
 
+def with_needs(start: ServerStart, records: Iterable[ExportRecord | None]) -> ServerStart:
+    """Return the start with the patience and the memory for a server that loads these versions, one after another.
+
+    What a version does not say of itself counts as nothing. Where none does, no memory is requested.
+    """
+    known = [record for record in records if record is not None]
+    memory = sum(int(_number((record.memory or {}).get("total"))) for record in known)
+    return replace(
+        start,
+        startup_seconds=startup_seconds(sum(_number(record.warmup_seconds) for record in known)),
+        memory_bytes=memory + _SERVER_BYTES if memory else None,
+    )
+
+
 def startup_seconds(warmup_seconds: float | None) -> int:
     """Return how long a server may take to start, from how long a version took to load and warm up here.
 
@@ -98,10 +120,18 @@ def startup_seconds(warmup_seconds: float | None) -> int:
     return max(_PATIENCE_SECONDS, ceil(_SAFETY_FACTOR * (warmup_seconds or 0)))
 
 
+def container_options(start: ServerStart, engine: str = "docker") -> list[str]:
+    """Return the options that give a container of Docker or Podman its GPU and its environment.
+
+    Podman knows GPUs by the names of the Container Device Interface, and its `--gpus=1` would be the second one.
+    """
+    gpu = "--gpus=1" if engine == "docker" else "--device=nvidia.com/gpu=all"
+    return [*([gpu] if start.on_gpu else []), *(f"--env={name}={value}" for name, value in start.environment.items())]
+
+
 def docker_run(start: ServerStart) -> str:
     """Return the command that starts the server in the output directory."""
-    words = ["docker", "run", "--rm", *(["--gpus=1"] if start.on_gpu else [])]
-    words += [f"--env={name}={value}" for name, value in start.environment.items()]
+    words = ["docker", "run", "--rm", *container_options(start)]
     words += [f"--publish={port}:{port}" for port in (GRPC_PORT, REST_PORT)]
     # The shell that runs it knows the directory.
     mount = f'--mount=type=bind,source="$PWD",target={shlex.quote(start.root)},readonly'
@@ -143,3 +173,8 @@ def compose_file(start: ServerStart) -> str:
         service["deploy"] = {"resources": {"reservations": {"devices": [gpu]}}}
     header = f"# The same without compose, in the directory above this one:\n# {docker_run(start)}\n"
     return header + to_yaml({"services": {NAME: service}})
+
+
+def _number(value: object) -> float:
+    """A number of a record that anybody may have written."""
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -45,6 +45,9 @@ class ExportRecord:
         deviation: how much the chosen precision changed the scores, or None if the model's own precision was kept.
         gpu: where its ops would run on a server with a GPU.
         signatures: by key, the method and the declared inputs and outputs, with dtype and shape (-1 for any size).
+        memory: an estimate of the bytes that a server needs for it on its host: see `exporter.memory`.
+        warmup_seconds: how long loading and warming up took where it was exported, or on the slowest of `validated_on`.
+        validated_on: the servers that it was validated on before it was published, with their versions and devices.
         files: SHA-256 in hexadecimal of every other file of the version, by path.
         schema_version: the version of this format.
     """
@@ -66,6 +69,9 @@ class ExportRecord:
     deviation: Mapping[str, Any] | None = None
     gpu: Mapping[str, Any] | None = None
     signatures: Mapping[str, Any] = field(default_factory=dict)
+    memory: Mapping[str, int] | None = None
+    warmup_seconds: float | None = None
+    validated_on: Sequence[Mapping[str, Any]] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 

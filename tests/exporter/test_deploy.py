@@ -29,8 +29,9 @@ def publish(output, model, *versions, **stated):
         ExportRecord(model=model, **{**identity, **stated}).write(output / model / str(version))
 
 
-def export(output, model, version, **options):
-    publish(output, model, version)
+def export(output, model, version, warmup_seconds=None, memory=None, **options):
+    stated = {"warmup_seconds": warmup_seconds, "memory": memory and {"total": memory}}
+    publish(output, model, version, **stated)
     return write_server_files(output, model, version, **options)
 
 
@@ -448,7 +449,7 @@ def test_an_image_for_a_cpu_gets_no_gpu(tmp_path):
 
 @pytest.mark.parametrize("version", ["1.27", "1.30", "1.37"])
 def test_the_kubernetes_files_are_valid(tmp_path, version):
-    export(tmp_path, "digits", 1, batching={"max_batch_size": 8}, warmup_seconds=70.5, memory_bytes=3 * 2**30)
+    export(tmp_path, "digits", 1, batching={"max_batch_size": 8}, warmup_seconds=70.5, memory=3 * 2**30)
 
     for document in [*documents(tmp_path, "kubernetes.yaml"), *documents(tmp_path, "autoscaling.yaml")]:
         kubernetes_validate.validate(document, version, strict=True)
@@ -491,15 +492,82 @@ def test_the_memory_that_a_server_needs_is_requested_where_it_is_known(tmp_path)
     export(tmp_path, "digits", 1, image="tensorflow/serving:2.20.0")
     assert "resources" not in documents(tmp_path, "kubernetes.yaml")[0]["spec"]["template"]["spec"]["containers"][0]
 
-    export(tmp_path, "digits", 2, memory_bytes=9 * 2**30 + 1)
+    export(tmp_path, "digits", 2, memory=9 * 2**30 + 1)
 
     deployment, _ = documents(tmp_path, "kubernetes.yaml")
     resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
-    assert resources == {"requests": {"memory": "9217Mi"}, "limits": {"nvidia.com/gpu": 1}}
+    assert resources == {"requests": {"memory": "9729Mi"}, "limits": {"nvidia.com/gpu": 1}}
     (service,) = documents(tmp_path, "kserve.yaml")
     resources = service["spec"]["predictor"]["model"]["resources"]
     # A limit below the request is refused.
-    assert resources["requests"]["memory"] == resources["limits"]["memory"] == "9217Mi"
+    assert resources["requests"]["memory"] == resources["limits"]["memory"] == "9729Mi"
+
+
+def container_of(output, name):
+    """The server's container in the Deployment of a file."""
+    deployments = (each for each in documents(output, name) if each["kind"] in ("Deployment", "Rollout"))
+    (container,) = next(deployments)["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def needs(container):
+    """The memory that a container requests, in Mi, and the seconds that it may take to start."""
+    probe = container["startupProbe"]
+    return container["resources"]["requests"]["memory"], probe["periodSeconds"] * probe["failureThreshold"]
+
+
+def test_a_server_needs_what_all_versions_need_that_it_loads(tmp_path):
+    """A server's own 512 Mi, and each of the versions that models.config loads, one after another."""
+    cpu = {"image": "tensorflow/serving:2.20.0"}
+    export(tmp_path, "digits", 1, warmup_seconds=50, memory=100 * 2**20, **cpu)
+    export(tmp_path, "cats", 7, warmup_seconds=20, memory=1000 * 2**20, **cpu)
+    assert needs(container_of(tmp_path, "kubernetes.yaml")) == ("1612Mi", 700)
+
+    export(tmp_path, "digits", 2, warmup_seconds=60, memory=200 * 2**20, **cpu)
+    assert needs(container_of(tmp_path, "kubernetes.yaml")) == ("1812Mi", 1300)
+    # A server that is rolled out has one version, and KServe loads the newest of each model.
+    assert needs(container_of(tmp_path, "rollout/digits/argo-rollouts.yaml")) == ("712Mi", 600)
+    requested = {
+        each["metadata"]["name"]: each["spec"]["predictor"]["model"]["resources"]["requests"]["memory"]
+        for each in documents(tmp_path, "kserve.yaml")
+    }
+    assert requested == {"digits": "712Mi", "cats": "1512Mi"}
+
+    # Versions 1 and 2 are no longer loaded.
+    promote(tmp_path, "digits", 2)
+    promote(tmp_path, "digits", 2, "canary")
+    export(tmp_path, "digits", 3, warmup_seconds=1, memory=2**20, **cpu)
+    promote(tmp_path, "digits", 3)
+    promote(tmp_path, "digits", 3, "canary")
+    export(tmp_path, "digits", 4, warmup_seconds=1, memory=2**20, **cpu)
+    assert sorted(served(models_config(tmp_path)["digits"])[0]) == [2, 3, 4]
+    assert needs(container_of(tmp_path, "kubernetes.yaml")) == ("1714Mi", 820)
+
+
+def test_a_model_of_another_policy_needs_what_that_policy_loads(tmp_path):
+    cpu = {"image": "tensorflow/serving:2.20.0"}
+    for version in (1, 2, 3):
+        export(tmp_path, "digits", version, memory=100 * 2**20, **cpu)
+
+    def latest(number):
+        def change(entries):
+            entries["digits"].ClearField("version_labels")
+            entries["digits"].model_version_policy.latest.num_versions = number
+
+        return change
+
+    edit_models_config(tmp_path, latest(2))
+    write_server_files(tmp_path, "digits", 3, **cpu)
+    assert container_of(tmp_path, "kubernetes.yaml")["resources"]["requests"]["memory"] == "712Mi"
+    edit_models_config(tmp_path, lambda entries: entries["digits"].model_version_policy.all.SetInParent())
+    write_server_files(tmp_path, "digits", 3, **cpu)
+    assert container_of(tmp_path, "kubernetes.yaml")["resources"]["requests"]["memory"] == "812Mi"
+
+
+def test_a_record_that_somebody_changed_requests_nothing_of_what_it_says(tmp_path):
+    publish(tmp_path, "digits", 1, memory={"total": "a lot"}, warmup_seconds="long")
+    write_server_files(tmp_path, "digits", 1, image="tensorflow/serving:2.20.0")
+    assert "resources" not in container_of(tmp_path, "kubernetes.yaml")
 
 
 def test_a_server_on_a_gpu_takes_memory_as_it_needs_it(tmp_path):

@@ -16,6 +16,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from exporter.deploy import gate, write_server_files
 from exporter.deploy.start import ServerStart
+from signatures.contract.record import ExportRecord
 
 KUBERNETES = ("1.27", "1.30", "1.37")
 SCHEMAS = {
@@ -39,12 +40,26 @@ PATCH = "kserve-standard-canary.yaml"
 CONTAINER = ("image", "args", "env", "ports", "resources", "volumeMounts")
 
 
+def publish(output, model, version):
+    """Put a version there whose record says what it needs."""
+    ExportRecord(
+        export_id="1" * 32,
+        model=model,
+        k=2,
+        labels=("a", "b"),
+        preprocessing=None,
+        golden_digest="2" * 64,
+        warmup_seconds=120,
+        memory={"total": 3 * 2**29},
+    ).write(output / model / str(version))
+
+
 @pytest.fixture
 def output(tmp_path):
     """An output directory with two versions of a model."""
     for version in (1, 2):
-        (tmp_path / "2nd_Model.b" / str(version)).mkdir(parents=True)
-        write_server_files(tmp_path, "2nd_Model.b", version, warmup_seconds=120, memory_bytes=2**31)
+        publish(tmp_path, "2nd_Model.b", version)
+        write_server_files(tmp_path, "2nd_Model.b", version)
     return tmp_path
 
 
@@ -195,12 +210,12 @@ def test_a_new_version_changes_the_pod_template_and_nothing_else_does(output, na
     assert served_alone(of_kind(output, name, "ConfigMap")) == ("/models/2nd_Model.b", [2], {"stable": 2})
     assert of_kind(output, name, "ConfigMap")["metadata"]["name"] == mounted(before["spec"])
 
-    (output / "cats" / "1").mkdir(parents=True)
-    write_server_files(output, "cats", 1, warmup_seconds=120, memory_bytes=2**31)
+    publish(output, "cats", 1)
+    write_server_files(output, "cats", 1)
     assert template() == before
 
-    (output / "2nd_Model.b" / "3").mkdir()
-    write_server_files(output, "2nd_Model.b", 3, warmup_seconds=120, memory_bytes=2**31)
+    publish(output, "2nd_Model.b", 3)
+    write_server_files(output, "2nd_Model.b", 3)
     after = template()
     assert mounted(after["spec"]) == "model-2nd-model-b-v3"
     assert after != before
