@@ -12,6 +12,7 @@ from exporter.server_images import check_image
 from exporter.sources.classifier import Classifier
 from exporter.validation.batching import values_that_fail_others
 from exporter.validation.gpu_kernels import GpuReadiness
+from exporter.validation.on_server.target import images_of
 from signatures import InputForm, OutputForm
 from signatures.batching import variable_dimensions
 from signatures.contract import names
@@ -32,10 +33,11 @@ def check_options(classifier: Classifier, samples: Samples, k: int, options: Exp
     if options.jit_compile and strings:
         raise ExportError(f"XLA compiles no strings, which the model takes as {strings[0]}: leave out --jit-compile.")
     warnings = []
-    for problem in check_image(options.image, tf.__version__, jit_compile=options.jit_compile):
-        if problem.refuses and not options.allow_older_image:
-            raise ExportError(f"{problem.message} To export even so, pass --allow-older-image.")
-        warnings.append(problem.message)
+    for image in images_of(options.validate_on, options.image):
+        for problem in check_image(image, tf.__version__, jit_compile=options.jit_compile):
+            if problem.refuses and not options.allow_older_image:
+                raise ExportError(f"{problem.message} To export even so, pass --allow-older-image.")
+            warnings.append(problem.message)
     variable = [spec for spec in classifier.inputs.specs.values() if variable_dimensions(spec)]
     if options.server_batching and variable:
         raise ExportError(

@@ -38,6 +38,8 @@ class ExportOptions:
         keep_failed: keep a version that fails validation.
         serving_root: where the server will see the output directory.
         dry_run: do everything but publish.
+        validate_on: servers to validate the staged version on, each as "docker", "podman", "kubectl", "docker:IMAGE" or
+            the path of a tensorflow_model_server; see `exporter.validation.on_server`.
 
     Raises:
         ExportError: when an option is out of range, or two contradict each other.
@@ -66,6 +68,7 @@ class ExportOptions:
     keep_failed: bool = False
     serving_root: str = "/models"
     dry_run: bool = False
+    validate_on: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.serving_root.startswith("/"):

@@ -1,0 +1,69 @@
+"""The client's check of a running server: the three questions, asked as a user asks them.
+
+It runs in a process of its own: the client is for machines without TensorFlow, and the exporter does not import it.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import ValidationError
+from exporter.validation.on_server.servable import Servable
+from exporter.validation.on_server.servers.commands import run
+from signatures.contract import names
+
+_CALL_SECONDS = 120
+_CHECK_SECONDS = 3600.0
+_QUESTIONS = ("identity", "backbone", "head")
+_PROGRAM = (sys.executable, "-c", "from client.cli import main; main()")
+
+
+def check_words(address: str, servable: Servable, golden: str, *, gpu: bool) -> list[str]:
+    """Return the arguments of `serving-client` that check a server."""
+    where = ["--address", address, "--model", servable.model, "--timeout", f"{_CALL_SECONDS}"]
+    return [*where, "check", "--golden", golden, *(["--gpu"] if gpu else [])]
+
+
+def ask_three_questions(address: str, servable: Servable, work: Path, *, gpu: bool) -> Mapping[str, Any]:
+    """Check a server against the staged version's golden records and its export.json.
+
+    Returns:
+        What `serving-client check --json` says of a server that passes.
+
+    Raises:
+        ValidationError: when the answer to a question is no, with the first fault.
+    """
+    records = _records(servable, work)
+    words = [*check_words(address, servable, str(records), gpu=gpu), "--json"]
+    done = run(
+        [*_PROGRAM, *words],
+        seconds=_CHECK_SECONDS,
+        give_up=True,
+        environment={**os.environ, "no_grpc_proxy": "127.0.0.1"},
+    )
+    if done.status not in (0, 1):
+        raise ValidationError(f"the check could not be made: {done.words}")
+    verdict: dict[str, Any] = json.loads(done.stdout)
+    for question in _QUESTIONS:
+        if fault := verdict[question]["first_fault"]:
+            raise ValidationError(f"its answers are not those of the export: {question}, {_described(fault)}")
+    if done.status:
+        raise ValidationError("its answers are not those of the export")
+    return verdict
+
+
+def _records(servable: Servable, work: Path) -> Path:
+    """Lay the golden records beside export.json, wherever they are; the check finds them in this directory."""
+    extra = work / "records" / names.ASSETS_EXTRA
+    extra.mkdir(parents=True)
+    (extra / names.GOLDEN_FILE).symlink_to(servable.golden.resolve())
+    (extra / names.EXPORT_FILE).symlink_to((servable.directory / names.ASSETS_EXTRA / names.EXPORT_FILE).resolve())
+    return extra.parent
+
+
+def _described(fault: Mapping[str, Any]) -> str:
+    where = [f"{name} {fault[name]}" for name in ("signature", "k", "record") if fault.get(name) is not None]
+    return f"{', '.join(where)}: {fault['message']}" if where else str(fault["message"])

@@ -1,0 +1,87 @@
+"""Waiting until a server has a version, or cannot have it any more."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+from exporter.errors import ValidationError
+from exporter.validation.on_server.log import is_lost, last_words
+from exporter.validation.on_server.servable import Servable
+from exporter.validation.on_server.servers.server import Server
+from exporter.validation.on_server.target import Target
+
+_POLL_SECONDS = 0.3
+# How long a process that died may take to be seen dead, and to write its last words.
+_DYING_SECONDS = 10.0
+# A server of this machine is asked directly, whatever proxy the environment names for others.
+_CHANNEL = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+@contextmanager
+def channel_to(address: str) -> Iterator[grpc.Channel]:
+    """Open a channel to a server on this machine."""
+    with grpc.insecure_channel(address, _CHANNEL) as channel:
+        yield channel
+
+
+def wait_until_available(server: Server, target: Target, servable: Servable) -> str:
+    """Return the address of a server as soon as the version is available.
+
+    Raises:
+        ValidationError: when the server ends or says that it cannot load the version, or at the deadline; with its last
+            words.
+    """
+    until = time.monotonic() + servable.patience
+    while True:
+        if ended := server.ended():
+            raise refusal(target, f"cannot serve this version: {ended}", server)
+        address = server.address()
+        if address is not None and _is_available(address, servable):
+            return address
+        if is_lost(server.log()):
+            how_it_died(server)
+            raise refusal(target, "cannot load this version", server)
+        if time.monotonic() > until:
+            raise refusal(target, f"did not have this version available after {servable.patience} s", server)
+        time.sleep(_POLL_SECONDS)
+
+
+def how_it_died(server: Server) -> str | None:
+    """Return how a server ended that may just be dying; None if it lives on."""
+    until = time.monotonic() + _DYING_SECONDS
+    while (ended := server.ended()) is None and time.monotonic() < until:
+        time.sleep(_POLL_SECONDS)
+    return ended
+
+
+def refusal(target: Target, what: str, server: Server) -> ValidationError:
+    """Return the error for a version that a server refuses, with the server's last words."""
+    log = server.log()
+    words = last_words(log)
+    hint = ""
+    if "XLA compilation disabled" in log:
+        hint = " XLA must compile the model, which this server was not told to allow: export it with --jit-compile."
+    if not words:
+        return ValidationError(f"{target} {what}. It wrote no log.{hint}")
+    indented = "".join(f"\n  {line}" for line in words.splitlines())
+    return ValidationError(f"{target} {what}.{hint} Its last words:{indented}")
+
+
+def _is_available(address: str, servable: Servable) -> bool:
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = servable.model
+    request.model_spec.version.value = servable.version
+    available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+    with channel_to(address) as channel:
+        try:
+            answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=5)
+        except grpc.RpcError:
+            return False
+    return any(each.state == available for each in answer.model_version_status)

@@ -1,0 +1,57 @@
+"""The script that a refused version is kept with: it serves the version as it was served, and asks what failed."""
+
+import shlex
+import shutil
+from pathlib import Path
+
+from exporter.deploy.start import GRPC_PORT
+from exporter.errors import ValidationError
+from exporter.validation.on_server.check import check_words
+from exporter.validation.on_server.servable import Servable
+from exporter.validation.on_server.servers.server import Server
+from exporter.validation.on_server.survival import REQUEST_SECONDS, SERVICE, FailedByRequestError
+from signatures.contract import names
+
+SCRIPT = "reproduce.sh"
+# What the script needs, beside it.
+FOLDER = "reproduce"
+_REQUEST = f"{FOLDER}/request.bin"
+_ADDRESS = f"localhost:{GRPC_PORT}"
+
+
+def write_script(server: Server, servable: Servable, error: ValidationError, *, gpu: bool) -> Path:
+    """Write the script into the version's directory, which is going to be kept, and return its path."""
+    directory = servable.directory
+    reproduction = server.reproduction()
+    servable.write_files(directory / FOLDER, reproduction.root)
+    golden = directory / names.ASSETS_EXTRA / names.GOLDEN_FILE
+    if not golden.exists():
+        shutil.copyfile(servable.golden, golden)
+    status = shlex.join(["serving-client", "--address", _ADDRESS, "--model", servable.model, "status"])
+    lines = [
+        "#!/bin/sh",
+        f"# export-model refused this version: {str(error).splitlines()[0]}",
+        "# This serves it as it was served then, asks again, and removes the server.",
+        'cd "$(dirname "$0")" || exit',
+        f"trap {shlex.quote(reproduction.stop)} EXIT",
+        "trap 'exit 130' INT TERM",
+        *reproduction.start,
+        f"until {status} 2>/dev/null; do {reproduction.alive} || exit 1; sleep 1; done",
+        *_question(directory, servable, error, gpu),
+    ]
+    script = directory / SCRIPT
+    script.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    script.chmod(0o755)
+    return script
+
+
+def _question(directory: Path, servable: Servable, error: ValidationError, gpu: bool) -> list[str]:
+    """Return the line that fails: the request that did, or the check."""
+    if not isinstance(error, FailedByRequestError):
+        return [shlex.join(["serving-client", *check_words(_ADDRESS, servable, ".", gpu=gpu)])]
+    (directory / _REQUEST).write_bytes(error.request.message)
+    send = (
+        f"import grpc; print(grpc.insecure_channel({_ADDRESS!r}).unary_unary({SERVICE + error.request.method!r})"
+        f"(open({_REQUEST!r}, 'rb').read(), timeout={REQUEST_SECONDS:g}))"
+    )
+    return [shlex.join(["python3", "-c", send])]

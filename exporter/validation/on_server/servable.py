@@ -1,0 +1,75 @@
+"""What a server under test serves, and how: the flags and the files that the deployed server gets too."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.deploy.messages import batching_config, metrics_config
+from exporter.deploy.models_config import MODELS_CONFIG, only_version
+from exporter.deploy.server_files import DIRECTORY
+from exporter.deploy.start import BATCHING_CONFIG, GRPC_PORT, MONITORING_CONFIG, REST_PORT, ServerStart
+from exporter.options import ExportOptions
+from exporter.store.follow_up import server_parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Servable:
+    """A staged version, and what its server needs to know.
+
+    Attributes:
+        directory: where the version is.
+        model: the name that it is served under.
+        version: the number that it will have.
+        golden: the file of its golden records.
+        serving_root: where the server of a container sees the output directory.
+        jit_compile: whether the server is told to let XLA compile.
+        batching: the text of the server's batching.config, or None if the server merges no requests.
+        patience: how many seconds it may take to become available.
+    """
+
+    directory: Path
+    model: str
+    version: int
+    golden: Path
+    serving_root: str = "/models"
+    jit_compile: bool = False
+    batching: str | None = None
+    patience: int = 600
+
+    @property
+    def place(self) -> str:
+        """Where the version lies below the output directory."""
+        return f"{self.model}/{self.version}"
+
+    def start(self, image: str, root: str, grpc_port: int = GRPC_PORT, rest_port: int = REST_PORT) -> ServerStart:
+        """Return how a server starts that sees the output directory at `root`."""
+        return ServerStart(
+            image=image,
+            root=root,
+            batching=self.batching is not None,
+            jit_compile=self.jit_compile,
+            startup_seconds=self.patience,
+            grpc_port=grpc_port,
+            rest_port=rest_port,
+        )
+
+    def write_files(self, directory: Path, root: str) -> None:
+        """Write the files that the flags name, for a server that sees the output directory at `root`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        base_path = f"{root.rstrip('/')}/{self.model}"
+        (directory / MODELS_CONFIG).write_text(only_version(self.model, self.version, base_path), encoding="utf-8")
+        (directory / MONITORING_CONFIG).write_text(metrics_config(), encoding="utf-8")
+        if self.batching is not None:
+            (directory / BATCHING_CONFIG).write_text(self.batching, encoding="utf-8")
+
+
+def flags_of(start: ServerStart) -> list[str]:
+    """Return the server's flags. A load that fails is not tried again: nothing here changes in between."""
+    return start.flags_for(f"{start.directory}/{MODELS_CONFIG}", "--max_num_load_retries=0")
+
+
+def batching_of(output: Path, options: ExportOptions) -> str | None:
+    """Return the batching.config that the deployed server will have: this export's, or the one that is in use."""
+    if options.server_batching is not None:
+        return batching_config(server_parameters(options.server_batching))
+    file = output / DIRECTORY / BATCHING_CONFIG
+    return file.read_text(encoding="utf-8") if file.is_file() else None

@@ -1,0 +1,95 @@
+"""Running the command of an engine, so that Ctrl-C never leaves half of what it makes."""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO
+
+# How long an engine may take for anything but fetching an image.
+_SECONDS = 120.0
+_ADVICE = ("Run '", "See '")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended.
+
+    Attributes:
+        status: its exit status.
+        stdout: what it wrote to stdout.
+        stderr: what it wrote to stderr.
+    """
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def words(self) -> str:
+        """What it said last, for an error: stderr's last line, or stdout's, and no advice on where there is help."""
+        lines = (self.stderr.strip() or self.stdout.strip()).splitlines()
+        said = [line.strip() for line in lines if line.strip() and not line.startswith(_ADVICE)]
+        return said[-1] if said else f"it ended with status {self.status} and no word"
+
+
+def run(
+    words: Sequence[str],
+    *,
+    seconds: float = _SECONDS,
+    give_up: bool = False,
+    environment: Mapping[str, str] | None = None,
+    feed: Callable[[IO[bytes]], None] | None = None,
+) -> Ended:
+    """Run a command to its end.
+
+    It has a session of its own, which Ctrl-C does not reach: a container that is just being made is made, so that it
+    can be removed.
+
+    Args:
+        words: the command.
+        seconds: how long it may take; then it is killed.
+        give_up: kill it at once when this process is interrupted, because it makes nothing that must be removed.
+        environment: its environment; by default this process's own.
+        feed: writes what the command reads from stdin.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL if feed is None else subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            if feed is not None and process.stdin is not None:
+                # A command that ends early says why on stderr.
+                with suppress(BrokenPipeError), process.stdin:
+                    feed(process.stdin)
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            with suppress(BaseException):
+                err.write(f"\nit was ended, as it took more than {seconds:g} s".encode())
+        except BaseException:
+            if not give_up:
+                _wait_in_spite_of_interrupts(process, seconds)
+            raise
+        finally:
+            process.kill()
+            process.wait()
+        return Ended(process.returncode, _text(out), _text(err))
+
+
+def _wait_in_spite_of_interrupts(process: subprocess.Popen[bytes], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < until:
+        with suppress(KeyboardInterrupt):
+            time.sleep(0.05)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")

@@ -1,0 +1,138 @@
+"""A server in a container of Docker or Podman."""
+
+import csv
+import io
+import shlex
+import uuid
+from pathlib import Path
+
+from exporter.deploy.start import GRPC_PORT, ServerStart, container_options
+from exporter.errors import ExportError
+from exporter.validation.on_server.servable import Servable, flags_of
+from exporter.validation.on_server.servers.commands import Ended, run
+from exporter.validation.on_server.servers.server import Reproduction, how_it_ended
+from exporter.validation.on_server.target import Target
+
+# A server image may take gigabytes.
+_PULL_SECONDS = 3600.0
+
+
+class ContainerServer:
+    """A container whose ports are open to this machine alone.
+
+    Args:
+        target: the engine and the image.
+        servable: what it serves.
+        work: an empty directory for its files.
+    """
+
+    def __init__(self, target: Target, servable: Servable, work: Path) -> None:
+        self._target = target
+        self._servable = servable
+        self._work = work.resolve()
+        self._name = f"validate-{uuid.uuid4().hex[:12]}"
+
+    def start(self) -> None:
+        """Fetch the image if it is not here, and run it."""
+        if self._engine("image", "inspect", self._image).status:
+            pulled = run([self._target.program, "pull", self._image], seconds=_PULL_SECONDS, give_up=True)
+            self._require(pulled, f"cannot fetch {self._image}")
+        deploy = self._work / "deploy"
+        self._servable.write_files(deploy, self._start.root)
+        mounts = [
+            _mount(str(self._servable.directory.resolve()), self._version_path),
+            _mount(str(deploy), self._start.directory),
+        ]
+        started = self._engine(*self._run_words(f"127.0.0.1::{GRPC_PORT}", mounts))
+        self._require(started, f"cannot run {self._image}")
+
+    def stop(self) -> None:
+        """Remove it, whether it runs, has ended, or was never made."""
+        self._engine("rm", "--force", "--volumes", self._name)
+
+    def ended(self) -> str | None:
+        """Ask the engine for its state."""
+        said = self._engine(
+            "inspect", "--format={{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}", self._name
+        )
+        if said.status:
+            return f"the container is gone: {said.words}"
+        status, code, out_of_memory = said.stdout.split()
+        if status not in ("exited", "dead", "stopped"):
+            return None
+        return how_it_ended(int(code), out_of_memory=out_of_memory == "true")
+
+    def address(self) -> str | None:
+        """Ask the engine which port of this machine it chose."""
+        said = self._engine("port", self._name, f"{GRPC_PORT}/tcp")
+        lines = said.stdout.split()
+        return lines[0] if not said.status and lines else None
+
+    def log(self) -> str:
+        """Return its stdout and stderr."""
+        said = self._engine("logs", self._name)
+        return f"{said.stdout}\n{said.stderr}"
+
+    def version(self) -> str:
+        """Ask the program in the container."""
+        return self._engine("exec", self._name, "tensorflow_model_server", "--version").stdout
+
+    def reproduction(self) -> Reproduction:
+        """Run it with the kept directory."""
+        mounts = [_mount("$PWD", self._version_path), _mount("$PWD/reproduce", self._start.directory)]
+        words = [self._target.engine, *self._run_words(f"127.0.0.1:{GRPC_PORT}:{GRPC_PORT}", mounts)]
+        # The shell that runs the script knows the directory.
+        line = " ".join(f'"{word}"' if "$PWD" in word else shlex.quote(word) for word in words)
+        engine, name = self._target.engine, self._name
+        return Reproduction(
+            start=(f"{line} >/dev/null || exit",),
+            alive=f'test "$({engine} inspect --format={{{{.State.Running}}}} {name})" = true',
+            stop=f"{engine} logs {name} 2>&1 | tail -n 20; {engine} rm --force {name}",
+            root=self._start.root,
+        )
+
+    @property
+    def _start(self) -> ServerStart:
+        return self._servable.start(self._target.image, self._servable.serving_root)
+
+    @property
+    def _version_path(self) -> str:
+        return f"{self._start.root.rstrip('/')}/{self._servable.place}"
+
+    @property
+    def _image(self) -> str:
+        """The image's name. Podman asks a person where a name without a registry is from."""
+        official = self._target.engine == "podman" and self._target.image.startswith("tensorflow/serving")
+        return f"docker.io/{self._target.image}" if official else self._target.image
+
+    def _run_words(self, publish: str, mounts: list[str]) -> list[str]:
+        # SELinux keeps the containers of Podman's usual hosts from files that were not labeled for them.
+        unlabeled = ["--security-opt=label=disable"] if self._target.engine == "podman" else []
+        return [
+            "run",
+            "--detach",
+            f"--name={self._name}",
+            *container_options(self._start, self._target.engine),
+            *unlabeled,
+            f"--publish={publish}",
+            *(f"--mount={mount}" for mount in mounts),
+            self._image,
+            *flags_of(self._start),
+        ]
+
+    def _engine(self, *words: str) -> Ended:
+        return run([self._target.program, *words])
+
+    def _require(self, ended: Ended, what: str) -> None:
+        if ended.status:
+            hint = ""
+            if self._start.on_gpu and ("gpu" in ended.words.lower() or "nvidia" in ended.words.lower()):
+                hint = " Where there is no GPU, name an image for the CPU, as in docker:tensorflow/serving:2.20.0."
+            raise ExportError(f"--validate-on {self._target}: {self._target.engine} {what}: {ended.words}{hint}")
+
+
+def _mount(source: str, target: str) -> str:
+    """Return the value of --mount, which is a line of CSV."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(["type=bind", f"source={source}", f"target={target}", "readonly"])
+    return line.getvalue()

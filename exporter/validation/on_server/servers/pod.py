@@ -1,0 +1,237 @@
+"""A server in a pod of a Kubernetes cluster, in the namespace that kubectl is set to.
+
+Nothing of the cluster's is needed but the right to make pods: the files are copied into a volume of the pod's own, by a
+container that runs before the server's.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import tarfile
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from exporter.deploy.kubernetes import models_mount, name_label, server_pod
+from exporter.deploy.start import GRPC_PORT, NAME, ServerStart
+from exporter.errors import ExportError
+from exporter.validation.on_server.servable import Servable, flags_of
+from exporter.validation.on_server.servers.commands import Ended, run
+from exporter.validation.on_server.servers.server import Reproduction, how_it_ended
+from exporter.validation.on_server.target import Target
+
+_COPY = "copy"
+# What the copying container waits for.
+_COMPLETE = ".complete"
+# Reasons for which a container never starts.
+_NEVER = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+}
+# For fetching the image, for the copy, and for the validation after it: then the cluster itself ends the pod.
+_SPARE_SECONDS = 3600
+_COPY_SECONDS = 3600.0
+
+
+class PodServer:
+    """A pod, and a forwarded port to it.
+
+    Args:
+        target: the image.
+        servable: what it serves.
+        work: an empty directory for its files.
+    """
+
+    def __init__(self, target: Target, servable: Servable, work: Path) -> None:
+        self._target = target
+        self._servable = servable
+        self._work = work.resolve()
+        self._name = f"validate-{uuid.uuid4().hex[:12]}"
+        self._forward: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Make the pod, and copy the files into it as soon as its first container runs."""
+        deploy = self._work / "deploy"
+        self._servable.write_files(deploy, self._start.root)
+        manifest = json.dumps(self._manifest()).encode()
+        self._require(self._kubectl("create", "--filename=-", feed=manifest), "cannot make a pod")
+        self._wait_for_copy_container()
+        for source, target in ((self._servable.directory, self._version_path), (deploy, self._start.directory)):
+            words = self._copy_words(f"mkdir -p {target} && tar -xf - -C {target}")
+            copied = run([self._target.program, *words], seconds=_COPY_SECONDS, feed=partial(_write_tar, source))
+            self._require(copied, f"cannot copy {source.name} into the pod")
+        self._require(self._kubectl(*self._copy_words(f"touch {self._complete}")), "cannot start the server")
+
+    def stop(self) -> None:
+        """Delete the pod, whether it runs, has ended, or was never made."""
+        self._stop_forwarding()
+        self._kubectl("delete", "pod", self._name, "--now", "--ignore-not-found")
+
+    def ended(self) -> str | None:
+        """Ask the cluster for its state."""
+        status = self._status()
+        if status is None:
+            return "the pod is gone"
+        terminated = _container(status, "containerStatuses").get("state", {}).get("terminated")
+        if terminated:
+            return how_it_ended(terminated["exitCode"], out_of_memory=terminated.get("reason") == "OOMKilled")
+        if status.get("phase") in ("Failed", "Succeeded"):
+            return f"the pod ended: {status.get('message') or status.get('reason') or status['phase']}"
+        return None
+
+    def address(self) -> str | None:
+        """Forward a port once the pod is ready: a connection that is refused would end the forwarding."""
+        if self._forward is not None and self._forward.poll() is not None:
+            self._stop_forwarding()
+        if self._forward is None:
+            status = self._status()
+            if status is None or not _container(status, "containerStatuses").get("ready"):
+                return None
+            with self._forward_log.open("wb") as log:
+                self._forward = subprocess.Popen(
+                    [self._target.program, "port-forward", "--address=127.0.0.1", f"pod/{self._name}", f":{GRPC_PORT}"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        said = re.search(r"Forwarding from (127\.0\.0\.1:\d+)", self._forward_log.read_text(errors="replace"))
+        return said and said[1]
+
+    def log(self) -> str:
+        """Return its stdout and stderr; before it starts, what the cluster says of the pod."""
+        said = self._kubectl("logs", self._name, f"--container={NAME}")
+        if not said.status and said.stdout.strip():
+            return said.stdout
+        conditions = (self._status() or {}).get("conditions", [])
+        return "\n".join(each["message"] for each in conditions if each.get("message"))
+
+    def version(self) -> str:
+        """Ask the program in the pod."""
+        words = ("tensorflow_model_server", "--version")
+        return self._kubectl("exec", self._name, f"--container={NAME}", "--", *words).stdout
+
+    def reproduction(self) -> Reproduction:
+        """Make the pod of `reproduce/pod.json`, and copy the kept directory into it."""
+        (self._servable.directory / "reproduce").mkdir(exist_ok=True)
+        manifest = self._servable.directory / "reproduce" / "pod.json"
+        manifest.write_text(json.dumps(self._manifest(), indent=1) + "\n", encoding="utf-8")
+        version, deploy, name = self._version_path, self._start.directory, self._name
+
+        def copy(command: str) -> str:
+            return shlex.join(["kubectl", *self._copy_words(command)])
+
+        ready = f"kubectl wait --for=condition=Ready --timeout={self._servable.patience}s pod/{name}"
+        return Reproduction(
+            start=(
+                "kubectl create --filename=reproduce/pod.json || exit",
+                f"until {copy('true')} 2>/dev/null; do sleep 2; done",
+                f"tar -cf - . | {copy(f'mkdir -p {version} && tar -xf - -C {version}')}",
+                f"tar -cf - -C reproduce . | {copy(f'mkdir -p {deploy} && tar -xf - -C {deploy}')}",
+                copy(f"touch {self._complete}"),
+                f"{ready} && kubectl port-forward pod/{name} {GRPC_PORT} & forward=$!",
+            ),
+            alive='kill -0 "$forward"',
+            stop=f'kill "$forward"; kubectl logs {name} --container={NAME} --tail=20; kubectl delete pod {name} --now',
+            root=self._start.root,
+        )
+
+    @property
+    def _start(self) -> ServerStart:
+        return self._servable.start(self._target.image, self._servable.serving_root)
+
+    @property
+    def _version_path(self) -> str:
+        return f"{self._start.root.rstrip('/')}/{self._servable.place}"
+
+    @property
+    def _complete(self) -> str:
+        return f"{self._start.root.rstrip('/')}/{_COMPLETE}"
+
+    @property
+    def _forward_log(self) -> Path:
+        return self._work / "port-forward"
+
+    def _manifest(self) -> dict[str, Any]:
+        start = self._start
+        copying = {
+            "name": _COPY,
+            "image": start.image,
+            "command": ["sh", "-c", f"until [ -e {self._complete} ]; do sleep 1; done"],
+            "volumeMounts": [{**models_mount(start), "readOnly": False}],
+        }
+        spec = {
+            **server_pod(start, flags_of(start)),
+            "initContainers": [copying],
+            "volumes": [{"name": models_mount(start)["name"], "emptyDir": {}}],
+            "restartPolicy": "Never",
+            # If nobody is left to delete it.
+            "activeDeadlineSeconds": self._servable.patience + _SPARE_SECONDS,
+        }
+        # Not the label of the servers that a Service finds.
+        metadata = {"name": self._name, "labels": name_label("sparsehead-validation")}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+    def _wait_for_copy_container(self) -> None:
+        until = time.monotonic() + self._servable.patience
+        while True:
+            status = self._status() or {}
+            state = _container(status, "initContainerStatuses").get("state", {})
+            if "running" in state:
+                return
+            waiting = state.get("waiting", {})
+            if waiting.get("reason") in _NEVER:
+                said = waiting.get("message") or waiting["reason"]
+                raise ExportError(f"--validate-on {self._target}: the pod cannot start: {said}")
+            if time.monotonic() > until:
+                said = self.log() or "the cluster does not say why"
+                raise ExportError(
+                    f"--validate-on {self._target}: the pod did not start in {self._servable.patience} s: {said}"
+                )
+            time.sleep(0.5)
+
+    def _copy_words(self, command: str) -> list[str]:
+        return ["exec", "--stdin", self._name, f"--container={_COPY}", "--", "sh", "-c", command]
+
+    def _status(self) -> dict[str, Any] | None:
+        said = self._kubectl("get", "pod", self._name, "--output=json")
+        if said.status:
+            return None
+        status: dict[str, Any] = json.loads(said.stdout).get("status", {})
+        return status
+
+    def _stop_forwarding(self) -> None:
+        if self._forward is not None:
+            with suppress(ProcessLookupError):
+                self._forward.terminate()
+            self._forward.wait()
+            self._forward = None
+
+    def _kubectl(self, *words: str, feed: bytes | None = None) -> Ended:
+        write = None if feed is None else lambda stream: stream.write(feed)
+        return run([self._target.program, *words], feed=write)
+
+    def _require(self, ended: Ended, what: str) -> None:
+        if ended.status:
+            raise ExportError(f"--validate-on {self._target}: kubectl {what}: {ended.words}")
+
+
+def _container(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """Return the status of the only container of a kind."""
+    found: list[Mapping[str, Any]] = status.get(kind) or [{}]
+    return found[0]
+
+
+def _write_tar(directory: Path, stream: IO[bytes]) -> None:
+    with tarfile.open(fileobj=stream, mode="w|") as archive:
+        archive.add(directory, arcname=".")

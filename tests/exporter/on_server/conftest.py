@@ -1,0 +1,76 @@
+"""Staged versions, and the servers to validate them on: the stand-in, or the one that MODEL_SERVER names."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from exporter.validation.on_server.servable import Servable
+from exporter.validation.on_server.target import Target
+from signatures.contract import names
+
+HERE = Path(__file__).parent
+STAND_IN = Path(sys.executable).with_name("serve-model")
+PROGRAM = os.environ.get("MODEL_SERVER") or str(STAND_IN)
+
+
+@pytest.fixture
+def binary():
+    """A server that is a program of this machine."""
+    return Target("binary", "", PROGRAM)
+
+
+@pytest.fixture
+def engines(tmp_path, monkeypatch):
+    """Fake docker, podman and kubectl on the PATH; what they were asked, and what they run."""
+    commands, state = tmp_path / "bin", tmp_path / "state"
+    commands.mkdir()
+    state.mkdir()
+    for name in ("docker", "podman", "kubectl"):
+        fake = [HERE / "fake_kubectl.py"] if name == "kubectl" else [HERE / "fake_containers.py", name]
+        words = " ".join(f"'{word}'" for word in (sys.executable, *fake))
+        (commands / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_STATE", str(state))
+
+    def calls(engine, *beginning):
+        file = state / "calls.jsonl"
+        every = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return [call[1:] for call in every if call[: 1 + len(beginning)] == [engine, *beginning]]
+
+    def running():
+        return [place.name for kind in ("containers", "pods") for place in (state / kind).glob("*")]
+
+    return SimpleNamespace(state=state, commands=commands, calls=calls, running=running)
+
+
+@pytest.fixture
+def staged(digits_version, tmp_path):
+    """A copy of a digits version, under the name of a staged one."""
+    copy = tmp_path / "models" / "digits" / ".staging-1"
+    shutil.copytree(digits_version, copy)
+    return copy
+
+
+@pytest.fixture
+def servable():
+    """A function that describes a staged version."""
+
+    def describe(directory, model="digits", **how):
+        golden = directory / names.ASSETS_EXTRA / names.GOLDEN_FILE
+        return Servable(directory=directory, model=model, version=3, golden=golden, **how)
+
+    return describe
+
+
+@pytest.fixture
+def work(tmp_path):
+    """An empty directory."""
+    directory = tmp_path / "work"
+    directory.mkdir()
+    return directory
