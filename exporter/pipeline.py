@@ -4,15 +4,18 @@ import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from exporter.checks import OwnSignatures, check_gpu, check_options, check_own_signatures
 from exporter.deploy import ServerFiles
+from exporter.deploy.start import startup_seconds
 from exporter.errors import StoreError, ValidationError, reason
+from exporter.memory import memory_of
 from exporter.options import ExportOptions
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
@@ -23,10 +26,14 @@ from exporter.store.versions import VersionStore
 from exporter.validation import Validation, validations_for
 from exporter.validation.gpu_kernels import GpuReadiness
 from exporter.validation.loaded import loaded_by_a_server
+from exporter.validation.on_server.servable import Servable, batching_of
+from exporter.validation.on_server.target import Target, targets_of
+from exporter.validation.on_server.validate import validate_on_servers
 from exporter.validation.quality import Quality, measure_quality, require_quality
 from exporter.writing.golden_output import golden_output
 from exporter.writing.precision import Deviation, cast_backbone
 from signatures import Signature
+from signatures.contract import names
 from signatures.contract.record import ExportRecord
 
 
@@ -45,6 +52,7 @@ class PublishedVersion:
         server_files: what was written to <output>/deploy; None in a dry run or if writing failed.
         removed: the older versions that were removed.
         warnings: what the user should know, one sentence each.
+        validated_on: the verdicts of the servers that it was validated on, as export.json has them.
         dry_run: whether publishing was left out; `path` and `version` are then those it would have had.
 
     Example:
@@ -63,6 +71,7 @@ class PublishedVersion:
     server_files: ServerFiles | None
     removed: Sequence[int]
     warnings: Sequence[str]
+    validated_on: Sequence[Mapping[str, Any]] = ()
     dry_run: bool = False
 
 
@@ -73,10 +82,12 @@ class ValidatedVersion:
     Attributes:
         staged: the version.
         quality: how well it classifies the samples; None if they have no labels.
+        record: what its export.json says.
     """
 
     staged: StagedVersion
     quality: Quality | None
+    record: ExportRecord
 
 
 def export(
@@ -105,7 +116,7 @@ def export(
         own_signatures: signatures to add to the standard ones: by key, an input form and an output form. They share
             the backbone of the others and are validated the same way.
         validations: what the staged version must pass, by the description for `step`; by default what
-            `exporter.validation.validations_for` returns.
+            `exporter.validation.validations_for` returns. `options.validate_on` adds servers.
         export_id: 32 hexadecimal digits that identify this export; by default drawn at random.
 
     Returns:
@@ -121,6 +132,7 @@ def export(
         PosixPath('models/digits/1')
     """
     options, own = options or ExportOptions(), own_signatures or {}
+    targets = targets_of(options)
     with step("Reading the samples, trying the model"):
         classifier, samples = examine(classifier, samples)
     request = ExportRequest(classifier, k, options, step, own, export_id or uuid.uuid4().hex)
@@ -139,6 +151,9 @@ def export(
         staged = stage(request, directory, answers, golden)
         warnings += check_gpu(staged.gpu, options.require_gpu_kernels)
         validated = _validate(request, staged, validations, answers.deviation)
+        if targets:
+            golden = golden or directory / names.ASSETS_EXTRA / names.GOLDEN_FILE
+            validated = _validate_on_servers(request, validated, targets, store, golden, warnings)
         number = _publish(request, validated, store)
     return _followed_up(request, validated, store, number, warnings, answers.deviation)
 
@@ -156,8 +171,9 @@ def _validate(
             with step(words):
                 validate(version, staged.expected)
         quality = measure_quality(version, samples, request.k)
+        warmup_seconds = version.warmup_seconds
     require_quality(quality, options.min_exact_match, options.min_f1)
-    ExportRecord(
+    record = ExportRecord(
         **staged.expected.info,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         tensorflow=tf.__version__,
@@ -170,9 +186,41 @@ def _validate(
         deviation=None if deviation is None else asdict(deviation),
         gpu=asdict(staged.gpu),
         signatures=described(staged.signatures),
+        memory=memory_of(staged.directory, options, samples.longest(request.classifier.inputs.specs)),
+        warmup_seconds=round(warmup_seconds, 3),
         files=_digests(staged.directory),
-    ).write(staged.directory)
-    return ValidatedVersion(staged, quality)
+    )
+    record.write(staged.directory)
+    return ValidatedVersion(staged, quality, record)
+
+
+def _validate_on_servers(
+    request: ExportRequest,
+    validated: ValidatedVersion,
+    targets: Sequence[Target],
+    store: VersionStore,
+    golden: Path,
+    warnings: list[str],
+) -> ValidatedVersion:
+    """Validate a version on the servers that it is meant for, and add their verdicts to its record."""
+    options, directory, record = request.options, validated.staged.directory, validated.record
+    servable = Servable(
+        directory=directory,
+        model=request.classifier.name,
+        version=store.next_version(options.version),
+        golden=golden,
+        serving_root=options.serving_root,
+        jit_compile=options.jit_compile,
+        batching=batching_of(store.base_path.parent, options),
+        patience=startup_seconds(record.warmup_seconds),
+    )
+    verdicts = validate_on_servers(
+        targets, servable, store.staging, request.step, warnings, keep_failed=options.keep_failed
+    )
+    slowest = max([record.warmup_seconds or 0, *(verdict["startup_seconds"] for verdict in verdicts)])
+    record = replace(record, validated_on=verdicts, warmup_seconds=slowest)
+    record.write(directory)
+    return replace(validated, record=record)
 
 
 def _publish(request: ExportRequest, validated: ValidatedVersion, store: VersionStore) -> int:
@@ -205,6 +253,7 @@ def _followed_up(
         server_files=server_files,
         removed=removed,
         warnings=warnings,
+        validated_on=validated.record.validated_on,
         dry_run=options.dry_run,
     )
 

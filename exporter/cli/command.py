@@ -52,7 +52,8 @@ def main(model: str, k: int, output: Path, as_json: bool, **given: Any) -> None:
         try:
             _run(console, model, k, output, as_json, given)
         except ExportError as error:
-            words = " ".join([str(error), *getattr(error, "__notes__", ())])
+            between = "\n" if "\n" in str(error) else " "
+            words = between.join([str(error), *getattr(error, "__notes__", ())])
             console.print(f"export-model: {words}", style="red", markup=False, highlight=False, soft_wrap=True)
             sys.exit(_status(error))
         except KeyboardInterrupt:
@@ -124,6 +125,7 @@ def _summary(version: PublishedVersion, name: str, k: int, seconds: float, dry_r
         "export_id": version.export_id,
         "quality": version.quality and asdict(version.quality),
         "deviation": version.deviation and asdict(version.deviation),
+        "validated_on": list(version.validated_on),
         "removed": list(version.removed),
         "warnings": [*version.warnings, *(version.server_files.notes if version.server_files else ())],
         "dry_run": dry_run,

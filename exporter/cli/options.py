@@ -208,7 +208,18 @@ _OPTIONS = [
         type=click.IntRange(1),
         help="Remove all versions but the newest N and those that deploy/models.config names.",
     ),
-    click.option("--keep-failed", is_flag=True, help="Keep a version that fails validation."),
+    click.option(
+        "--validate-on",
+        multiple=True,
+        metavar="TARGET",
+        help="Before publishing, serve the version by docker, podman, kubectl, docker:IMAGE or the path of a "
+        "tensorflow_model_server, and check it there; repeatable.",
+    ),
+    click.option(
+        "--keep-failed",
+        is_flag=True,
+        help="Keep a version that fails validation; if on a server, with a script that reproduces it.",
+    ),
     click.option(
         "--serving-root", default="/models", show_default=True, help="Where the server will see the output directory."
     ),

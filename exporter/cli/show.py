@@ -44,6 +44,14 @@ def print_export(version: PublishedVersion, name: str, output: Path, seconds: fl
             f"{version.deviation.changed_sets:.1%} of the kept sets changed.",
             highlight=False,
         )
+    for verdict in version.validated_on:
+        console.print(
+            f"On {verdict['target']}, server {verdict['server'] or 'of an unknown version'}, {verdict['device']}: "
+            f"available after {verdict['startup_seconds']:.1f} s, {verdict['answers']} answers as exported, "
+            f"{verdict['malformed_requests']} malformed requests survived.",
+            markup=False,
+            highlight=False,
+        )
     for line in _next(version, name, output, seconds):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -4,6 +4,7 @@ The stand-in server's loader restores variables through the graph's own restore 
 `tf.saved_model.load` does not, and accepts versions that then fail every request.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -35,7 +36,16 @@ class LoadedVersion:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        started = time.monotonic()
         self._session = load(directory, xla_enabled=True)
+        self._load_seconds = time.monotonic() - started
+        # By signature and shapes, how long the first run took: it prepares the graph, and may compile it.
+        self._first_runs: dict[Any, float] = {}
+
+    @property
+    def warmup_seconds(self) -> float:
+        """How long loading took, and the first run of each signature with each shape that was asked so far."""
+        return self._load_seconds + sum(self._first_runs.values())
 
     @cached_property
     def signatures(self) -> Mapping[str, Any]:
@@ -60,7 +70,11 @@ class LoadedVersion:
             for name, info in signature.inputs.items()
         }
         fetches = [info.name for info in signature.outputs.values()]
-        return dict(zip(signature.outputs, self._session.run(feeds, fetches), strict=True))
+        started = time.monotonic()
+        outputs = self._session.run(feeds, fetches)
+        shapes = (key, *sorted((name, array.shape) for name, array in feeds.items()))
+        self._first_runs.setdefault(shapes, time.monotonic() - started)
+        return dict(zip(signature.outputs, outputs, strict=True))
 
     def close(self) -> None:
         """Free what the version holds."""

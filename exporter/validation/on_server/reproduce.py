@@ -19,8 +19,8 @@ _REQUEST = f"{FOLDER}/request.bin"
 _ADDRESS = f"localhost:{GRPC_PORT}"
 
 
-def write_script(server: Server, servable: Servable, error: ValidationError, *, gpu: bool) -> Path:
-    """Write the script into the version's directory, which is going to be kept, and return its path."""
+def write_script(server: Server, servable: Servable, error: ValidationError, *, gpu: bool) -> None:
+    """Write the script into the version's directory, which is going to be kept."""
     directory = servable.directory
     reproduction = server.reproduction()
     servable.write_files(directory / FOLDER, reproduction.root)
@@ -42,7 +42,6 @@ def write_script(server: Server, servable: Servable, error: ValidationError, *, 
     script = directory / SCRIPT
     script.write_text("\n".join(lines) + "\n", encoding="utf-8")
     script.chmod(0o755)
-    return script
 
 
 def _question(directory: Path, servable: Servable, error: ValidationError, gpu: bool) -> list[str]:

@@ -84,8 +84,8 @@ def validate_on_server(target: Target, servable: Servable, work: Path, *, keep_f
             return _validated(server, target, servable, work)
         except ValidationError as error:
             if keep_failed:
-                script = write_script(server, servable, error, gpu=device(server.log()) != CPU)
-                error.add_note(f"{SCRIPT} in it reproduces this ({len(script.read_text().splitlines())} lines).")
+                write_script(server, servable, error, gpu=device(server.log()) != CPU)
+                error.add_note(f"{SCRIPT} in the kept version reproduces this.")
             raise
 
 

@@ -52,9 +52,7 @@ def test_a_cluster_that_refuses_pods_says_so(engines, monkeypatch):
 
 
 def test_a_mistyped_target_names_those_that_there_are(tmp_path):
-    with pytest.raises(
-        ExportError, match=r"dock: there is no such command or file. Use docker, podman, kubectl, dock"
-    ):
+    with pytest.raises(ExportError, match=r"dock: there is no such command or file. Use docker, podman, kubectl, dock"):
         targets_of(ExportOptions(validate_on=("dock",)))
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(ExportError, match="this file cannot be run"):
