@@ -92,6 +92,7 @@ def write_server_files(
         StoreError: when the directory cannot be written to.
 
     Example:
+        >>> Path("models/digits/1").mkdir(parents=True)
         >>> write_server_files(Path("models"), "digits", 1).files[0]
         WrittenFile(path=PosixPath('models/deploy/models.config'), state='written')
     """
