@@ -1,4 +1,4 @@
-"""Two of the server's own messages that `tensorflow-serving-api` leaves out, as its .proto files declare them.
+"""Two of the server's messages that `tensorflow-serving-api` lacks, as the server's .proto files declare them.
 
 https://github.com/tensorflow/serving: servables/tensorflow/session_bundle_config.proto (BatchingParameters, the fields
 that this project writes) and config/monitoring_config.proto.
@@ -46,7 +46,7 @@ def monitoring_config() -> Any:
 
 @cache
 def _message_class(name: str) -> Any:
-    # A pool of their own, so that they never meet the full messages of the same purpose.
+    # In a separate pool, so that they never clash with the full messages.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(text_format.Parse(_FILE, descriptor_pb2.FileDescriptorProto()))

@@ -1,4 +1,4 @@
-"""Sample requests: what each signature is sent, made of samples. Validation, gate and warm-up all use them."""
+"""Requests to each signature, made of samples, for the validation, the quality gate and the warm-up."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -14,12 +14,12 @@ K = int | npt.NDArray[np.int32] | None
 
 
 def request(key: str, samples: Samples, k: K = None) -> dict[str, npt.NDArray[Any]]:
-    """What to send to a signature for these samples.
+    """Return the request that asks a signature of ours about samples.
 
     Args:
         key: the signature.
         samples: the examples.
-        k: as it is sent: a scalar or an array. None leaves it out; so does a signature that has none.
+        k: a scalar or an array to send as k. None leaves it out, as for signatures without k.
     """
     samples = samples.asked_of(key)
     if key == names.CLASSIFY:
@@ -34,12 +34,12 @@ def request(key: str, samples: Samples, k: K = None) -> dict[str, npt.NDArray[An
 
 
 def own_request(taken: Collection[str], samples: Samples, k: K = None) -> dict[str, npt.NDArray[Any]]:
-    """What to send for these samples to a signature of the user's own.
+    """Return the request that asks a user's own signature about samples.
 
     Args:
-        taken: the names of its inputs. One that the samples do not hold is left out.
+        taken: the names of its inputs. Those that the samples do not hold are left out.
         samples: the examples.
-        k: as it is sent; None leaves it out, and so does a signature that has none.
+        k: a scalar or an array to send as k. None leaves it out, as for signatures without k.
     """
     if names.ENCODED_IMAGES in taken and names.ENCODED_IMAGES not in samples.inputs:
         samples = samples.asked_of(names.ENCODED_IMAGES)
@@ -52,7 +52,7 @@ def own_request(taken: Collection[str], samples: Samples, k: K = None) -> dict[s
 
 
 def _examples(samples: Samples, k: K) -> npt.NDArray[np.object_]:
-    """Serialized tf.Examples, [S]."""
+    """Return serialized tf.Examples, [S]."""
     each = None if k is None else np.broadcast_to(k, len(samples))
     serialized = np.empty(len(samples), object)
     for row in range(len(samples)):

@@ -50,7 +50,7 @@ class Classifier:
 
     Example:
         >>> Classifier(model, "digits", preprocessing="unit").inputs.specs
-        {'images': TensorSpec(shape=(None, 32, 32, 1), dtype=tf.float32, name='images')}
+        {'images': TensorSpec(shape=(None, 4, 4, 1), dtype=tf.float32, name='images')}
     """
 
     model: Any

@@ -1,4 +1,4 @@
-"""What was published before: the versions of every model in an output directory, as their export.json tell."""
+"""List the published versions of every model in an output directory, as their export.json describes them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ class VersionRecord:
     Attributes:
         model: the model's name.
         version: the number.
-        bytes: the room that its files take.
-        created: when, in ISO 8601; this and what follows is None for a version that another tool wrote.
+        bytes: the size of its files.
+        created: when it was exported, in ISO 8601. This and what follows is None if another tool wrote the version.
         k: the default k.
-        tensorflow: the version that exported it.
-        export_id: what its `export_info` answers.
+        tensorflow: the TensorFlow release that exported it.
+        export_id: the export id that its `export_info` answers.
     """
 
     model: str
@@ -45,7 +45,7 @@ def list_versions(output: Path) -> list[VersionRecord]:
 
 
 def read_record(version: Path) -> ExportRecord | None:
-    """Return the record in a version's directory; None for a version that another tool, or a newer release, wrote."""
+    """Return the record in a version's directory; None if another tool or a newer release of ours wrote it."""
     try:
         return ExportRecord.read(version)
     except RecordError:

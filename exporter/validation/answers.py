@@ -1,4 +1,4 @@
-"""Validations of answers: the dense ones, every signature's for every k, those to image files, the user's own."""
+"""Validations of answers: dense ones, every signature's for every k, those to image files, and the user's own."""
 
 import numpy as np
 
@@ -6,13 +6,12 @@ from exporter.errors import ValidationError
 from exporter.samples.samples import Samples
 from exporter.validation.calls import (
     SAME_RUN,
-    answer_form,
     call,
     dense_of,
     request_to,
     require_right,
     validate_answer,
-    validate_form,
+    well_formed,
 )
 from exporter.validation.expected import ExpectedBehavior, Scores
 from exporter.validation.loaded import LoadedVersion
@@ -22,12 +21,12 @@ from signatures.contract.answers import encoded
 from signatures.contract.judge import judge_dense
 from signatures.contract.questions import Question, questions
 
-# Examples in a request, where all samples are asked, and where one question follows another.
+# The examples in a request that covers all samples, and in one that repeats for every question.
 MANY, FEW = 4, 2
 
 
 def validate_dense(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """The dense answers (k = N) are those of the Keras model."""
+    """Require that the dense answers (k = N) are those of the Keras model."""
     served = np.concatenate([dense_of(version, batch) for batch in expected.samples.batches(MANY)])
     for row, (keras_row, served_row) in enumerate(zip(expected.dense, served, strict=True)):
         verdict = judge_dense(keras_row, served_row, expected.dense_tolerance, expected.k)
@@ -35,9 +34,10 @@ def validate_dense(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 
 
 def validate_head(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Every signature keeps the k largest of the version's own dense answers, for every form of k and batch size.
+    """Require that every signature keeps the k largest dense scores, for every form of k and batch size.
 
-    Scalar k are asked of a few examples, as each is another run; k left out and one k an example of more, and of one.
+    Every scalar k means another run, so these use few examples. Requests without k or with one k for each example use
+    more, and one.
     """
     for examples in (FEW, MANY, 1):
         samples = expected.samples.repeated(examples)
@@ -50,7 +50,7 @@ def validate_head(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 
 
 def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Image files become the pixels that Pillow finds in them, and are answered as these pixels are."""
+    """Require that image files decode to the pixels that Pillow reads, and are answered as these pixels are."""
     samples = expected.samples.asked_of(names.ENCODED_IMAGES)
     keys = [key for key in names.PICTURE_SIGNATURES if key in version.signatures]
     if not samples.images or not keys:
@@ -70,7 +70,7 @@ def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 
 
 def validate_own_signatures(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """A signature of the user's own answers what its forms make of the Keras model, for every k and batch size."""
+    """Require that a user's signature answers what its forms make of the Keras model, for every k and batch size."""
     for key in sorted(expected.own):
         takes_k = names.K in version.signatures[key].inputs
         for examples in (FEW, MANY, 1):
@@ -86,11 +86,10 @@ def validate_own_signatures(version: LoadedVersion, expected: ExpectedBehavior) 
 def _own_dense(
     version: LoadedVersion, expected: ExpectedBehavior, key: str, samples: Samples, by_keras: Scores
 ) -> Scores:
-    """Return a signature's answer with k = N, which must be Keras's."""
+    """Return a signature's answer with k = N, which must be that of the Keras model."""
     labels, asked = len(expected.labels), "k = N"
     outputs = call(version, key, request_to(version, expected, key, samples, np.array(labels, np.int32)), asked)
-    form = answer_form(version, key)
-    validate_form(form, outputs, len(samples), expected, key, asked, labels)
+    form = well_formed(version, expected, key, outputs, len(samples), asked, labels)
     dense, problem = form.dense(outputs, encoded(expected.labels))
     if problem:
         raise ValidationError(f"{key} with {asked} is wrong: {problem}.")
@@ -100,7 +99,7 @@ def _own_dense(
 
 
 def _questions_to(version: LoadedVersion, expected: ExpectedBehavior, key: str, examples: int) -> list[Question]:
-    """Return the questions that a signature is asked with a request of some examples."""
+    """Return the questions to ask a signature in requests of this many examples."""
     takes_k = names.K in version.signatures[key].inputs or key == names.CLASSIFY
     labels, thorough = len(expected.labels), examples == FEW
     return list(questions(takes_k=takes_k, default_k=expected.k, labels=labels, examples=examples, thorough=thorough))

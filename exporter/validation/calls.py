@@ -1,6 +1,5 @@
-"""Calls to a loaded version that must succeed, and what is right about their answers."""
+"""Calls to a loaded version that must succeed, and checks of their answers."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,24 +11,24 @@ from exporter.validation.expected import Arrays, ExpectedBehavior, Scores
 from exporter.validation.loaded import LoadedVersion
 from server.errors import ServingError
 from signatures.contract import names
-from signatures.contract.answers import AnswerForm, Labels, Outputs, encoded, form_of
+from signatures.contract.answers import AnswerForm, Outputs, encoded, form_of
 from signatures.contract.judge import Verdict
 from signatures.contract.questions import Question
 from signatures.contract.tolerances import Tolerance
 
-# The head copies scores; between two runs of one graph only the order of a few additions can differ.
+# The head copies scores; two runs of one graph can differ only in the order of a few additions.
 SAME_RUN = Tolerance(rtol=1e-5, atol=1e-6)
 
 
 def request_to(version: LoadedVersion, expected: ExpectedBehavior, key: str, samples: Samples, k: K) -> dict[str, Any]:
-    """Return a request to any signature, one of the user's own too."""
+    """Return a request to any signature, including the user's own."""
     if key in expected.own:
         return own_request(version.signatures[key].inputs, samples, k)
     return request(key, samples, k)
 
 
 def call(version: LoadedVersion, key: str, inputs: Arrays, asked: str) -> Outputs:
-    """Call a signature with a good request, which must not fail."""
+    """Call a signature with a good request, and require that it succeeds."""
     try:
         return version.call(key, inputs)
     except ServingError as error:
@@ -38,24 +37,28 @@ def call(version: LoadedVersion, key: str, inputs: Arrays, asked: str) -> Output
 
 
 def dense_of(version: LoadedVersion, samples: Samples) -> Scores:
-    """Return the version's own dense answers, [S, N]; N is the most that k can be."""
+    """Return the version's own dense answers, [S, N]: those for the largest k."""
     every = np.iinfo(np.int32).max
     inputs = request(names.SERVING_DEFAULT, samples, every)
     dense: Scores = call(version, names.SERVING_DEFAULT, inputs, "k = N")[names.PROBABILITIES]
     return dense
 
 
-def answer_form(version: LoadedVersion, key: str) -> AnswerForm:
-    """Return the form that a signature answers in."""
-    outputs = list(version.signatures[key].outputs)
-    form = form_of(outputs)
+def well_formed(
+    version: LoadedVersion, expected: ExpectedBehavior, key: str, outputs: Outputs, rows: int, asked: str, k: int
+) -> AnswerForm:
+    """Return the form that a signature answers in, and require that an answer has its outputs, types and shapes."""
+    declared = list(version.signatures[key].outputs)
+    form = form_of(declared)
     if form is None:
-        raise ValidationError(f"{key} answers {', '.join(outputs)}, a form that is not in signatures.contract.answers.")
+        raise ValidationError(f"{key} answers {', '.join(declared)}, which is no form of signatures.contract.answers.")
+    if problem := form.problem(outputs, rows, len(expected.labels), k):
+        raise ValidationError(f"{key} with {asked} is wrong: {problem}.")
     return form
 
 
 def require_right(verdict: Verdict, key: str, asked: str, row: int) -> None:
-    """Raise ValidationError for a row that is wrong."""
+    """Raise ValidationError if a row is wrong."""
     if verdict.problem:
         raise ValidationError(f"{key} with {asked} is wrong for sample {row}: {verdict.problem}.")
 
@@ -69,24 +72,11 @@ def validate_answer(
     dense: Scores,
     tolerance: Tolerance = SAME_RUN,
 ) -> None:
-    """A signature's answer to a question is well-formed, and keeps the k largest of the dense scores."""
+    """Require that a signature's answer is well-formed and keeps the k largest of the dense scores."""
     asked = "k left out" if question.sent is None else f"k = {question.name}"
     outputs = call(version, key, request_to(version, expected, key, samples, question.sent), asked)
-    form = answer_form(version, key)
-    validate_form(form, outputs, len(samples), expected, key, asked, max(question.meant))
+    form = well_formed(version, expected, key, outputs, len(samples), asked, max(question.meant))
     labels = encoded(expected.labels)
     for row, k in enumerate(question.meant):
-        require_right(form.judge(row_of(outputs, row), dense[row], k, labels, tolerance), key, asked, row)
-
-
-def validate_form(
-    form: AnswerForm, outputs: Outputs, rows: int, expected: ExpectedBehavior, key: str, asked: str, k: int
-) -> None:
-    """An answer has the outputs, types and shapes of its form."""
-    if problem := form.problem(outputs, rows, len(expected.labels), k):
-        raise ValidationError(f"{key} with {asked} is wrong: {problem}.")
-
-
-def row_of(outputs: Mapping[str, Labels], row: int) -> Outputs:
-    """Return the outputs of one example."""
-    return {name: array[row] for name, array in outputs.items()}
+        answer = {name: array[row] for name, array in outputs.items()}
+        require_right(form.judge(answer, dense[row], k, labels, tolerance), key, asked, row)

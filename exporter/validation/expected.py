@@ -20,17 +20,18 @@ class ExpectedBehavior:
     """What a version must answer.
 
     Attributes:
-        samples: the examples that it is asked about.
-        dense: Keras's probabilities for them, [S, N].
-        dense_tolerance: how near to these its own must come.
+        samples: the examples to ask it about.
+        dense: the Keras model's probabilities for them, [S, N].
+        dense_tolerance: how far its own may be from these.
         k: the default k.
         labels: the N labels.
         info: what `export_info` must answer, by output name.
         signatures: what its metadata must declare.
-        weights: the bytes that the model's variables take.
-        of_length: where requests are padded before they share a run, the samples cut to several lengths, each with
-            Keras's probabilities for them.
-        own: by key of each signature of the user's own, what computes Keras's probabilities [B, N] for a request.
+        weights: the size of the model's variables in bytes.
+        of_length: the samples cut to several lengths, each with the Keras model's probabilities for them, if
+            requests are padded before they share a run.
+        own: by key of each of the user's own signatures, a function from a request to the Keras model's
+            probabilities, [B, N].
     """
 
     samples: Samples

@@ -1,4 +1,4 @@
-"""Validation of guards: what does not fit is refused."""
+"""Validation of guards: bad requests are refused."""
 
 import grpc
 import numpy as np
@@ -13,7 +13,7 @@ from signatures.contract import names
 
 
 def validate_guards(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """A wrong shape of any input, k included, and bytes that are no image are refused."""
+    """Require that a wrong shape of any input, including k, and bytes that are not an image are refused."""
     samples = expected.samples.repeated(FEW)
     for key, signature in version.signatures.items():
         if key == names.EXPORT_INFO:

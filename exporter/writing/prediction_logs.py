@@ -1,4 +1,4 @@
-"""Files of requests that travel with a version: TFRecords of PredictionLog, as TensorFlow Serving writes too."""
+"""Files of requests that travel with a version: TFRecords of PredictionLog, as TensorFlow Serving writes them."""
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,15 +20,15 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 def golden_records(
     model: str, samples: Samples, dense: npt.NDArray[np.float32], megabytes: float
 ) -> Iterator[prediction_log_pb2.PredictionLog]:
-    """Make one record a sample: its request with k = N, and the dense answer expected.
+    """Make one record for each sample: its request with k = N, and the expected dense answer.
 
-    They are what a client compares a server's answers with, with neither the model nor TensorFlow at hand.
+    With them, a client without the model and without TensorFlow can judge a server's answers.
 
     Args:
-        model: the name the model is served as.
+        model: the name that the model is served under.
         samples: S examples.
-        dense: the probabilities expected, [S, N].
-        megabytes: stop before the records take more than this many 10^6 bytes; there is always one.
+        dense: the expected probabilities, [S, N].
+        megabytes: stop before the records take more than this many 10^6 bytes, but make at least one.
     """
     size = 0
     for row in range(len(samples)):
@@ -50,18 +50,18 @@ def warmup_records(
     sizes: Sequence[int],
     own: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[prediction_log_pb2.PredictionLog]:
-    """Make the requests that a server runs before it takes any: each signature for one example, and one for each size.
+    """Make the requests that a server runs before it takes others: one for each signature, and one for each size.
 
-    A record that fails makes the version fail to load, so each holds under the rules of the server's own batching too:
-    one k an example.
+    A record that fails keeps the version from loading, so each follows the rules of the server's own batching too: one
+    k for each example.
 
     Args:
-        model: the name the model is served as.
+        model: the name that the model is served under.
         keys: the signatures.
-        samples: what the requests are made of, the same examples once for each length that requests are padded to.
+        samples: the same examples once for each length that requests are padded to.
         k: how many labels to keep.
         sizes: the batch sizes to run.
-        own: the inputs of each signature of the user's own, by key.
+        own: the inputs of each of the user's own signatures, by key.
     """
     for key in keys:
         if key == names.EXPORT_INFO:
@@ -71,7 +71,7 @@ def warmup_records(
             yield from (_predict(model, key, each) for each in inputs)
         else:
             yield from (_warmup(model, key, each, k, 1) for each in samples)
-    # The form that takes the least room on disk.
+    # The form that takes the least space on disk.
     key = names.ENCODED_IMAGES if names.ENCODED_IMAGES in keys else names.SERVING_DEFAULT
     for size in sizes:
         if size > 1:
@@ -81,7 +81,7 @@ def warmup_records(
 def write_records(file: Path, records: Iterator[prediction_log_pb2.PredictionLog]) -> str:
     """Write a TFRecord file and return its SHA-256 in hexadecimal."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Python's error names the file, TensorFlow's does not.
+    # If this fails, Python's error names the file; TensorFlow's would not.
     file.touch()
     with tf.io.TFRecordWriter(str(file)) as writer:
         for record in records:
@@ -90,7 +90,7 @@ def write_records(file: Path, records: Iterator[prediction_log_pb2.PredictionLog
 
 
 def read_requests(file: Path) -> Iterator[tuple[str, Arrays]]:
-    """Read the signature and the inputs of each record."""
+    """Yield the signature and the inputs of each record."""
     for record in tf.compat.v1.io.tf_record_iterator(str(file)):
         log = prediction_log_pb2.PredictionLog.FromString(record)
         if log.HasField("classify_log"):

@@ -125,7 +125,7 @@ def test_only_the_newest_are_kept_and_those_that_the_server_is_told_of(toy):
 
 def test_a_version_can_be_chosen_if_it_is_above_all_that_were_used(toy):
     assert exported("--version", 7)["version"] == 7
-    assert "7 was used already, and numbers only rise. Use 8 or more." in refusal("toy.keras", "--version", 7, status=4)
+    assert "7 was already used, and numbers only rise. Use 8 or more." in refusal("toy.keras", "--version", 7, status=4)
     before = int(time.time())
     assert exported("--version", "timestamp")["version"] >= before
     assert "use a number, or the word timestamp" in refusal("toy.keras", "--version", "newest")
@@ -268,7 +268,7 @@ def test_what_xla_cannot_compile_was_a_traceback(toy):
     scores = keras.layers.Dense(3, activation="sigmoid")(keras.layers.Flatten()(keras.layers.Embedding(4, 3)(known)))
     keras.Model(word, scores).save("words.keras")
     said = refusal("words.keras", "--jit-compile")
-    assert "XLA compiles no strings, which the model takes as word: leave out --jit-compile." in said
+    assert "XLA cannot compile strings, which the model takes as word: leave out --jit-compile." in said
 
     number = keras.Input((1,), name="number", dtype="int32")
     known = keras.layers.IntegerLookup(vocabulary=[1, 2])(number)

@@ -21,7 +21,7 @@ from exporter import (
     export,
     load_classifier,
 )
-from exporter.samples.samples import samples_of_pictures
+from exporter.samples.samples import samples_of_images
 from exporter.sources.examine import examine
 from exporter.validation.loaded import LoadedVersion
 from exporter.validation.pixels import wrong_pixels
@@ -151,7 +151,7 @@ def test_a_wrong_preprocessing_in_samples_and_graph_alike_was_published(wrong, s
     samples = Samples({})
     if source == "files":
         inputs = Classifier(picture_model(), "toy").inputs
-        samples = samples_of_pictures([picture(size=(30, 20), kind="JPEG")], inputs, ImageDecoding("unit"))
+        samples = samples_of_images([picture(size=(30, 20), kind="JPEG")], inputs, ImageDecoding("unit"))
     said = refused(tmp_path, preprocessing="unit", samples=samples)
     assert said.startswith("The pixels that the graph makes of the image of sample 0, with the preprocessing 'unit'")
 

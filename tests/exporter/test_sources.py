@@ -254,7 +254,7 @@ def broken_records(directory):
         "index.tfrecord": "image/class/label 4; the model's labels are 0 to 3",
         "fractions.tfrecord": "image/class/label -1; the model's labels are 0 to 3",
         "half labels.npz": "labels other than 0 and 1",
-        "partly labels.npz": "let the whole row be -1",
+        "partly labels.npz": "set its whole row to -1",
         "two labels.npz": "labels other than 0 and 1",
         "text labels.npz": "labels other than 0 and 1",
         "words.npz": "holds features of type <U4; the model takes float32",
@@ -283,10 +283,10 @@ def test_samples_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
         ("{", "could not be read as JSON"),
         ('{"a.png": ["nonesuch"]}', "the label 'nonesuch'"),
         # These were accepted: the second as the labels 3 and 4, the others as if no label was true.
-        ('{"a.png": ["3"], "b.png": ["4"]}', "names 'b.png', and .* has no picture of that name"),
-        ('{"a.png": "34"}', "says \"34\" of 'a.png'; write a list of labels"),
+        ('{"a.png": ["3"], "b.png": ["4"]}', "names 'b.png', but .* has no image of that name"),
+        ('{"a.png": "34"}', "has \"34\" for 'a.png'; write a list of labels"),
         ('{"a.png": {}}', "write a list of labels"),
-        ('{"a.png": null}', "no entry where that is not known"),
+        ('{"a.png": null}', "no entry if the truth is unknown"),
         ('[["a.png", ["3"]]]', "holds a list; write an object"),
     ],
 )
@@ -343,9 +343,9 @@ def test_a_row_of_labels_may_be_unknown(unknown, tmp_path):
 @pytest.mark.parametrize(
     ("product", "words"),
     [
-        ([[1.5, 2]], "product = 1.5, which is no int32"),
-        ([[2**32, 2]], "product = 4294967296, which is no int32"),
-        ([[float("nan"), 2]], "product = nan, which is no int32"),
+        ([[1.5, 2]], "product = 1.5, but the model takes int32"),
+        ([[2**32, 2]], "product = 4294967296, but the model takes int32"),
+        ([[float("nan"), 2]], "product = nan, but the model takes int32"),
         ([[1, 10]], "product = 10 in sample 0; the model's embedding takes ids from 0 to 9"),
         ([[-1, 2]], "product = -1 in sample 0; the model's embedding takes ids from 0 to 9"),
     ],

@@ -120,7 +120,7 @@ def test_metadata_that_lies_is_found(tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporter.staging, "write_saved_model", lie)
     assert_refused(
-        tmp_path, r"metadata of serving_default declares features as float32 \(None, 7\) where float32 \(None, 4\)"
+        tmp_path, r"metadata of serving_default declares features as float32 \(None, 7\), but float32 \(None, 4\)"
     )
 
 
@@ -164,7 +164,7 @@ class OnlyOnACpu(keras.layers.Layer):
 def test_an_op_that_would_leave_the_gpu_is_a_warning_and_refused_when_kernels_are_required(tmp_path):
     of = classifier(OnlyOnACpu())
 
-    assert_refused(tmp_path, r"no GPU kernel.*NthElement \(float32", of=of, require_gpu_kernels=True)
+    assert_refused(tmp_path, r"without a GPU kernel.*NthElement \(float32", of=of, require_gpu_kernels=True)
     version = export(of, tmp_path, k=2)
     assert any("NthElement" in warning for warning in version.warnings)
 
@@ -176,7 +176,7 @@ def test_what_failed_is_kept_where_the_error_says_when_asked(tmp_path, monkeypat
         export(classifier(), tmp_path, k=2, options=ExportOptions(keep_failed=True))
 
     (kept,) = (tmp_path / "toy").iterdir()
-    assert failed.value.__notes__ == [f"What failed is kept in {kept}."]
+    assert failed.value.__notes__ == [f"The failed version is kept in {kept}."]
     assert kept.name.startswith(".failed-")
     assert (kept / "saved_model.pb").exists()
     monkeypatch.undo()
