@@ -76,7 +76,7 @@ class RestServer:
 
 
 def path(target: Target, what: str = "") -> str:
-    """Return the path of a model or a version, and of what is asked of it.
+    """Return the path of a model or of one of its versions, and a verb or a page of it.
 
     Example:
         >>> path(Target("digits", 3), ":predict")

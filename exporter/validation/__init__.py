@@ -3,8 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from exporter.validation.alone import validate_alone
-from exporter.validation.answers import validate_dense, validate_head, validate_images, validate_own_signatures
+from exporter.validation.answers import (
+    validate_alone,
+    validate_dense,
+    validate_head,
+    validate_images,
+    validate_own_signatures,
+)
 from exporter.validation.batching import validate_padding, validate_shared_runs
 from exporter.validation.expected import ExpectedBehavior
 from exporter.validation.guards import validate_guards

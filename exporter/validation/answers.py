@@ -25,6 +25,31 @@ from signatures.contract.questions import Question, questions
 MANY, FEW = 4, 2
 
 
+def validate_alone(version: LoadedVersion, expected: ExpectedBehavior) -> None:
+    """A sample that is sent alone gets the answer that it gets beside others.
+
+    Callers and servers decide how examples are put together, so a model that computes across them has no right answer.
+    """
+    samples = _sent_alone(expected.samples)
+    for start, batch in enumerate(samples.batches(MANY)):
+        for row, together in enumerate(dense_of(version, batch)):
+            (alone,) = dense_of(version, batch.rows(row, row + 1))
+            verdict = judge_dense(together, alone, expected.dense_tolerance, expected.k)
+            if verdict.problem:
+                raise ValidationError(
+                    f"The model answers sample {start * MANY + row} differently when it is sent alone: "
+                    f"{verdict.problem}. An answer must not depend on the other examples of a request. Where a layer "
+                    "pads texts to the longest of the batch, give it a fixed length (output_sequence_length), or mask "
+                    "the padding."
+                )
+
+
+def _sent_alone(samples: Samples) -> Samples:
+    """Return the samples to send alone: a few, or all where a layer may pad to the longest of them."""
+    texts = any(array.dtype == object for array in samples.inputs.values())
+    return samples if texts else samples.rows(0, FEW)
+
+
 def validate_dense(version: LoadedVersion, expected: ExpectedBehavior) -> None:
     """Require that the dense answers (k = N) are those of the Keras model."""
     served = np.concatenate([dense_of(version, batch) for batch in expected.samples.batches(MANY)])
