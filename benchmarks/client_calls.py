@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from client import ServingClient
-from client.bench.load import random_inputs, requests_for
+from client.bench.requests import sample_requests
 from client.rpc.calls import predict_call
 from client.rpc.metadata import Target
+from client.samples import inputs_of, random_samples
 from signatures.contract import names
 
 
@@ -33,11 +34,12 @@ def main(address: str, model: str, rounds: int, calls: int, as_json: bool) -> No
     """Compare the client with a bare gRPC stub."""
     with ServingClient(address, model) as client, grpc.insecure_channel(address) as channel:
         signature = client.metadata().signature(names.SERVING_DEFAULT)
-        inputs = random_inputs(signature, 1)
-        (request,) = requests_for(Target(model), signature, inputs, [2], 1)
+        samples = random_samples(client.metadata(), 1)
+        inputs = inputs_of(samples, signature)
+        (request,) = sample_requests(Target(model), signature, samples, [2], 1)
         stub = channel.unary_unary(predict_call(Target(model), signature.key, {}).method)
         kinds: dict[str, Callable[[], Any]] = {
-            "bare stub": lambda: stub(request, timeout=10),
+            "bare stub": lambda: stub(request.content, timeout=10),
             "predict": lambda: client.predict(inputs, 2),
             "predict, validate=False": lambda: client.predict(inputs, 2, validate=False),
         }

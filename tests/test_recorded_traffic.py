@@ -1,5 +1,6 @@
 """Recorded traffic of a served model: sent once more, read as samples, and as the warm-up of a version."""
 
+import json
 import shutil
 from itertools import cycle, islice
 
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("tensorflow", reason="exporting and serving need TensorFlow")
 
 from client import Recorder, ServingClient
+from client.cli.commands import run
 from client.recording import recorded_requests
 from client.rpc.calls import PREDICT
 from client.rpc.codec import decode_tensor
@@ -135,3 +137,21 @@ def test_made_up_samples_are_answered_by_every_signature(client):
     for key in (names.SERVING_DEFAULT, names.TOP_K, names.FIXED_K, names.ENCODED_IMAGES):
         answered = client.predict(inputs_of(made_up, metadata.signature(key)), signature=key)
         assert {len(array) for array in answered.values()} == {5}
+
+
+def test_the_commands_take_recorded_traffic(client, traffic, tmp_path, capfd):
+    path, _ = traffic
+
+    def command(*arguments):
+        status = run(["--address", client.address, "--model", "digits", *map(str, arguments), "--json"])
+        return status, json.loads(capfd.readouterr().out)
+
+    status, answer = command("bench", path, "--count", REQUESTS, "--warmup", "0", "--concurrency", "4")
+    (result,) = answer["results"]
+    assert (status, answer["inputs"], result["answered"], result["errors"]) == (0, "recorded", REQUESTS, {})
+    short = tmp_path / "short.tfrecord"
+    with Recorder(short) as record, ServingClient(client.address, "digits", record=record) as calls:
+        calls.predict(read_samples([path], client.metadata(), client.info().preprocessing)[0].inputs, k=3)
+    assert command("check", short)[0] == 0
+    status, answer = command("predict", short)
+    assert (status, len(answer["predictions"][0]["kept"])) == (0, 3)

@@ -16,14 +16,18 @@ class Subject:
     Attributes:
         signature: the signature that is called.
         k: the values of k, used in turn; empty if k is left out.
-        inputs: "random" or "pictures".
-        batch: how many examples each request holds.
+        inputs: "random", "pictures", "samples" of other kinds, or "recorded": recorded requests as they were.
+        batch: how many examples each request holds; 0 for recorded requests, which hold as many as they hold.
     """
 
     signature: str
     k: tuple[int, ...]
     inputs: str
     batch: int
+
+
+# Recorded requests name their own signatures.
+AS_RECORDED = Subject(signature="as recorded", k=(), inputs="recorded", batch=0)
 
 
 @dataclass(frozen=True)

@@ -6,75 +6,30 @@ no matter what comes back. Latency counts from the moment when each request *sho
 shows in all requests that it delayed.
 """
 
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import count
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import grpc
-import numpy as np
-from google.protobuf.message import DecodeError
-
-from client.bench.histogram import Histogram, merged
+from client.bench.loops import Load, Measurement, Stop, merged_tally, send_load
+from client.bench.requests import BenchRequest
 from client.client import ServingClient
-from client.errors import InputError
-from client.rpc.calls import predict_call
 from client.rpc.channel import Retry
-from client.rpc.inputs import per_example
-from client.rpc.messages import PredictResponse
-from client.rpc.metadata import Signature, Target
-from client.rpc.transport import GrpcTransport
-from signatures.contract import names
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
-
-# The types that random inputs can have.
-_MADE_UP = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))}
-_MADE_UP |= {"float16", "float32", "float64"}
 
 # No retries: refused requests are counted, not sent again.
 NO_RETRY = Retry(attempts=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
-    """The load to send: by a number of callers at once, or at a number of requests per second.
-
-    Attributes:
-        concurrency: the number of callers; None for an open loop.
-        rate: the requests per second; None for a closed loop.
-        duration: how many seconds to measure, after the warm-up.
-        warmup: how many seconds to leave out first.
-        calls: end after this many calls instead, not counting the warm-up.
-    """
-
-    concurrency: int | None = None
-    rate: float | None = None
-    duration: float = 10.0
-    warmup: float = 1.0
-    calls: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The name by which the load is shown and matched with a baseline."""
-        return f"{self.concurrency} at once" if self.rate is None else f"{self.rate:g} a second"
-
-
-@dataclass(frozen=True, kw_only=True)
 class BenchResult:
     """The result of one load. Latencies are in milliseconds and cover only calls that were answered.
 
-    `busy` is the share of one core that the load generator used. `late_ms` is how late 99% of the requests were sent at
-    most (open loop). `limits` holds sentences that say if the generator was measured and not the server.
-    `interrupted` means that Ctrl-C ended the load; the result covers the calls answered until then.
+    `busy` is the share of one core that each process of the load generator used at most. `late_ms` is how late 99% of
+    the requests were sent at most (open loop). `limits` holds sentences that say if the generator was measured and not
+    the server. `interrupted` means that Ctrl-C ended the load; the result covers the calls answered until then.
     """
 
     load: str
-    batch: int
     seconds: float
     answered: int
     calls_per_second: float
@@ -90,193 +45,38 @@ class BenchResult:
     interrupted: bool
 
 
-@dataclass
-class CallTally:
-    """The results of one caller. Only that caller writes to it."""
-
-    latencies: Histogram = field(default_factory=Histogram)
-    late: Histogram = field(default_factory=Histogram)
-    errors: Counter[str] = field(default_factory=Counter)
-    versions: Counter[str] = field(default_factory=Counter)
-
-    def answered(self, response: bytes, seconds: float) -> None:
-        """Count an answer."""
-        try:
-            version = PredictResponse.FromString(response).model_spec.version.value
-        except DecodeError:
-            self.errors["not a PredictResponse"] += 1
-            return
-        self.latencies.record(seconds)
-        self.versions[str(version)] += 1
-
-
-@dataclass
-class Stop:
-    """Tells whether Ctrl-C ended a load. Later answers are not counted."""
-
-    client: ServingClient
-    wanted: bool = False
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
-        if kind is not KeyboardInterrupt:
-            return False
-        self.wanted = True
-        self.client.close()
-        return True
-
-
-def measure(client: ServingClient, requests: Sequence[bytes], batch: int, load: Load) -> BenchResult:
+def measure(client: ServingClient, requests: Sequence[BenchRequest], load: Load) -> BenchResult:
     """Send requests in turn and return the measurements. Ctrl-C ends it early, closes the client and all open calls.
 
     Args:
         client: a client created with NO_RETRY.
-        requests: serialized requests from `requests_for`.
-        batch: how many examples each request holds.
+        requests: what to send, in turn; see `client.bench.requests`.
         load: how to send them.
     """
-    if not isinstance(client.transport, GrpcTransport):
-        raise InputError("load is sent over gRPC: create the client without a transport of your own")
-    method, headers = client.transport.callable(predict_call(Target(client.model), names.SERVING_DEFAULT, {}).method)
-    send = method if load.rate is None else method.future
-    run = _closed if load.rate is None else _open
-    cpu = time.process_time()
-    started = time.perf_counter()
-    stop = Stop(client)
-    tallies, seconds = run(partial(send, timeout=client.timeout, metadata=headers), requests, load, stop)
-    busy = (time.process_time() - cpu) / (time.perf_counter() - started)
-    latencies = merged(tally.latencies for tally in tallies)
-    late = merged(tally.late for tally in tallies).percentile(99)
-    total = latencies.total
+    return result_of(load, [send_load(client, requests, load, Stop(client))])
+
+
+def result_of(load: Load, parts: Sequence[Measurement]) -> BenchResult:
+    """Return the result of a load that was sent by one or more processes."""
+    tally = merged_tally([part.tally for part in parts])
+    seconds, busy = max(part.seconds for part in parts), max(part.busy for part in parts)
+    latencies, late = tally.latencies, tally.late.percentile(99)
     return BenchResult(
         load=load.name,
-        batch=batch,
         seconds=seconds,
-        answered=total,
-        calls_per_second=total / seconds,
-        examples_per_second=total * batch / seconds,
+        answered=latencies.total,
+        calls_per_second=latencies.total / seconds,
+        examples_per_second=tally.examples / seconds,
         mean_ms=latencies.mean() * 1e3,
         percentiles_ms={f"{percent:g}": latencies.percentile(percent) * 1e3 for percent in PERCENTILES},
         longest_ms=latencies.largest * 1e3,
-        errors=dict(sum((tally.errors for tally in tallies), Counter())),
-        versions=dict(sum((tally.versions for tally in tallies), Counter())),
+        errors=dict(tally.errors),
+        versions=dict(tally.versions),
         busy=busy,
         late_ms=late * 1e3,
         limits=tuple(_limits(busy, late, latencies.percentile(50))),
-        interrupted=stop.wanted,
+        interrupted=any(part.interrupted for part in parts),
     )
-
-
-def requests_for(
-    target: Target,
-    signature: Signature,
-    inputs: Mapping[str, Any],
-    ks: Sequence[int],
-    batch: int,
-) -> list[bytes]:
-    """Return a serialized request for each k, or one without k if the list is empty."""
-    if ks and names.K not in signature.inputs:
-        raise InputError(f"signature {signature.key} takes no k: leave it out")
-    wanted = [{**inputs, names.K: per_example(k, batch)} for k in ks] or [dict(inputs)]
-    return [predict_call(target, signature.key, arrays, dtypes=signature.rounded).request for arrays in wanted]
-
-
-def random_inputs(signature: Signature, batch: int, seed: int = 0) -> dict[str, Any]:
-    """Return inputs of the declared shapes: random floats from 0 to 1, and zeros for other types.
-
-    Raises:
-        InputError: if a shape is not declared, or if the type is a string or one that numpy does not have.
-    """
-    random = np.random.default_rng(seed)
-    inputs: dict[str, Any] = {}
-    for name, info in signature.inputs.items():
-        if name == names.K:
-            continue
-        dtype = "float32" if name in signature.rounded else info.dtype
-        if not info.shape or -1 in info.shape[1:] or dtype not in _MADE_UP:
-            raise InputError(f"input {name} of signature {signature.key} cannot be made up: give images to send")
-        shape = (batch if info.shape[0] == -1 else info.shape[0], *info.shape[1:])
-        floating = dtype.startswith("float")
-        inputs[name] = random.random(shape).astype(dtype) if floating else np.zeros(shape, dtype)
-    return inputs
-
-
-def _closed(
-    send: Callable[[bytes], bytes], requests: Sequence[bytes], load: Load, stop: Stop
-) -> tuple[list[CallTally], float]:
-    tallies = [CallTally() for _ in range(load.concurrency or 1)]
-    begin = time.perf_counter() + load.warmup
-    end = begin + load.duration
-    turn, counted = count(), count()
-
-    def call(tally: CallTally) -> None:
-        while not stop.wanted:
-            start = time.perf_counter()
-            if start >= end if load.calls is None else start >= begin and next(counted) >= load.calls:
-                return
-            try:
-                response = send(requests[next(turn) % len(requests)])
-            except (grpc.RpcError, ValueError) as error:
-                if stop.wanted:  # it was cut off, or never sent: a closed channel raises ValueError
-                    return
-                if not isinstance(error, grpc.RpcError):
-                    raise
-                if start >= begin:
-                    tally.errors[error.code().name] += 1
-                continue
-            if start >= begin:
-                tally.answered(response, time.perf_counter() - start)
-
-    threads = [threading.Thread(target=call, args=(tally,), daemon=True) for tally in tallies]
-    with stop:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    for thread in threads:
-        if thread.ident is not None:
-            thread.join()
-    return tallies, max(time.perf_counter() - begin, 1e-9)
-
-
-def _open(
-    send: Callable[[bytes], Any], requests: Sequence[bytes], load: Load, stop: Stop
-) -> tuple[list[CallTally], float]:
-    rate = load.rate or 1.0
-    # Answers arrive on gRPC's threads, one tally for all of them behind one lock.
-    tally, lock = CallTally(), threading.Lock()
-    outstanding = threading.Semaphore(0)
-    warm = round(load.warmup * rate)
-    total = warm + (load.calls if load.calls is not None else max(1, round(load.duration * rate)))
-    begin = time.perf_counter() + 0.01
-
-    def done(future: Any, number: int, intended: float) -> None:
-        seconds = time.perf_counter() - intended
-        error = future.exception()
-        with lock:
-            if number < warm or stop.wanted:
-                pass
-            elif error is None:
-                tally.answered(future.result(), seconds)
-            else:
-                tally.errors[error.code().name if isinstance(error, grpc.RpcError) else "CANCELLED"] += 1
-        outstanding.release()
-
-    with stop:
-        for number in range(total):
-            intended = begin + number / rate
-            if (wait := intended - time.perf_counter()) > 0:
-                time.sleep(wait)
-            if number >= warm:
-                tally.late.record(time.perf_counter() - intended)
-            future = send(requests[number % len(requests)])
-            future.add_done_callback(lambda future, number=number, intended=intended: done(future, number, intended))
-        for _ in range(total):
-            outstanding.acquire()
-    with lock:  # an answer that is being counted when Ctrl-C arrives is counted completely
-        return [tally], max(time.perf_counter() - (begin + warm / rate), 1e-9)
 
 
 def _limits(busy: float, late: float, median: float) -> list[str]:

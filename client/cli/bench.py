@@ -1,23 +1,25 @@
 """`serving-client bench`."""
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from client.bench.baseline import Subject, compare_results, read_baseline, require_comparable
-from client.bench.load import NO_RETRY, BenchResult, Load, measure, random_inputs, requests_for
+from client.bench.baseline import Baseline, Comparison, Subject, compare_results, read_baseline, require_comparable
+from client.bench.load import BenchResult, measure
+from client.bench.loops import Load
+from client.bench.processes import Server, measure_in_processes
+from client.bench.search import search_rate
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import as_json_option, show_or_print, utf8
-from client.client import ServingClient
-from client.errors import InputError
-from client.rpc.metadata import Signature, Target
-from client.samples.image_samples import image_samples
+from client.cli.samples import golden_path, sample_arguments
+from client.cli.traffic import requests_of, subject_of
 from signatures.contract import names
 
 
@@ -39,12 +41,21 @@ def _numbers(
 
 
 @click.command(cls=ConnectedCommand)
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@sample_arguments
+@click.option("--random", "random", is_flag=True, help="Make up the inputs, as where no samples are given.")
 @click.option(
     "--signature", callback=utf8, default=names.SERVING_DEFAULT, show_default=True, help="The signature to ask."
 )
 @click.option("--concurrency", callback=_numbers(int, 1), metavar="N,...", help="Callers at once; several are a sweep.")
 @click.option("--rate", callback=_numbers(float, 1e-3), metavar="R,...", help="Requests a second, whatever comes back.")
+@click.option("--poisson", is_flag=True, help="With --rate, requests leave at random times, as from many users.")
+@click.option(
+    "--target-p99",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MS",
+    help="Search for the highest rate whose 99th percentile stays below this.",
+)
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that send.")
 @click.option(
     "--duration", type=click.FloatRange(min=0.01), default=10.0, show_default=True, help="Seconds of each load."
 )
@@ -58,10 +69,15 @@ def _numbers(
 @click.pass_obj
 def bench(
     connection: Connection,
-    images: tuple[Path, ...],
+    samples: tuple[Path, ...],
+    golden: Path | None,
+    random: bool,
     signature: str,
     concurrency: list[int],
     rate: list[float],
+    poisson: bool,
+    target_p99: float | None,
+    processes: int,
     duration: float,
     calls: int | None,
     warmup: float,
@@ -71,77 +87,115 @@ def bench(
     plot: Path | None,
     as_json: bool,
 ) -> int:
-    """Measure how fast the server answers, sending IMAGES or random inputs; status 1 when calls failed.
+    """Measure how fast the server answers, sending SAMPLES or made-up inputs; status 1 when calls failed.
+
+    SAMPLES are files as predict takes them. Recorded requests are sent as they were, unless --signature, --k or --batch
+    is given. Made-up inputs (--random) are within the bounds that the version given as --golden states.
 
     With --concurrency a caller sends its next request when the last was answered; with --rate requests leave on time,
-    and latency counts from then.
+    and latency counts from then. With --target-p99 the status is 1 if no rate stays below the target.
     """
-    loads = [Load(concurrency=value, duration=duration, warmup=warmup, calls=calls) for value in concurrency]
-    loads += [Load(rate=value, duration=duration, warmup=warmup, calls=calls) for value in rate]
-    loads = loads or [Load(concurrency=1, duration=duration, warmup=warmup, calls=calls)]
-    kind = "pictures" if images else "random"
-    subject = Subject(signature=signature, k=tuple(sorted(ks)), inputs=kind, batch=batch)
+    if random and samples:
+        raise click.UsageError("give SAMPLES or --random, not both.")
+    if target_p99 is not None and rate:
+        raise click.UsageError("--target-p99 searches for the rate: leave --rate out.")
+    loads = _loads(concurrency, rate, Load(duration=duration, warmup=warmup, calls=calls, poisson=poisson))
+    paths = [*samples, *([] if golden is None or random else [golden_path(golden)])]
+    subject = subject_of(paths, signature, ks, batch)
     before = None if baseline is None else read_baseline(baseline)
     if before is not None:
         require_comparable(before, subject, [load.name for load in loads])
-    with replace(connection, options=replace(connection.options, retry=NO_RETRY)).open() as client:
-        declared = client.metadata().signature(signature)
-        inputs = _inputs(client, declared, images, batch)
-        # The first answer also tells, before anything is measured, whether there can be one.
-        client.predict(inputs, ks[0] if ks else None, signature)
-        requests = requests_for(Target(client.model), declared, inputs, ks, batch)
-        results, interrupted = _measured(client, requests, batch, loads)
+    server = Server(connection.required_address(), connection.required_model(), connection.timeout, connection.options)
+    with server.open() as client:
+        requests = requests_of(client, subject, paths, {})
+        run = partial(measure, client, requests)
+        if processes > 1:
+            run = partial(measure_in_processes, server, requests, count=processes)
+        runs = Runs(run)
+        with runs.until_interrupted():
+            runs.each(loads)
+            if target_p99 is not None:
+                runs.search(loads[-1], target_p99)
+    results = runs.results
     comparisons = [] if before is None else compare_results(before, results)
     value: dict[str, Any] = {
         "model": client.model,
         "address": client.address,
         **asdict(subject),
-        "interrupted": interrupted,
+        "processes": processes,
+        "interrupted": runs.interrupted,
         "results": results,
     }
+    if target_p99 is not None:
+        value |= {"target_p99_ms": target_p99, "highest_rate": runs.highest_rate}
     if before is not None:
         done = {one.load for one in comparisons}
         value["compared"] = comparisons
         value["not_compared"] = [result.load for result in results if result.load not in done]
-    show_or_print(value, as_json, lambda: show.bench(client.model, results, before, comparisons))
+    show_or_print(value, as_json, lambda: _show(value, subject, before, comparisons))
     if plot is not None and results:
         from client.bench.plot import plot_latency
 
         plot_latency(results, plot)
-    if interrupted:
+    if runs.interrupted:
         return 130
+    if target_p99 is not None:
+        return 0 if runs.highest_rate else 1
     return 1 if any(result.errors for result in results) else 0
 
 
-def _measured(
-    client: ServingClient, requests: Sequence[bytes], batch: int, loads: Sequence[Load]
-) -> tuple[list[BenchResult], bool]:
-    """Return what each load met until Ctrl-C, and whether that came."""
-    results: list[BenchResult] = []
-    interrupted = False
-    try:
+def _loads(concurrency: Sequence[int], rate: Sequence[float], load: Load) -> list[Load]:
+    found = [replace(load, concurrency=value) for value in concurrency] + [replace(load, rate=value) for value in rate]
+    return found or [replace(load, concurrency=1)]
+
+
+def _show(
+    value: Mapping[str, Any], subject: Subject, before: Baseline | None, comparisons: Sequence[Comparison]
+) -> None:
+    show.bench(value["model"], subject, value["results"], before, comparisons)
+    if "target_p99_ms" in value:
+        show.highest_rate(value["highest_rate"], value["target_p99_ms"])
+
+
+@dataclass
+class Runs:
+    """The results of the loads that were sent, until Ctrl-C.
+
+    `run` sends one load. `highest_rate` is the highest rate that a search found to be within its target.
+    """
+
+    run: Callable[[Load], BenchResult]
+    results: list[BenchResult] = field(default_factory=list)
+    interrupted: bool = False
+    highest_rate: float | None = None
+
+    @contextmanager
+    def until_interrupted(self) -> Iterator[None]:
+        """Return a context that ends early at Ctrl-C, and says so."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.interrupted = True
+        if self.interrupted:
+            print("Interrupted: what follows is of the calls answered until then.", file=sys.stderr)
+
+    def each(self, loads: Sequence[Load]) -> None:
+        """Send one load after the other."""
         for load in loads:
-            print(f"{load.name} ...", file=sys.stderr)
-            result = measure(client, requests, batch, load)
-            interrupted = result.interrupted
-            if result.answered or result.errors or not interrupted:
-                results.append(result)
-            if interrupted:
-                break
-    except KeyboardInterrupt:
-        interrupted = True
-    if interrupted:
-        print("Interrupted: what follows is of the calls answered until then.", file=sys.stderr)
-    return results, interrupted
+            if not self.interrupted:
+                self._send(load)
 
+    def search(self, load: Load, target_ms: float) -> None:
+        """Search for the highest rate within the target, from what the last load has shown."""
+        capacity = self.results[-1].calls_per_second if self.results else 0.0
+        if capacity and not self.interrupted:
+            for rate, _, good in search_rate(self._send, load, capacity, target_ms):
+                self.highest_rate = max(rate, self.highest_rate or 0.0) if good else self.highest_rate
 
-def _inputs(client: ServingClient, signature: Signature, images: tuple[Path, ...], batch: int) -> dict[str, Any]:
-    if not images:
-        return random_inputs(signature, batch)
-    samples = image_samples(images, client.metadata(), client.info().preprocessing)
-    chosen = [samples[number % len(samples)] for number in range(batch)]
-    if names.ENCODED_IMAGES in signature.inputs:
-        if any(sample.file is None for sample in chosen):
-            raise InputError(f"signature {signature.key} takes JPEG and PNG files only")
-        return {names.ENCODED_IMAGES: np.array([sample.file for sample in chosen], object)}
-    return {name: np.concatenate([sample.inputs[name] for sample in chosen]) for name in chosen[0].inputs}
+    def _send(self, load: Load) -> BenchResult:
+        print(f"{load.name} ...", file=sys.stderr)
+        result = self.run(load)
+        self.interrupted = result.interrupted
+        if result.answered or result.errors or not result.interrupted:
+            self.results.append(result)
+        return result

@@ -18,17 +18,14 @@ from client.cli.options import (
     tolerances_of,
     version_options,
 )
+from client.cli.samples import sample_arguments, samples_for
 from client.client import ServingClient
 from client.rpc.metadata import Target
 from client.samples.golden import Expectation, read_golden
-from client.samples.image_samples import image_samples
 
 
 @click.command(cls=ConnectedCommand)
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--golden", type=click.Path(path_type=Path), metavar="PATH", help="A version directory or its golden file."
-)
+@sample_arguments
 @click.option("--against", metavar="HOST:PORT", help="Another server that should serve the same export.")
 @click.option("--against-version", type=click.IntRange(min=0), metavar="N", help="Another version to compare with.")
 @click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page.")
@@ -38,7 +35,7 @@ from client.samples.image_samples import image_samples
 @click.pass_obj
 def check(
     connection: Connection,
-    images: tuple[Path, ...],
+    samples: tuple[Path, ...],
     golden: Path | None,
     against: str | None,
     against_version: int | None,
@@ -52,11 +49,11 @@ def check(
 ) -> int:
     """Check that the served model is the exported one; exit with status 1 if it is not.
 
-    Sends the golden records of a published version and IMAGES of your own, at least one of the two. With several
-    addresses each is checked.
+    Sends the golden records of a published version and SAMPLES of your own, at least one of the two; predict --help
+    tells what kinds of files these may be. With several addresses each is checked.
     """
-    if golden is None and not images:
-        raise click.UsageError("give --golden PATH, or images to check with.")
+    if golden is None and not samples:
+        raise click.UsageError("give --golden PATH, or samples to check with.")
     if against is not None and against_version is not None:
         raise click.UsageError("give --against or --against-version, not both.")
     tolerances = tolerances_of(gpu, rtol, atol)
@@ -65,7 +62,7 @@ def check(
     for address in connection.addresses():
         with connection.open(address) as client, show.waiting(address):
             target = Target(client.model, version, label)
-            expected = _expected(client, target, expectation, images)
+            expected = _expected(client, target, expectation, samples)
             # Without golden records, replicas can still be compared with the first one.
             other = against or (results[0].address if results and expectation is None else None)
             if against_version is not None:
@@ -85,16 +82,14 @@ def check(
 
 
 def _expected(
-    client: ServingClient, target: Target, expectation: Expectation | None, images: tuple[Path, ...]
+    client: ServingClient, target: Target, expectation: Expectation | None, paths: tuple[Path, ...]
 ) -> Expectation:
-    """Return the golden records, those of the images after them."""
-    if not images:
+    """Return the golden records, and your own samples after them."""
+    if not paths:
         return expectation or Expectation("", ())
-    metadata = client.metadata(version=target.version, label=target.label)
-    preprocessing = client.info(version=target.version, label=target.label).preprocessing
-    samples = image_samples(images, metadata, preprocessing)
+    samples = samples_for(client, target, paths)
     if expectation is None:
-        return Expectation(f"{len(samples)} images", samples)
+        return Expectation(f"{len(samples)} samples", samples)
     return replace(expectation, samples=expectation.samples + samples)
 
 

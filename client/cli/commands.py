@@ -2,27 +2,23 @@
 
 import io
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 import grpc
-import numpy as np
 
 from client.cli import show
 from client.cli.bench import bench
 from client.cli.check import check
 from client.cli.connection import ConnectedCommand, ConnectedGroup, Connection
+from client.cli.emit import emit_request
 from client.cli.options import as_json_option, show_or_print, version_options
+from client.cli.predict import predict
 from client.cli.promote import promote, rollback
 from client.cli.verify import verify
-from client.client import ServingClient
 from client.errors import ClientError, InputError, ServerError, UnreachableError
 from client.promotion.move import PromoteError
 from client.rpc.metadata import ReplicaStatus
-from client.samples.image_samples import image_samples
-from client.samples.images import image_size
-from signatures.contract import names
 
 _OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
 
@@ -111,65 +107,16 @@ def metadata(connection: Connection, version: int | None, label: str | None, as_
 
 
 @commands.command(cls=ConnectedCommand)
+@click.option("--labels", "all_labels", is_flag=True, help="List all labels, by index, one on each line.")
 @version_options
 @as_json_option
 @click.pass_obj
-def info(connection: Connection, version: int | None, label: str | None, as_json: bool) -> None:
+def info(connection: Connection, all_labels: bool, version: int | None, label: str | None, as_json: bool) -> None:
     """Show the identity of the served export."""
     with connection.open() as client:
         found = client.info(version=version, label=label)
-    show_or_print(found, as_json, lambda: show.info(found))
+    show_or_print(found, as_json, lambda: show.labels(found) if all_labels else show.info(found))
 
 
-@commands.command(cls=ConnectedCommand)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--k", type=int, help="How many labels to keep; the export's default where it is left out.")
-@version_options
-@as_json_option
-@click.pass_obj
-def predict(
-    connection: Connection,
-    images: tuple[Path, ...],
-    k: int | None,
-    version: int | None,
-    label: str | None,
-    as_json: bool,
-) -> None:
-    """Show the labels that the model keeps for IMAGES, and their scores."""
-    with connection.open() as client:
-        predictions = _predictions(client, images, k, version, label)
-    show_or_print({"model": client.model, "predictions": predictions}, as_json, lambda: show.predictions(predictions))
-
-
-def _predictions(
-    client: ServingClient, images: tuple[Path, ...], k: int | None, version: int | None, label: str | None
-) -> list[dict[str, Any]]:
-    metadata = client.metadata(version=version, label=label)
-    preprocessing = client.info(version=version, label=label).preprocessing
-    samples = image_samples(images, metadata, preprocessing)
-    by_file = names.ENCODED_IMAGES_TOP_K in metadata.signatures
-    found = []
-    for path, sample in zip(images, samples, strict=True):
-        ((name, pixels),) = sample.inputs.items()
-        if by_file and sample.file is not None:
-            signature, inputs = names.ENCODED_IMAGES_TOP_K, {names.ENCODED_IMAGES: np.array([sample.file], object)}
-        else:
-            signature, inputs = names.TOP_K, {name: pixels}
-            if image_size(path) != (pixels.shape[2], pixels.shape[1]):
-                print(f"{path} was resized to {pixels.shape[2]}x{pixels.shape[1]}", file=sys.stderr)
-        answer = client.predict(inputs, k, signature, version=version, label=label)
-        kept = _kept(answer[names.INDICES][0], answer[names.LABELS][0], answer[names.SCORES][0])
-        found.append({"picture": str(path), "signature": signature, "kept": kept})
-    return found
-
-
-def _kept(indices: Any, labels: Any, scores: Any) -> list[dict[str, Any]]:
-    return [
-        {"index": int(index), "label": label.decode(errors="backslashreplace"), "score": float(score)}
-        for index, label, score in zip(indices, labels, scores, strict=True)
-        if index != names.NO_INDEX
-    ]
-
-
-for command in (check, bench, promote, rollback, verify):
+for command in (predict, check, bench, emit_request, promote, rollback, verify):
     commands.add_command(command)

@@ -33,6 +33,12 @@ class Connection:
             raise click.UsageError("--model NAME is missing.")
         return self.model
 
+    def required_address(self) -> str:
+        """Return the address. Raises click.UsageError if the option is missing."""
+        if self.address is None:
+            raise click.UsageError("--address HOST:PORT is missing.")
+        return self.address
+
     def addresses(self) -> list[str]:
         """Return the addresses of all replicas."""
         with self.open() as client:
@@ -40,9 +46,8 @@ class Connection:
 
     def open(self, address: str | None = None) -> ServingClient:
         """Return a client for this address or another one. Raises click.UsageError if an option is missing."""
-        if self.address is None:
-            raise click.UsageError("--address HOST:PORT is missing.")
-        return ServingClient(address or self.address, self.required_model(), timeout=self.timeout, options=self.options)
+        reached = address or self.required_address()
+        return ServingClient(reached, self.required_model(), timeout=self.timeout, options=self.options)
 
 
 def connection_options() -> list[click.Option]:

@@ -1,7 +1,6 @@
 """The command line's output for people: tables, with color on a terminal."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -9,12 +8,15 @@ from rich.status import Status
 from rich.table import Column, Table
 from rich.text import Text
 
-from client.bench.baseline import Baseline, Comparison
+from client.bench.baseline import Baseline, Comparison, Subject
 from client.bench.load import BenchResult
 from client.check.results import CheckResult
 from client.rpc.metadata import ExportInfo, Metadata, ReplicaStatus, TensorInfo
 
 _BAR = 24
+_NO_EDGE = 100_000
+# As many labels are shown without --labels.
+_SHOWN_LABELS = 12
 _PASSED = {
     True: Text("passed", "green"),
     False: Text("failed", "bold red"),
@@ -40,7 +42,7 @@ def status(model: str, replicas: Sequence[ReplicaStatus]) -> None:
         for version in replica.versions:
             color = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
             table.add_row(*address, str(version.version), Text(version.state, color), Text(version.error))
-    Console().print(table)
+    _console().print(table)
 
 
 def metadata(found: Metadata) -> None:
@@ -54,7 +56,7 @@ def metadata(found: Metadata) -> None:
             key = signature.key if number == 0 else ""
             table.add_row(Text(key), side, Text(name), info_.dtype, _shape(info_), _default(info_))
         table.add_section()
-    Console().print(table)
+    _console().print(table)
 
 
 def info(found: ExportInfo) -> None:
@@ -65,24 +67,31 @@ def info(found: ExportInfo) -> None:
         ("export id", found.export_id),
         ("model", found.model),
         ("k", str(found.k)),
-        ("labels", f"{len(found.labels)}: {', '.join(found.labels)}"),
+        ("labels", _labels(found.labels)),
         ("preprocessing", found.preprocessing or "unknown"),
         ("golden digest", found.golden_digest),
     ):
         table.add_row(name, Text(value))
-    Console().print(table)
+    _console().print(table)
+
+
+def labels(found: ExportInfo) -> None:
+    """Print the labels by index, one on each line."""
+    for label in found.labels:
+        print(label.encode("unicode_escape").decode() if not label.isprintable() else label)
 
 
 def predictions(found: Sequence[dict[str, Any]]) -> None:
-    """Print for each image the labels kept, with their scores as bars."""
-    console = Console()
-    table = _table("image", "label", "score", "")
+    """Print for each sample the labels kept, with their scores as bars."""
+    console = _console()
+    images = all("picture" in prediction for prediction in found)
+    table = _table("image" if images else "sample", "label", "score", "")
     for prediction in found:
-        image = Text(Path(prediction["picture"]).name)
+        sample = Text(prediction["sample"])
         for kept in prediction["kept"] or [{"label": "none kept", "score": 0.0}]:
             bar = Text(_bar(kept["score"], console.options.ascii_only), "cyan")
-            table.add_row(image, Text(kept["label"]), f"{kept['score']:.4f}" if "index" in kept else "", bar)
-            image = Text("")
+            table.add_row(sample, Text(kept["label"]), f"{kept['score']:.4f}" if "index" in kept else "", bar)
+            sample = Text("")
         table.add_section()
     console.print(table)
 
@@ -95,7 +104,7 @@ def checks(results: Sequence[CheckResult]) -> None:
 
 def check(result: CheckResult) -> None:
     """Print a verdict: a row for each question, the first fault of each that failed, the answer."""
-    console = Console()
+    console = _console()
     title = f"model {result.model}, version {result.version} at {result.address}"
     table = _table("question", "", "records", "answers", "near ties", "largest difference", title=title)
     questions = {"identity": result.identity, "backbone": result.backbone, "head": result.head}
@@ -143,13 +152,18 @@ def verdict(result: CheckResult) -> str:
 
 
 def bench(
-    model: str, results: Sequence[BenchResult], baseline: Baseline | None, comparisons: Sequence[Comparison]
+    model: str,
+    subject: Subject,
+    results: Sequence[BenchResult],
+    baseline: Baseline | None,
+    comparisons: Sequence[Comparison],
 ) -> None:
     """Print a row for each load, the failed calls, and the change since a baseline."""
-    console = Console()
+    console = _console()
     if not results:
         return console.print("Nothing was measured.")
-    title = f"{results[0].batch} in each request, latencies in ms"
+    sent = f"{subject.batch} in each request" if subject.batch else "requests as recorded"
+    title = f"{sent}, latencies in ms"
     table = _table("load", "calls/s", "p50", "p90", "p99", "p99.9", "longest", "errors", title=title)
     for result in results:
         percentiles = [f"{result.percentiles_ms[name]:.2f}" for name in ("50", "90", "99", "99.9")]
@@ -167,6 +181,12 @@ def bench(
     if baseline is not None:
         _since(console, model, results, baseline, comparisons)
     return None
+
+
+def highest_rate(rate: float | None, target_ms: float) -> None:
+    """Print what a search for a rate has found."""
+    kept = "No rate that was tried keeps" if rate is None else f"{rate:g} requests a second keep"
+    print(f"{kept} the 99th percentile at {target_ms:g} ms or less.")
 
 
 def _since(
@@ -190,6 +210,14 @@ def _since(
         console.print(Text(text), soft_wrap=True)
 
 
+def _console() -> Console:
+    """Return a console for stdout. Elsewhere than on a terminal there is no edge at which to break lines."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = _NO_EDGE
+    return console
+
+
 def _table(*headers: str, title: str = "") -> Table:
     """Return an empty table that wraps wide cells: an ellipsis would hide text, and is not ASCII."""
     columns = [Column(header, overflow="fold") for header in headers]
@@ -206,6 +234,11 @@ def _bar(score: float, in_ascii: bool) -> str:
         return "#" * round(share * _BAR)
     eighths = round(share * _BAR * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _labels(labels: Sequence[str]) -> str:
+    shown, hidden = ", ".join(labels[:_SHOWN_LABELS]), len(labels) - _SHOWN_LABELS
+    return f"{len(labels)}: {shown}" + (f" and {hidden} more, which --labels lists" if hidden > 0 else "")
 
 
 def _shape(info_: TensorInfo) -> str:

@@ -27,7 +27,7 @@ from signatures.contract import names
 # Standard input, which holds JSON lines.
 STANDARD_INPUT = "-"
 _JSON_LINES = {".jsonl", ".ndjson", ".json"}
-_IMAGES = {".png", ".jpg", ".jpeg"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 # In a folder of images: {"FILE": ["LABEL", ...]}.
 _LABELS_FILE = "labels.json"
 
@@ -92,7 +92,7 @@ def _samples(path: str | Path, served: Served) -> Iterator[Sample]:
         return array_samples(path, served)
     if suffix in _JSON_LINES:
         return json_samples(_lines(path), str(path), served)
-    if suffix not in _IMAGES and record_length(_content(path, HEADER_BYTES)) is not None:
+    if suffix not in IMAGE_SUFFIXES and record_length(_content(path, HEADER_BYTES)) is not None:
         return _record_samples(path, served)
     if suffix == ".tfrecord":
         raise InputError(f"{path} is not a TFRecord file, or it is damaged at its start")
@@ -107,7 +107,7 @@ def _golden_samples(path: Path) -> Iterator[Sample]:
 
 
 def _folder_samples(folder: Path, served: Served) -> Iterator[Sample]:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _IMAGES)
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     labels = folder / _LABELS_FILE
     truth = _named_labels(labels) if labels.exists() else {}
     if strangers := sorted(truth.keys() - {file.name for file in files}):

@@ -18,7 +18,7 @@ _SHOWN = 6
 
 def own_inputs(signature: Signature) -> dict[str, TensorInfo]:
     """Return the model's own inputs: all but `k` and `min_score`."""
-    return {name: info for name, info in signature.inputs.items() if name not in (names.K, names.MIN_SCORE)}
+    return {name: info for name, info in signature.inputs.items() if name not in names.LIMITS}
 
 
 def row_shape(info: TensorInfo) -> tuple[int, ...] | None:

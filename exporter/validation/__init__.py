@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from exporter.validation.alone import validate_alone
 from exporter.validation.answers import validate_dense, validate_head, validate_images, validate_own_signatures
 from exporter.validation.batching import validate_padding, validate_shared_runs
 from exporter.validation.expected import ExpectedBehavior
@@ -18,6 +19,7 @@ Validation: TypeAlias = Callable[[LoadedVersion, ExpectedBehavior], None]
 # By the description that the user sees while they run.
 VALIDATIONS: Mapping[str, Validation] = {
     "Ops are TensorFlow's own, weights stored once": validate_portability,
+    "A sample alone is answered as beside others": validate_alone,
     "Dense answers equal the Keras model's": validate_dense,
     "Images are decoded as Pillow decodes them": validate_images,
     "Every signature keeps the k largest, for every form of k": validate_head,

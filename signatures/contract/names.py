@@ -22,6 +22,8 @@ IMAGES = "images"
 K = "k"
 MIN_SCORE = "min_score"
 PROBE = "probe"
+# The inputs that limit what an answer keeps. Both may be left out.
+LIMITS = (K, MIN_SCORE)
 # The only input of the Classify API, and the feature of a tf.Example that holds an image file.
 EXAMPLES = "inputs"
 IMAGE_FEATURE = "image/encoded"

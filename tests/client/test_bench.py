@@ -4,19 +4,25 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 from PIL import Image
 
-from client import ChannelOptions, InputError, ServingClient
+from client import ChannelOptions, ClientError, InputError, ServingClient
 from client.bench.baseline import Baseline, Subject, compare_results, read_baseline
 from client.bench.histogram import Histogram, merged
-from client.bench.load import NO_RETRY, Load, _limits, measure, random_inputs, requests_for
+from client.bench.load import NO_RETRY, _limits, measure
+from client.bench.loops import Load, _departures
 from client.bench.plot import plot_latency
+from client.bench.processes import Server, measure_in_processes
+from client.bench.requests import sample_requests
+from client.bench.search import search_rate
 from client.cli.commands import run
 from client.rpc.metadata import Target
+from client.samples import random_samples
 from signatures.contract import names
 
 
@@ -40,11 +46,11 @@ def client(server):
 @pytest.fixture
 def requests(client):
     signature = client.metadata().signature(names.SERVING_DEFAULT)
-    return requests_for(Target("letters"), signature, random_inputs(signature, 2), [1, 3], 2)
+    return list(sample_requests(Target("letters"), signature, random_samples(client.metadata(), 2), [1, 3], 2))
 
 
 def test_a_closed_loop_makes_the_calls_asked_for_with_each_k_in_turn(client, server, requests):
-    result = measure(client, requests, 2, Load(concurrency=3, calls=50, warmup=0))
+    result = measure(client, requests, Load(concurrency=3, calls=50, warmup=0))
     assert (result.answered, result.errors, result.versions) == (50, {}, {"1": 50})
     assert result.examples_per_second == pytest.approx(2 * result.calls_per_second)
     assert 0 < result.percentiles_ms["50"] <= result.percentiles_ms["99.9"] <= result.longest_ms
@@ -56,7 +62,7 @@ def test_an_open_loop_keeps_its_rate_whatever_comes_back(client, server, model, 
     right = model.predict
     model.predict = lambda signature, inputs: (time.sleep(0.05), right(signature, inputs))[1]
     started = time.monotonic()
-    result = measure(client, requests, 2, Load(rate=40, calls=20, warmup=0.1))
+    result = measure(client, requests, Load(rate=40, calls=20, warmup=0.1))
     assert result.answered == 20
     # One after the other the calls would take 24 * 0.05 s; four at once serve 80 a second.
     assert time.monotonic() - started < 24 * 0.05 + 1
@@ -76,7 +82,7 @@ def test_a_stall_shows_in_all_requests_that_it_held_up(client, model, requests):
         return right(signature, inputs)
 
     model.predict = predict
-    result = measure(client, requests, 2, Load(rate=100, calls=60, warmup=0))
+    result = measure(client, requests, Load(rate=100, calls=60, warmup=0))
     assert result.answered == 60
     # Half a second holds up about 50 of 60; a loop that waited would have seen four slow calls.
     assert result.percentiles_ms["50"] > 100
@@ -93,7 +99,7 @@ def test_errors_are_counted_by_code_and_not_retried(client, model, fake, request
 
     model.predict = predict
     for load in (Load(concurrency=1, calls=20, warmup=0), Load(rate=200, calls=20, warmup=0)):
-        result = measure(client, requests, 2, load)
+        result = measure(client, requests, load)
         assert result.errors == {"RESOURCE_EXHAUSTED": 4}
         assert result.answered == 16
 
@@ -102,7 +108,7 @@ def test_versions_that_answered_are_counted(client, server, fake, requests):
     second = fake.Model()
     second.version = 2
     threading.Timer(0.2, lambda: server.models.update({2: second})).start()
-    result = measure(client, requests, 2, Load(concurrency=1, duration=0.6, warmup=0))
+    result = measure(client, requests, Load(concurrency=1, duration=0.6, warmup=0))
     assert set(result.versions) == {"1", "2"}
 
 
@@ -118,11 +124,11 @@ def test_a_restart_in_the_middle_is_seen_as_errors(fake, model, rate):
 
     with ServingClient(server.address, "letters", options=ChannelOptions(retry=NO_RETRY)) as client:
         signature = client.metadata().signature(names.SERVING_DEFAULT)
-        requests = requests_for(Target("letters"), signature, random_inputs(signature, 1), [], 1)
+        requests = list(sample_requests(Target("letters"), signature, random_samples(client.metadata(), 1), [], 1))
         thread = threading.Timer(0.2, restart)
         thread.start()
         load = Load(concurrency=None if rate else 2, rate=rate, duration=1.5, warmup=0)
-        result = measure(client, requests, 1, load)
+        result = measure(client, requests, load)
         thread.join()
     for one in servers:
         one.stop()
@@ -136,11 +142,13 @@ def test_it_says_when_the_generator_was_measured():
     assert "late" in _limits(0.3, 0.005, 0.010)[0]
 
 
-def test_inputs_that_cannot_be_made_up_are_refused(client):
-    with pytest.raises(InputError, match="give images"):
-        random_inputs(client.metadata().signature(names.ENCODED_IMAGES), 1)
+def test_requests_that_a_signature_does_not_take_are_refused(client):
+    metadata = client.metadata()
+    samples = random_samples(metadata, 1)
+    with pytest.raises(InputError, match="takes JPEG and PNG files only"):
+        next(sample_requests(Target("letters"), metadata.signature(names.ENCODED_IMAGES), samples, [], 1))
     with pytest.raises(InputError, match="takes no k"):
-        requests_for(Target("letters"), client.metadata().signature(names.FIXED_K), {}, [1], 1)
+        next(sample_requests(Target("letters"), metadata.signature(names.FIXED_K), samples, [1], 1))
 
 
 @pytest.fixture
@@ -254,7 +262,7 @@ def test_a_file_that_is_no_baseline_is_refused(tmp_path, content):
 
 
 def test_a_baseline_of_half_the_speed_shows_twice_the_calls(client, requests):
-    result = measure(client, requests, 2, Load(concurrency=1, calls=10, warmup=0))
+    result = measure(client, requests, Load(concurrency=1, calls=10, warmup=0))
     numbers = (result.calls_per_second, result.percentiles_ms["50"], result.percentiles_ms["99"])
     subject = Subject(signature="serving_default", k=(1, 3), inputs="random", batch=2)
     slower = (numbers[0] / 2, numbers[1] * 2, numbers[2] * 2)
@@ -269,7 +277,16 @@ COMMAND = (
 )
 
 
-@pytest.mark.parametrize("load", [("--concurrency", "3,5"), ("--rate", "100,200")], ids=["closed", "open"])
+@pytest.mark.parametrize(
+    "load",
+    [
+        ("--concurrency", "3,5"),
+        ("--rate", "100,200"),
+        ("--concurrency", "4", "--processes", "2"),
+        ("--rate", "100", "--processes", "2"),
+    ],
+    ids=["closed", "open", "closed-processes", "open-processes"],
+)
 @pytest.mark.parametrize("hangs", [False, True])
 def test_ctrl_c_prints_the_calls_answered_until_then(server, model, load, hangs):
     right, calls, released = model.predict, [], threading.Event()
@@ -327,7 +344,7 @@ def test_ctrl_c_shows_the_table_to_a_person(bench, monkeypatch):
 
 def test_a_plot_is_drawn_where_matplotlib_is(client, requests, tmp_path):
     pytest.importorskip("matplotlib", reason="needs the extra plot")
-    result = measure(client, requests, 2, Load(concurrency=1, calls=10, warmup=0))
+    result = measure(client, requests, Load(concurrency=1, calls=10, warmup=0))
     plot_latency([result], tmp_path / "latency.png")
     assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="nosuch"):
@@ -338,3 +355,62 @@ def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match=r"pip install 'sparsehead\[plot\]'"):
         plot_latency([], tmp_path / "latency.png")
+
+
+def test_processes_share_a_load(bench, server):
+    status, out, _ = bench("--concurrency", "3", "--rate", "60", "--count", "31", "--processes", "2", "--json")
+    answer = json.loads(out)
+    assert (status, answer["processes"]) == (0, 2)
+    assert [result["answered"] for result in answer["results"]] == [31, 31]
+    assert [result["errors"] for result in answer["results"]] == [{}, {}]
+
+
+def test_requests_at_random_times_come_at_the_rate_asked_for(client, server, requests):
+    load = Load(rate=200, poisson=True, calls=200, warmup=0)
+    offsets = list(_departures(load))
+    assert len(offsets) == 200
+    gaps = np.diff(offsets)
+    # An exponential distribution: its deviation is its mean.
+    assert gaps.mean() == pytest.approx(1 / 200, rel=0.5)
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.5)
+    warm = list(_departures(Load(rate=100, poisson=True, duration=2, warmup=1)))
+    assert warm[0] == -1
+    assert max(warm) < 2
+    assert measure(client, requests, load).answered == 200
+
+
+@pytest.mark.parametrize(("limit", "found"), [(100.0, 100), (700.0, 700), (5000.0, 5000), (0.0, 0)])
+def test_the_search_ends_close_to_the_highest_rate(limit, found):
+    """A server that answers in 2 ms up to a rate, and beyond it in 2 s."""
+
+    def run(load):
+        milliseconds = 2.0 if load.rate <= limit else 2000.0
+        return SimpleNamespace(
+            interrupted=False,
+            answered=10,
+            errors={},
+            calls_per_second=load.rate,
+            percentiles_ms={"99": milliseconds},
+        )
+
+    good = [rate for rate, _, kept in search_rate(run, Load(), 1000, 10) if kept]
+    assert max(good, default=0) <= found
+    assert max(good, default=0) >= found / 1.06
+
+
+def test_the_command_searches_for_a_rate(bench, model):
+    arguments = ("--concurrency", "2", "--duration", "0.2", "--target-p99")
+    status, out, _ = bench(*arguments, "2000", "--json")
+    answer = json.loads(out)
+    assert (status, answer["target_p99_ms"]) == (0, 2000)
+    assert answer["highest_rate"] > 0
+    status, out, _ = bench(*arguments, "0.001")
+    assert status == 1
+    assert "No rate that was tried keeps the 99th percentile at 0.001 ms or less." in out
+    assert bench("--rate", "5", "--target-p99", "5")[0] == 2
+
+
+def test_a_process_that_cannot_reach_the_server_is_one_sentence(server, requests):
+    gone = Server("localhost:1", "letters", 0.5, ChannelOptions())
+    with pytest.raises(ClientError, match="localhost:1"):
+        measure_in_processes(gone, requests, Load(concurrency=2, calls=2, warmup=0), 2)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from client import InputError
-from client.bench.load import random_inputs, requests_for
+from client.bench.requests import sample_requests
 from client.rpc.examples import example_message
 from client.rpc.inputs import arrange_inputs, length, trim_top_k
 from client.rpc.messages import DATA_TYPES, PredictRequest
-from client.rpc.metadata import Signature, Target, TensorInfo
+from client.rpc.metadata import Metadata, Signature, Target, TensorInfo
+from client.samples import random_samples
 
 
 def signature(**inputs):
@@ -83,16 +84,16 @@ def test_a_tensor_that_no_request_can_hold_is_refused(dtype):
     for value in (np.zeros(1, np.float32), [1], ["a"]):
         with pytest.raises(InputError, match=f"input x of signature serve is {dtype}, which no request can hold"):
             arrange_inputs(handle, value, None)
-    with pytest.raises(InputError, match="cannot be made up"):
-        random_inputs(handle, 1)
+    with pytest.raises(InputError, match="nothing can be made up"):
+        random_samples(Metadata("m", 1, {"serve": handle}), 1, signature="serve")
 
 
-def test_made_up_inputs_are_of_the_declared_type():
-    for dtype in ("bool", "int32", "uint8", "float16", "float64"):
-        assert random_inputs(signature(x=TensorInfo(dtype, (-1,))), 3)["x"].dtype == dtype
+def test_made_up_samples_are_sent_in_the_declared_type():
     half = signature(x=TensorInfo("bfloat16", (-1,)))
-    (request,) = requests_for(Target("m"), half, random_inputs(half, 3), [], 3)
-    assert PredictRequest.FromString(request).inputs["x"].dtype == DATA_TYPES["DT_BFLOAT16"]
+    (sample,) = random_samples(Metadata("m", 1, {"serve": half}), 1, signature="serve")
+    (request,) = sample_requests(Target("m"), half, [sample], [], 3)
+    sent = PredictRequest.FromString(request.content).inputs["x"]
+    assert (sent.dtype, sent.tensor_shape.dim[0].size, request.examples) == (DATA_TYPES["DT_BFLOAT16"], 3, 3)
 
 
 def test_an_input_without_a_dimension_counts_no_examples():

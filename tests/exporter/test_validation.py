@@ -10,7 +10,7 @@ import exporter.staging
 import exporter.writing.saved_model
 import signatures.input_forms
 import signatures.output_forms
-from exporter import Classifier, ExportOptions, ValidationError, export
+from exporter import Classifier, ExportOptions, Samples, ValidationError, export
 from exporter.writing.prediction_logs import warmup_records
 from exporter.writing.saved_model import exported_variables, write_saved_model
 from signatures import Identity, rank_top_k, sparsify_top_k
@@ -182,3 +182,39 @@ def test_what_failed_is_kept_where_the_error_says_when_asked(tmp_path, monkeypat
     monkeypatch.undo()
     assert export(classifier(), tmp_path, k=2).version == 1
     assert kept.exists()
+
+
+def texts_padded_together(length):
+    """A model of texts that are padded to the longest of the batch, or to a length, and averaged with their padding."""
+    keras.utils.set_random_seed(2)
+    text = keras.Input((), dtype="string", name="text")
+    ids = keras.layers.TextVectorization(vocabulary=["red", "green", "blue"], output_sequence_length=length)(text)
+    averaged = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(5, 4)(ids))
+    model = keras.Model(text, keras.layers.Dense(LABELS, "sigmoid", kernel_initializer="random_normal")(averaged * 50))
+    samples = Samples({"text": np.array([b"red green", b"blue", b"red red red"], object)})
+    return Classifier(model, "toy"), samples
+
+
+def test_an_answer_that_depends_on_the_other_texts_of_a_request_is_not_published(tmp_path):
+    # A fuzz found it: three samples in one batch, as Keras had them too, were right, and each alone was wrong.
+    model, samples = texts_padded_together(None)
+    words = r"answers sample \d differently when it is sent alone.*output_sequence_length"
+    with pytest.raises(ValidationError, match=words):
+        export(model, tmp_path, k=2, samples=samples)
+    assert list(tmp_path.iterdir()) == []
+    model, samples = texts_padded_together(3)
+    assert export(model, tmp_path, k=2, samples=samples).version == 1
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class MeanOfTheBatch(keras.layers.Layer):
+    """What computes across examples."""
+
+    def call(self, x):
+        return x - tf.reduce_mean(x, axis=0, keepdims=True)
+
+
+def test_an_answer_that_depends_on_the_other_examples_is_not_published(tmp_path):
+    assert_refused(
+        tmp_path, "differently when it is sent alone|k = N is wrong for sample", classifier(MeanOfTheBatch())
+    )

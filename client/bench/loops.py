@@ -1,0 +1,237 @@
+"""The two ways to send requests: by callers that wait for their answers, and at times that no answer changes."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from client.bench.histogram import Histogram, merged
+from client.bench.requests import BenchRequest
+from client.client import ServingClient
+from client.errors import InputError
+from client.rpc.calls import CLASSIFY, PREDICT
+from client.rpc.messages import ClassificationResponse, PredictResponse
+from client.rpc.transport import GrpcTransport
+
+_RESPONSES = {PREDICT: PredictResponse, CLASSIFY: ClassificationResponse}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """The load to send: by a number of callers at once, or at a number of requests per second.
+
+    Attributes:
+        concurrency: the number of callers; None for an open loop.
+        rate: the requests per second; None for a closed loop.
+        poisson: whether the requests of an open loop leave at random times, as those of many users do.
+        duration: how many seconds to measure, after the warm-up.
+        warmup: how many seconds to leave out first.
+        calls: end after this many calls instead, not counting the warm-up.
+    """
+
+    concurrency: int | None = None
+    rate: float | None = None
+    poisson: bool = False
+    duration: float = 10.0
+    warmup: float = 1.0
+    calls: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name by which the load is shown and matched with a baseline."""
+        if self.rate is None:
+            return f"{self.concurrency} at once"
+        return f"{self.rate:g} a second" + (" at random" if self.poisson else "")
+
+
+@dataclass
+class CallTally:
+    """The results of one caller. Only that caller writes to it."""
+
+    latencies: Histogram = field(default_factory=Histogram)
+    late: Histogram = field(default_factory=Histogram)
+    errors: Counter[str] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+    examples: int = 0
+
+    def answered(self, request: BenchRequest, response: bytes, seconds: float) -> None:
+        """Count an answer."""
+        kind = _RESPONSES[request.method]
+        try:
+            version = kind.FromString(response).model_spec.version.value
+        except DecodeError:
+            self.errors[f"not a {kind.DESCRIPTOR.name}"] += 1
+            return
+        self.latencies.record(seconds)
+        self.versions[str(version)] += 1
+        self.examples += request.examples
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was counted, in how many seconds, and the share of a core that counting and sending took."""
+
+    tally: CallTally
+    seconds: float
+    busy: float
+    interrupted: bool
+
+
+@dataclass
+class Stop:
+    """Ends a load when Ctrl-C arrives, or when it is called. Later answers are not counted."""
+
+    client: ServingClient
+    wanted: bool = False
+
+    def __call__(self) -> None:
+        """End the load: close the client, and with it all open calls."""
+        self.wanted = True
+        self.client.close()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
+        if kind is not KeyboardInterrupt:
+            return False
+        self()
+        return True
+
+
+def send_load(client: ServingClient, requests: Sequence[BenchRequest], load: Load, stop: Stop) -> Measurement:
+    """Send requests in turn and return the measurements, of an interrupted load too."""
+    if not isinstance(client.transport, GrpcTransport):
+        raise InputError("load is sent over gRPC: create the client without a transport of your own")
+    send = _sender(client, client.transport, requests, load)
+    cpu, started = time.process_time(), time.perf_counter()
+    tallies, seconds = (_closed if load.rate is None else _open)(send, requests, load, stop)
+    busy = (time.process_time() - cpu) / (time.perf_counter() - started)
+    return Measurement(merged_tally(tallies), seconds, busy, stop.wanted)
+
+
+def merged_tally(tallies: Sequence[CallTally]) -> CallTally:
+    """Return one tally with the counts of several."""
+    return CallTally(
+        latencies=merged(tally.latencies for tally in tallies),
+        late=merged(tally.late for tally in tallies),
+        errors=sum((tally.errors for tally in tallies), Counter()),
+        versions=sum((tally.versions for tally in tallies), Counter()),
+        examples=sum(tally.examples for tally in tallies),
+    )
+
+
+def _sender(
+    client: ServingClient, transport: GrpcTransport, requests: Sequence[BenchRequest], load: Load
+) -> Callable[[BenchRequest], Any]:
+    """Return what sends a request and returns the response; for an open loop, gRPC's future of it."""
+    senders = {}
+    for method in {request.method for request in requests}:
+        call, headers = transport.callable(method)
+        wanted = call if load.rate is None else call.future
+        senders[method] = partial(wanted, timeout=client.timeout, metadata=headers)
+    return lambda request: senders[request.method](request.content)
+
+
+def _closed(
+    send: Callable[[BenchRequest], bytes], requests: Sequence[BenchRequest], load: Load, stop: Stop
+) -> tuple[list[CallTally], float]:
+    tallies = [CallTally() for _ in range(load.concurrency or 1)]
+    begin = time.perf_counter() + load.warmup
+    end = begin + load.duration
+    turn, counted = count(), count()
+
+    def call(tally: CallTally) -> None:
+        while not stop.wanted:
+            start = time.perf_counter()
+            if start >= end if load.calls is None else start >= begin and next(counted) >= load.calls:
+                return
+            request = requests[next(turn) % len(requests)]
+            try:
+                response = send(request)
+            except (grpc.RpcError, ValueError) as error:
+                if stop.wanted:  # it was cut off, or never sent: a closed channel raises ValueError
+                    return
+                if not isinstance(error, grpc.RpcError):
+                    raise
+                if start >= begin:
+                    tally.errors[error.code().name] += 1
+                continue
+            if start >= begin:
+                tally.answered(request, response, time.perf_counter() - start)
+
+    threads = [threading.Thread(target=call, args=(tally,), daemon=True) for tally in tallies]
+    with stop:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
+    return tallies, max(time.perf_counter() - begin, 1e-9)
+
+
+def _open(
+    send: Callable[[BenchRequest], Any], requests: Sequence[BenchRequest], load: Load, stop: Stop
+) -> tuple[list[CallTally], float]:
+    # Answers arrive on gRPC's threads, one tally for all of them behind one lock.
+    tally, lock = CallTally(), threading.Lock()
+    outstanding = threading.Semaphore(0)
+    begin = time.perf_counter() + 0.01 + load.warmup
+    sent = 0
+
+    def done(future: Any, request: BenchRequest, intended: float) -> None:
+        seconds = time.perf_counter() - intended
+        error = future.exception()
+        with lock:
+            if intended < begin or stop.wanted:
+                pass
+            elif error is None:
+                tally.answered(request, future.result(), seconds)
+            else:
+                tally.errors[error.code().name if isinstance(error, grpc.RpcError) else "CANCELLED"] += 1
+        outstanding.release()
+
+    with stop:
+        for number, offset in enumerate(_departures(load)):
+            intended = begin + offset
+            if (wait := intended - time.perf_counter()) > 0:
+                time.sleep(wait)
+            if stop.wanted:
+                break
+            if offset >= 0:
+                tally.late.record(time.perf_counter() - intended)
+            request = requests[number % len(requests)]
+            future = send(request)
+            future.add_done_callback(lambda future, request=request, intended=intended: done(future, request, intended))
+            sent += 1
+        for _ in range(sent):
+            outstanding.acquire()
+    with lock:  # an answer that is being counted when Ctrl-C arrives is counted completely
+        return [tally], max(time.perf_counter() - begin, 1e-9)
+
+
+def _departures(load: Load) -> Iterator[float]:
+    """Yield when each request of an open loop leaves, in seconds after the warm-up."""
+    rate = load.rate or 1.0
+    random = np.random.default_rng()
+    warm = round(load.warmup * rate)
+    measured = load.calls if load.calls is not None else max(1, round(load.duration * rate))
+    if not load.poisson:
+        yield from ((number - warm) / rate for number in range(warm + measured))
+        return
+    offset, left = -load.warmup, measured
+    # A process of random arrivals has as many in a time as it has: only `calls` fixes their number.
+    while left if load.calls is not None else offset < load.duration:
+        yield offset
+        left -= offset >= 0
+        offset += random.exponential(1 / rate)

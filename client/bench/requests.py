@@ -1,0 +1,127 @@
+"""The requests that a load is made of: samples, made-up ones, or recorded requests as they were."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from client.check.requests import Batch, ask, batches
+from client.errors import InputError
+from client.recording.logs import RecordedRequest, recorded_requests
+from client.rpc.calls import CLASSIFY
+from client.rpc.inputs import per_example
+from client.rpc.metadata import Signature, Target
+from client.samples.golden import Sample
+from client.samples.rows import own_inputs
+from signatures.contract import names
+
+# All requests are serialized before the first is sent. They may take this many bytes of memory.
+MOST_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """A request, serialized: the gRPC method that it is for, and how many examples it holds."""
+
+    method: str
+    content: bytes
+    examples: int
+
+
+def sample_requests(
+    target: Target, signature: Signature, samples: Sequence[Sample], ks: Sequence[int], batch: int
+) -> Iterator[BenchRequest]:
+    """Yield requests of `batch` samples each, for each k in turn.
+
+    Samples of unlike shapes never share a request. The last request of each shape is filled up with the first samples
+    again. Without `ks`, the k of the samples themselves is sent where they have one.
+    """
+    _require_k(signature, ks)
+    turn = 0
+    for chosen in _full_batches(samples, batch):
+        (joined,) = batches(samples, chosen, batch)
+        files = joined.files is not None and (
+            signature.key == names.CLASSIFY or set(own_inputs(signature)) == {names.ENCODED_IMAGES}
+        )
+        if not files and set(own_inputs(signature)) == {names.ENCODED_IMAGES}:
+            raise InputError(f"signature {signature.key} takes JPEG and PNG files only")
+        # Every request once, and every k at least once.
+        for _ in range(1 if turn else max(1, len(ks))):
+            k = np.full(batch, ks[turn % len(ks)]) if ks else _own_k(signature, [samples[number] for number in chosen])
+            yield _request(target, signature, files, joined, k)
+            turn += 1
+
+
+def holds_requests(paths: Sequence[Path]) -> bool:
+    """Return whether all files hold recorded requests. Golden records are samples instead."""
+    return bool(paths) and all(_holds_requests(path) for path in paths)
+
+
+def recorded_load(paths: Sequence[Path], target: Target) -> Iterator[BenchRequest]:
+    """Yield the requests of files of recorded traffic as they were, for this model."""
+    for path in paths:
+        for request in recorded_requests(path):
+            yield _as_recorded(request, target)
+
+
+def within_memory(requests: Iterable[BenchRequest]) -> tuple[list[BenchRequest], bool]:
+    """Return the requests that fit into MOST_BYTES, at least one, and whether these are all."""
+    found: list[BenchRequest] = []
+    left = MOST_BYTES
+    for request in requests:
+        left -= len(request.content)
+        if found and left < 0:
+            return found, False
+        found.append(request)
+    return found, True
+
+
+def _require_k(signature: Signature, ks: Sequence[int]) -> None:
+    if ks and names.K not in signature.inputs and signature.key != names.CLASSIFY:
+        raise InputError(f"signature {signature.key} takes no k: leave it out")
+
+
+def _full_batches(samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
+    alike: dict[Any, list[int]] = {}
+    for number, sample in enumerate(samples):
+        shapes = tuple((name, array.shape) for name, array in sorted(sample.inputs.items()))
+        alike.setdefault(shapes, []).append(number)
+    for group in alike.values():
+        for start in range(0, len(group), size):
+            yield [group[number % len(group)] for number in range(start, start + size)]
+
+
+def _own_k(signature: Signature, samples: Sequence[Sample]) -> Any:
+    wanted = [sample.k for sample in samples]
+    if names.K not in signature.inputs or all(k is None for k in wanted):
+        return None
+    default = signature.default_k
+    if default is None and None in wanted:
+        raise InputError("some samples ask for a k and others do not, and the server has no default: give --k")
+    return np.array([default if k is None else k for k in wanted])
+
+
+def _request(target: Target, signature: Signature, files: bool, batch: Batch, k: Any) -> BenchRequest:
+    call = ask(target, signature, files, batch, None if k is None else per_example(k, len(batch)))
+    return BenchRequest(call.method, call.request, len(batch))
+
+
+def _holds_requests(path: Path) -> bool:
+    if path.name == names.GOLDEN_FILE or not path.is_file():
+        return False
+    try:
+        return next(recorded_requests(path), None) is not None
+    except InputError:
+        return False
+
+
+def _as_recorded(recorded: RecordedRequest, target: Target) -> BenchRequest:
+    message = recorded.message()
+    if recorded.method == CLASSIFY:
+        examples = len(message.input.example_list.examples)
+    else:
+        own = (tensor for name, tensor in message.inputs.items() if name not in (names.K, names.MIN_SCORE))
+        examples = next((tensor.tensor_shape.dim[0].size for tensor in own if tensor.tensor_shape.dim), 1)
+    return BenchRequest(recorded.method, recorded.addressed(target).request, examples)

@@ -1,0 +1,46 @@
+"""Search for the highest rate of requests that a server answers in time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from client.bench.load import BenchResult
+from client.bench.loops import Load
+
+# The search ends when the highest rate is known this well.
+_PRECISION = 1.05
+# The sender must keep the rate, or another one was measured.
+_KEPT = 0.95
+_MOST_RUNS = 12
+
+
+def search_rate(
+    run: Callable[[Load], BenchResult], load: Load, capacity: float, target_ms: float
+) -> Iterator[tuple[float, BenchResult, bool]]:
+    """Try rates until the highest one is known whose 99th percentile stays below a target.
+
+    Args:
+        run: sends a load and returns what it met.
+        load: what to send at each rate.
+        capacity: about how many requests a second the server answers at most.
+        target_ms: the target, in milliseconds.
+
+    Yields:
+        Each rate that was tried, its result, and whether it is within the target without errors.
+    """
+    lowest, highest, rate = 0.0, float("inf"), 0.7 * capacity
+    for _ in range(_MOST_RUNS):
+        rate = float(f"{rate:.3g}")
+        result = run(replace(load, concurrency=None, rate=rate))
+        good = _keeps(result, rate, target_ms)
+        yield rate, result, good
+        if result.interrupted:
+            return
+        lowest, highest = (rate, highest) if good else (lowest, rate)
+        if highest <= lowest * _PRECISION:
+            return
+        rate = lowest * 1.3 if highest == float("inf") else (lowest * highest) ** 0.5 or highest / 2
+
+
+def _keeps(result: BenchResult, rate: float, target_ms: float) -> bool:
+    sent = result.answered and not result.errors and result.calls_per_second >= _KEPT * rate
+    return bool(sent) and result.percentiles_ms["99"] <= target_ms

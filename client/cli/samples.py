@@ -1,0 +1,64 @@
+"""What the commands are given to send: files of samples of any kind, golden records, or made-up samples."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from client.cli.options import F
+from client.client import ServingClient
+from client.errors import InputError
+from client.rpc.metadata import Metadata, Target
+from client.samples.golden import Sample
+from client.samples.made_up import Bound, random_samples
+from client.samples.read import read_samples
+from signatures.contract import names
+
+# These take the same samples, each in its own way.
+_OURS = {names.TOP_K, names.FIXED_K, names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K, names.CLASSIFY}
+
+
+def sample_arguments(command: F) -> F:
+    """Give a command SAMPLES and --golden."""
+    command = click.option(
+        "--golden", type=click.Path(path_type=Path), metavar="PATH", help="A version directory or its golden file."
+    )(command)
+    return click.argument(
+        "samples", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="[SAMPLES]..."
+    )(command)
+
+
+def samples_for(
+    client: ServingClient, target: Target, paths: Sequence[Path], signature: str = names.SERVING_DEFAULT
+) -> tuple[Sample, ...]:
+    """Read samples, fitted to the inputs of a signature."""
+    metadata = client.metadata(version=target.version, label=target.label)
+    return read_samples(paths, metadata, _preprocessing(client, target, metadata), _fitted_to(metadata, signature))
+
+
+def made_up_for(
+    client: ServingClient, metadata: Metadata, count: int, bounds: dict[str, Bound], signature: str
+) -> tuple[Sample, ...]:
+    """Make up samples for a signature."""
+    preprocessing = _preprocessing(client, Target(client.model), metadata)
+    fitted_to = _fitted_to(metadata, signature)
+    return random_samples(metadata, count, preprocessing=preprocessing, bounds=bounds, signature=fitted_to)
+
+
+def golden_path(path: Path) -> Path:
+    """Return the file of golden records that an option names. Raises InputError if there is none."""
+    file = path / names.ASSETS_EXTRA / names.GOLDEN_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{file} cannot be read: pass a version directory that export-model wrote")
+    return file
+
+
+def _preprocessing(client: ServingClient, target: Target, metadata: Metadata) -> str | None:
+    if names.EXPORT_INFO not in metadata.signatures:
+        return None
+    return client.info(version=target.version, label=target.label).preprocessing
+
+
+def _fitted_to(metadata: Metadata, signature: str) -> str:
+    """Return the signature that samples are read for. All of ours are sent the same samples."""
+    return names.SERVING_DEFAULT if signature in _OURS and names.SERVING_DEFAULT in metadata.signatures else signature

@@ -1,0 +1,60 @@
+"""What `serving-client bench` sends."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from client.bench.baseline import AS_RECORDED, Subject
+from client.bench.requests import BenchRequest, holds_requests, recorded_load, sample_requests, within_memory
+from client.cli.samples import made_up_for, samples_for
+from client.client import ServingClient
+from client.errors import ServerError
+from client.rpc.metadata import Target
+from client.rpc.sequences import BATCHING_REFUSAL
+from client.samples.made_up import Bound
+from client.samples.read import IMAGE_SUFFIXES
+
+
+def subject_of(paths: Sequence[Path], signature: str, ks: Sequence[int], batch: int) -> Subject:
+    """Return what is sent, which can be told from the command line and the files alone."""
+    given = click.get_current_context().get_parameter_source
+    chosen = [name for name in ("signature", "ks", "batch") if given(name) == ParameterSource.COMMANDLINE]
+    if not chosen and holds_requests(paths):
+        return AS_RECORDED
+    images = paths and all(path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
+    kind = "pictures" if images else "samples" if paths else "random"
+    return Subject(signature=signature, k=tuple(sorted(ks)), inputs=kind, batch=batch)
+
+
+def requests_of(
+    client: ServingClient, subject: Subject, paths: Sequence[Path], bounds: dict[str, Bound]
+) -> list[BenchRequest]:
+    """Return what is to be sent, after the server has answered the first of it."""
+    target = Target(client.model)
+    if subject == AS_RECORDED:
+        return _answered(client, recorded_load(paths, target))
+    metadata = client.metadata()
+    signature = metadata.signature(subject.signature)
+    if paths:
+        samples = samples_for(client, target, paths, signature.key)
+    else:
+        samples = made_up_for(client, metadata, subject.batch, bounds, signature.key)
+    try:
+        return _answered(client, sample_requests(target, signature, samples, subject.k, subject.batch))
+    except ServerError as error:
+        if subject.k or BATCHING_REFUSAL not in str(error):
+            raise
+    # A server that batches refuses requests without k.
+    return _answered(client, sample_requests(target, signature, samples, [client.info().k], subject.batch))
+
+
+def _answered(client: ServingClient, requests: Iterable[BenchRequest]) -> list[BenchRequest]:
+    """Return the requests, after the first of them was answered: that tells whether there is anything to measure."""
+    found, complete = within_memory(requests)
+    client.transport.send(found[0].method, found[0].content, client.timeout)
+    if not complete:
+        print(f"The first {len(found)} requests are sent in turn: all would take too much memory.", file=sys.stderr)
+    return found
