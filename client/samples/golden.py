@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class ExpectedIdentity:
-    """The identity expected; what is None is not known, or need not be the same."""
+    """The expected identity; a field that is None is unknown, or need not be the same."""
 
     labels: tuple[str, ...]
     export_id: str | None = None

@@ -1,4 +1,4 @@
-"""Samples of JSON lines: a JSON object for each, or a bare value where the model has one input."""
+"""Samples of JSON lines: a JSON object for each, or a bare value for a model with one input."""
 
 import base64
 import binascii
@@ -13,12 +13,12 @@ from client.samples.golden import Sample
 from client.samples.making import Served, sample_of
 from signatures.contract import names
 
-# The one key of an object that stands for bytes, as in TensorFlow Serving's REST API.
+# The only key of an object that stands for bytes, as in TensorFlow Serving's REST API.
 _BYTES = "b64"
 
 
 def json_samples(lines: Iterable[bytes], name: str, served: Served) -> Iterator[Sample]:
-    """Yield the samples of JSON lines; lines that are empty are left out.
+    """Yield the samples of JSON lines; empty lines are skipped.
 
     Args:
         lines: the lines. An object has a key for each input, and may have `k`, `min_score` and `labels`, a list of
@@ -48,7 +48,7 @@ def _sample(line: bytes, source: str, served: Served) -> Sample:
     own = served.inputs
     if not isinstance(stated, dict):
         if len(own) != 1:
-            raise InputError(f"{source} is a bare value, and the model has several inputs: {', '.join(own)}")
+            raise InputError(f"{source} is a bare value, but the model has several inputs: {', '.join(own)}")
         return sample_of(served, {next(iter(own)): stated}, source)
     extras = {
         key: stated.pop(key) for key in (names.K, names.MIN_SCORE, names.LABELS) if key not in own and key in stated
