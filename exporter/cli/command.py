@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from exporter.cli import show
-from exporter.cli.options import PROGRAM_VERSION, all_options, export_options, source_options
+from exporter.cli.model_options import source_options
+from exporter.cli.options import PROGRAM_VERSION, all_options, export_options
 from exporter.cli.terminal import filtered_stderr, interrupted_once, replace_unprintable
 from exporter.errors import ExportError, StoreError, ValidationError
 from exporter.sources.load import load_classifier

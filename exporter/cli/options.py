@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.model_options import MODEL_OPTIONS
 from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
-from exporter.sources.load import SourceOptions
-from signatures.contract import names
 
 if TYPE_CHECKING:
     from exporter.options import ExportOptions
@@ -103,41 +102,7 @@ _OPTIONS = [
         show_default=True,
         help="Directory that holds the base path of each model.",
     ),
-    click.option("--name", help="The name that the server uses for the model.  [default: the preset's or file's name]"),
-    click.option("--labels", type=_PATH, help="File with the labels in order: one on each line, or a JSON list."),
-    click.option(
-        "--activation",
-        type=click.Choice(["sigmoid", "softmax"]),
-        help="What to apply to a model's logits.",
-    ),
-    click.option(
-        "--preprocessing",
-        type=click.Choice(names.PREPROCESSINGS),
-        help="How pixels from 0 to 255 become the model's input. Without it, the export takes no image files.",
-    ),
-    click.option(
-        "--samples",
-        type=_PATH,
-        help="Samples to validate with: a folder of images, .npz or .tfrecord.  [default: the preset's, or noise]",
-    ),
-    click.option(
-        "--weights", default="none", show_default=True, help="For mobilenetv2 and resnet18: none, imagenet or a file."
-    ),
-    click.option(
-        "--allow-unsafe", is_flag=True, help="Load even what brings its own code: Lambda layers, a SavedModel."
-    ),
-    click.option(
-        "--custom-objects",
-        multiple=True,
-        metavar="MODULE",
-        help="Module that registers the model's own layers with Keras; repeatable.",
-    ),
-    click.option(
-        "--max-image-pixels",
-        default=64_000_000,
-        show_default=True,
-        help="Width times height of the largest image file that is decoded.",
-    ),
+    *MODEL_OPTIONS,
     click.option(
         "--signature", "signatures", multiple=True, help="Only export this signature; repeatable.  [default: all]"
     ),
@@ -225,12 +190,6 @@ def all_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def source_options(given: Mapping[str, Any]) -> SourceOptions:
-    """Return the options about the model."""
-    said = {field.name: given[field.name] for field in fields(SourceOptions)}
-    return SourceOptions(**{**said, "labels": _read_labels(given["labels"])})
-
-
 def export_options(given: Mapping[str, Any]) -> ExportOptions:
     """Return the options about the export."""
     from exporter.options import ExportOptions
@@ -270,18 +229,3 @@ def _version(said: str | None) -> int | None:
     if not said.isdecimal():
         raise ExportError(f"--version is {said!r}; use a number, or the word timestamp.")
     return int(said)
-
-
-def _read_labels(path: Path | None) -> tuple[str, ...]:
-    import json
-
-    if path is None:
-        return ()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        labels = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
-    except (OSError, ValueError) as error:
-        raise ExportError(f"The labels in {path} could not be read: {error}.") from error
-    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
-        raise ExportError(f"{path} holds no list of labels; write one label on each line, or a JSON list of strings.")
-    return tuple(labels)

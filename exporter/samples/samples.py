@@ -121,7 +121,8 @@ def samples_of_images(
     Raises:
         ExportError: when the model takes no images, or not with this preprocessing, or a file is not an image.
     """
-    if len(inputs.specs) != 1 or (spec := next(iter(inputs.specs.values()))).shape.rank != 4:
+    (name, spec), *others = inputs.specs.items()
+    if others or spec.shape.rank != 4:
         raise ExportError("The samples are images, but the model takes something else: pass samples as a .npz file.")
     try:
         decode = decoder(spec, decoding)
@@ -130,7 +131,7 @@ def samples_of_images(
         images = [_decoded(decode, file, source) for file, source in named]
     except ValueError as error:
         raise ExportError(f"The model cannot take image files: {error}.") from error
-    return Samples({names.IMAGES: np.concatenate(images)}, tuple(files))
+    return Samples({name: np.concatenate(images)}, tuple(files))
 
 
 def made_up_samples(inputs: ModelInputs, decoding: ImageDecoding | None, count: int = 8) -> Samples:

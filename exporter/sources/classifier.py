@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Classifier:
         activation: "sigmoid" or "softmax" for a model that outputs logits; None if it outputs probabilities.
         max_image_pixels: width times height of the largest image file that is decoded.
         untrained: whether the weights are random; every export then says so.
+        input_names: other names for inputs, by the names that they would have; see `exporter.sources.model_inputs`.
         sample_path: where to read samples if `export` is given none; see `exporter.samples.files`.
 
     Raises:
@@ -60,6 +61,7 @@ class Classifier:
     activation: str | None = None
     max_image_pixels: int = 64_000_000
     untrained: bool = False
+    input_names: Mapping[str, str] = field(default_factory=dict)
     sample_path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -84,7 +86,7 @@ class Classifier:
     @cached_property
     def inputs(self) -> ModelInputs:
         """The model's inputs."""
-        return model_inputs(self.model)
+        return model_inputs(self.model, self.input_names)
 
     @cached_property
     def image_decoding(self) -> ImageDecoding | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ class SourceOptions:
         activation: "sigmoid" or "softmax" for a model that outputs logits.
         weights: "none", "imagenet" or a file, for the presets mobilenetv2 and resnet18.
         max_image_pixels: width times height of the largest image file that is decoded.
+        input_names: other names for the model's inputs, by the names that they would have.
         allow_unsafe: also load what brings its own code: a file with Lambda layers, or a SavedModel.
         custom_objects: modules to import before loading; they register the model's own layers with Keras.
 
@@ -43,6 +44,7 @@ class SourceOptions:
     activation: str | None = None
     weights: str = "none"
     max_image_pixels: int = 64_000_000
+    input_names: Mapping[str, str] = field(default_factory=dict)
     allow_unsafe: bool = False
     custom_objects: Sequence[str] = ()
 
@@ -109,6 +111,7 @@ def _classifier(
         preprocessing=options.preprocessing or preprocessing,
         activation=options.activation,
         max_image_pixels=options.max_image_pixels,
+        input_names=options.input_names,
         untrained=untrained,
         sample_path=options.samples or samples,
     )

@@ -17,7 +17,7 @@ ENCODED_IMAGES = "encoded_images"
 # The signatures of an image model that take image files. For any other model, CLASSIFY takes the model's own inputs.
 PICTURE_SIGNATURES = (ENCODED_IMAGES, ENCODED_IMAGES_TOP_K, CLASSIFY)
 
-# Inputs. The model's own inputs keep the model's names for them; a single image input is called IMAGES.
+# Inputs. The model's own inputs keep the model's names for them; a single image input without a name is called IMAGES.
 IMAGES = "images"
 K = "k"
 MIN_SCORE = "min_score"
