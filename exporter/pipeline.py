@@ -127,7 +127,11 @@ def export(
     warnings = check_options(classifier, samples, k, options)
     check_own_signatures(classifier, own)
     if validations is None:
-        validations = validations_for(batching=options.batching is not None, own_signatures=bool(own))
+        validations = validations_for(
+            batching=options.batching is not None,
+            own_signatures=bool(own),
+            also_outputs=bool(classifier.also_outputs),
+        )
     answers = ask_model(request, samples)
     store = VersionStore(Path(output) / classifier.name)
     with (

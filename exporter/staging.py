@@ -26,6 +26,9 @@ from signatures.contract import names
 # Makes the context manager to enter around a step of the work, from a short description.
 Step: TypeAlias = Callable[[str], AbstractContextManager[Any]]
 
+# Samples whose other outputs are compared: these may be large.
+_ALSO_ASKED = 8
+
 
 @dataclass(frozen=True)
 class ExportRequest:
@@ -118,6 +121,7 @@ def stage(request: ExportRequest, directory: Path, answers: ModelAnswers, golden
         signatures,
         classifier.weight_bytes(),
         of_length,
+        also=classifier.also_answers(samples.rows(0, _ALSO_ASKED)) if classifier.also_outputs else {},
         own={key: _dense_by_keras(classifier, taken) for key, (taken, _) in request.own_signatures.items()},
     )
     return StagedVersion(directory, signatures, expected, precision, gpu)

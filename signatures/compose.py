@@ -82,12 +82,14 @@ class Backbone:
     """The function that computes the dense probabilities, and the inputs that it takes.
 
     Attributes:
-        probabilities: computes float32 [B, N] from the tensors named in `inputs`, passed in that order.
+        probabilities: computes float32 [B, N] from the tensors named in `inputs`, passed in that order. With `also`, it
+            returns a list: this tensor, followed by one [B, ...] for each name in `also`.
         inputs: the model's inputs, each [B, ...].
         id_bounds: for each input that indexes an embedding, the number of ids in that embedding.
         image_decoding: set for an image model whose preprocessing is known. The model then takes image files too.
         batching: set if requests share a run of the backbone.
         jit_compile: whether XLA compiles the backbone. A server then needs a flag to run it at all.
+        also: the names of other outputs, which every signature of the Predict API answers with unchanged.
 
     Example:
         >>> Backbone(model, {"images": tf.TensorSpec([None, 4, 4, 1])}).jit_compile
@@ -100,21 +102,30 @@ class Backbone:
     image_decoding: ImageDecoding | None = None
     batching: Batching | None = None
     jit_compile: bool = False
+    also: Sequence[str] = ()
 
-    def traced(self, model: str) -> Callable[..., tf.Tensor]:
-        """Return the function that every signature calls, traced once. A batching op is named for the model."""
-        specs = list(self.inputs.values())
+    def traced(self, model: str) -> tuple[Callable[..., list[tf.Tensor]], dict[str, tf.TensorSpec]]:
+        """Return the function that every signature calls, traced once, and the specs of the outputs in `also`.
 
-        def backbone(*tensors: tf.Tensor) -> tf.Tensor:
-            return self.probabilities(*tensors)
+        The function returns the probabilities, followed by these outputs. A batching op is named for the model.
+        """
+
+        def backbone(*tensors: tf.Tensor) -> list[tf.Tensor]:
+            outputs = self.probabilities(*tensors)
+            return list(outputs) if self.also else [outputs]
 
         backbone.__name__ = names.BACKBONE
-        function: Callable[..., tf.Tensor] = tf.function(
+        specs = list(self.inputs.values())
+        function = tf.function(
             backbone, input_signature=specs, autograph=False, jit_compile=True if self.jit_compile else None
         )
+        also = {}
+        if self.also:
+            _, *outputs = function.get_concrete_function().structured_outputs
+            also = {name: _of_any_size(output) for name, output in zip(self.also, outputs, strict=True)}
         if self.batching is None:
-            return function
-        return batched(function, self.inputs, self.batching, f"{model}_{names.BACKBONE}")
+            return function, also
+        return batched(function, self.inputs, self.batching, f"{model}_{names.BACKBONE}", self.also), also
 
 
 def compose_signatures(
@@ -149,17 +160,22 @@ def compose_signatures(
         raise ValueError(f"This model can have no signature {unknown[0]!r}: it can have {', '.join(table)}.")
     if taken := sorted({*table, names.EXPORT_INFO} & set(own or {})):
         raise ValueError(f"{taken[0]!r} is a signature that every export has: give yours another name.")
-    traced = backbone.traced(identity.model)
+    traced, also = backbone.traced(identity.model)
     # With a batched backbone, everything else runs on the CPU (see `signatures.batching`).
     device = "/CPU:0" if backbone.batching else None
 
     def compose(key: str, form: InputForm, answer: OutputForm, method: str) -> Signature:
+        # The Classify API has no place for others, and only the form itself can combine the scores of several examples.
+        passed = also if key in table and method == PREDICT_METHOD else {}
+
         def call(received: Tensors) -> Tensors:
             with tf.device(device):
                 inputs, k = form.read(received)
-                return answer.write(form.combine(traced(*inputs)), k)
+                dense, *others = traced(*inputs)
+                return {**answer.write(form.combine(dense), k), **dict(zip(passed, others, strict=False))}
 
-        return Signature(key, _trace(call, form.inputs, form.defaults), form.inputs, answer.outputs, method)
+        outputs = {**answer.outputs, **passed}
+        return Signature(key, _trace(call, form.inputs, form.defaults), form.inputs, outputs, method)
 
     wanted = {key: forms for key, forms in table.items() if not keys or key in keys or key == names.SERVING_DEFAULT}
     wanted |= {key: (*forms, PREDICT_METHOD) for key, forms in (own or {}).items()}
@@ -213,6 +229,12 @@ def _export_info(identity: Identity) -> Signature:
     outputs[names.K] = tf.TensorSpec([None], tf.int32)
     function = _trace(call, inputs, {names.PROBE: tf.constant([0], tf.int32)})
     return Signature(names.EXPORT_INFO, function, inputs, outputs)
+
+
+def _of_any_size(output: tf.Tensor) -> tf.TensorSpec:
+    """Return the spec of an output, [B, ...], whatever B it was traced with."""
+    shape = output.shape if output.shape.rank is None else [None, *output.shape[1:]]
+    return tf.TensorSpec(shape, output.dtype)
 
 
 def _trace(call: Callable[[Tensors], Tensors], inputs: Specs, defaults: Mapping[str, tf.Tensor]) -> Any:

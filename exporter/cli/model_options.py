@@ -43,6 +43,19 @@ MODEL_OPTIONS = [
         help="Call the model's input OLD in requests NEW; repeatable.  [default: as the model does]",
     ),
     click.option(
+        "--endpoint",
+        metavar="NAME",
+        help="The signature of a SavedModel to export.  [default: serve or serving_default, or the only one]",
+    ),
+    click.option("--output-name", metavar="NAME", help="The output that holds the scores, where there are several."),
+    click.option(
+        "--also-output",
+        "also_outputs",
+        multiple=True,
+        metavar="NAME",
+        help="Another output, to be served as it is beside the probabilities; repeatable.",
+    ),
+    click.option(
         "--allow-unsafe", is_flag=True, help="Load even what brings its own code: Lambda layers, a SavedModel."
     ),
     click.option(

@@ -29,6 +29,9 @@ class SourceOptions:
         weights: "none", "imagenet" or a file, for the presets mobilenetv2 and resnet18.
         max_image_pixels: width times height of the largest image file that is decoded.
         input_names: other names for the model's inputs, by the names that they would have.
+        endpoint: the signature of a SavedModel to export, or a traced function in it.
+        output_name: the output that holds the scores, where a model has several.
+        also_outputs: other outputs, which are served unchanged.
         allow_unsafe: also load what brings its own code: a file with Lambda layers, or a SavedModel.
         custom_objects: modules to import before loading; they register the model's own layers with Keras.
 
@@ -45,6 +48,9 @@ class SourceOptions:
     weights: str = "none"
     max_image_pixels: int = 64_000_000
     input_names: Mapping[str, str] = field(default_factory=dict)
+    endpoint: str | None = None
+    output_name: str | None = None
+    also_outputs: Sequence[str] = ()
     allow_unsafe: bool = False
     custom_objects: Sequence[str] = ()
 
@@ -53,7 +59,7 @@ def load_classifier(source: str, options: SourceOptions | None = None) -> Classi
     """Load a classifier.
 
     Args:
-        source: a preset's name, the path of a `.keras` or `.h5` file or of a SavedModel that Keras exported, or
+        source: a preset's name, the path of a `.keras` or `.h5` file or of a SavedModel, or
             "package.module:factory", a function without arguments that returns a Keras model.
         options: what else is known about the model.
 
@@ -112,6 +118,8 @@ def _classifier(
         activation=options.activation,
         max_image_pixels=options.max_image_pixels,
         input_names=options.input_names,
+        output_name=options.output_name,
+        also_outputs=tuple(options.also_outputs),
         untrained=untrained,
         sample_path=options.samples or samples,
     )
@@ -126,9 +134,11 @@ def _load_file(path: Path, options: SourceOptions) -> Any:
                 f"{path} is a SavedModel, a program that may also read and write files: if you trust its source, "
                 "pass --allow-unsafe."
             )
-        from exporter.sources.keras_exports import load_keras_export
+        from exporter.sources.saved_models import load_saved_model
 
-        return load_keras_export(path)
+        return load_saved_model(path, options.endpoint)
+    if options.endpoint is not None:
+        raise ExportError(f"--endpoint picks a signature of a SavedModel, and {path} is not one: leave it out.")
     if path.suffix not in (".keras", ".h5") or not path.is_file():
         raise ExportError(
             f"{path} is not a .keras file, .h5 file or SavedModel: save the model with model.save('NAME.keras') and "

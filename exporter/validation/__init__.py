@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from exporter.validation.answers import (
     validate_alone,
+    validate_also_outputs,
     validate_dense,
     validate_head,
     validate_images,
@@ -37,16 +38,19 @@ BATCHING_VALIDATIONS: Mapping[str, Validation] = {
     "Padding changes no answer": validate_padding,
     "Requests that share a run are answered as if alone": validate_shared_runs,
 }
+# Run after the others if other outputs of the model are served.
+ALSO_VALIDATIONS: Mapping[str, Validation] = {"Other outputs equal the Keras model's": validate_also_outputs}
 # Run after the others if the user adds signatures.
 OWN_VALIDATIONS: Mapping[str, Validation] = {
     "Your own signatures answer as the Keras model does": validate_own_signatures
 }
 
 
-def validations_for(*, batching: bool, own_signatures: bool) -> dict[str, Validation]:
+def validations_for(*, batching: bool, own_signatures: bool, also_outputs: bool = False) -> dict[str, Validation]:
     """Return the validations of an export in the order in which they run."""
     return {
         **(BATCHING_VALIDATIONS if batching else {}),
         **VALIDATIONS,
+        **(ALSO_VALIDATIONS if also_outputs else {}),
         **(OWN_VALIDATIONS if own_signatures else {}),
     }

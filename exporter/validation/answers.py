@@ -1,8 +1,11 @@
-"""Validations of answers: dense ones, every signature's for every k, those to image files, and the user's own."""
+"""Validations of answers: dense ones, every signature's for every k, those to image files, and other outputs."""
+
+from dataclasses import replace
 
 import numpy as np
 
 from exporter.errors import ValidationError
+from exporter.samples.requests import request
 from exporter.samples.samples import Samples
 from exporter.validation.calls import (
     SAME_RUN,
@@ -13,13 +16,14 @@ from exporter.validation.calls import (
     validate_answer,
     well_formed,
 )
-from exporter.validation.expected import ExpectedBehavior, Scores
+from exporter.validation.expected import Array, ExpectedBehavior, Scores
 from exporter.validation.loaded import LoadedVersion
 from exporter.validation.pixels import wrong_pixels
 from signatures.contract import names
 from signatures.contract.answers import encoded
 from signatures.contract.judge import judge_dense
 from signatures.contract.questions import Question, questions
+from signatures.contract.tolerances import Tolerance
 
 # The examples in a request that covers all samples, and in one that repeats for every question.
 MANY, FEW = 4, 2
@@ -108,6 +112,20 @@ def validate_own_signatures(version: LoadedVersion, expected: ExpectedBehavior) 
                 validate_answer(version, expected, key, samples, question, dense, tolerance)
 
 
+def validate_also_outputs(version: LoadedVersion, expected: ExpectedBehavior) -> None:
+    """Every signature that answers with another output of the model answers with what Keras computes."""
+    for key, signature in sorted(version.signatures.items()):
+        for name in sorted(set(expected.also) & set(signature.outputs)):
+            keras_answer = expected.also[name]
+            samples = expected.samples.rows(0, len(keras_answer))
+            # What takes image files is asked with these, or with none where the samples are arrays.
+            if key in expected.own or samples.asked_of(key) is not samples:
+                continue
+            served = call(version, key, request(key, samples), "k left out")[name]
+            if problem := _difference(keras_answer, served, expected.dense_tolerance):
+                raise ValidationError(f"{key} answers {name} wrongly: {problem}.")
+
+
 def _own_dense(
     version: LoadedVersion, expected: ExpectedBehavior, key: str, samples: Samples, by_keras: Scores
 ) -> Scores:
@@ -128,3 +146,25 @@ def _questions_to(version: LoadedVersion, expected: ExpectedBehavior, key: str, 
     takes_k = names.K in version.signatures[key].inputs or key == names.CLASSIFY
     labels, thorough = len(expected.labels), examples == FEW
     return list(questions(takes_k=takes_k, default_k=expected.k, labels=labels, examples=examples, thorough=thorough))
+
+
+def _difference(expected: Array, served: Array, tolerance: Tolerance) -> str:
+    """Return how an answer differs from what was expected, or "" if it does not.
+
+    Floats may differ by the tolerance, whose absolute part is meant for scores and so grows with the largest value.
+    """
+    if (expected.shape, expected.dtype) != (served.shape, served.dtype):
+        return f"it is {served.dtype} {list(served.shape)}, expected {expected.dtype} {list(expected.shape)}"
+    if not np.issubdtype(expected.dtype, np.number) or np.issubdtype(expected.dtype, np.integer):
+        wrong = np.argwhere(expected != served)
+    else:
+        largest = np.abs(expected, dtype=np.float64).max(initial=1.0, where=np.isfinite(expected))
+        scaled = replace(tolerance, atol=tolerance.atol * float(largest))
+        close = np.isclose(
+            served.astype(np.float64), expected.astype(np.float64), scaled.rtol, scaled.atol, equal_nan=True
+        )
+        wrong = np.argwhere(~close)
+    if not len(wrong):
+        return ""
+    place = tuple(wrong[0])
+    return f"for sample {place[0]} it has {served[place]} where the Keras model has {expected[place]}"

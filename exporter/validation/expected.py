@@ -12,7 +12,8 @@ from signatures import Signature
 from signatures.contract.tolerances import Tolerance
 
 Scores: TypeAlias = npt.NDArray[np.float32]
-Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+Array: TypeAlias = npt.NDArray[Any]
+Arrays: TypeAlias = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class ExpectedBehavior:
         weights: the size of the model's variables in bytes.
         of_length: the samples cut to several lengths, each with the Keras model's probabilities for them, if
             requests are padded before they share a run.
+        also: the Keras model's answers to the first samples in each output that is served beside the probabilities.
         own: by key of each of the user's own signatures, a function from a request to the Keras model's
             probabilities, [B, N].
     """
@@ -43,4 +45,5 @@ class ExpectedBehavior:
     signatures: Sequence[Signature]
     weights: int
     of_length: Mapping[int, tuple[Samples, Scores]] = field(default_factory=dict)
+    also: Arrays = field(default_factory=dict)
     own: Mapping[str, Callable[[Arrays], Scores]] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from exporter.errors import ExportError, ValidationError
 from exporter.options import ExportOptions
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
+from exporter.sources.saved_models import SavedModelEndpoint
 from exporter.writing.layers import called_layers, first_to_differ, is_leaf
 from signatures.contract.judge import ranking
 from signatures.contract.tolerances import DENSE_TOLERANCES, Tolerance
@@ -100,9 +101,10 @@ def computes_in(model: Any) -> str:
 def layers_to_cast(classifier: Classifier, samples: Samples, precision: str | None) -> list[Any]:
     """Return the layers to cast to a precision.
 
-    These are all layers that the model calls except the last one, which computes the scores; float32 includes that one
-    too. Quantized layers stay as they are, as their weights mean nothing without their scales. So do layers that
-    compute no floats, such as lookups, and layers loaded from a SavedModel.
+    These are all layers that the model calls except the last one, which computes the scores, and those that compute the
+    outputs of a functional model; float32 includes these too. Quantized layers stay as they are, as their weights mean
+    nothing without their scales. So do layers that compute no floats, such as lookups, and layers loaded from a
+    SavedModel.
 
     Raises:
         ExportError: when the precision is unknown, or would change nothing.
@@ -115,7 +117,9 @@ def layers_to_cast(classifier: Classifier, samples: Samples, precision: str | No
     called = called_layers(model, lambda: classifier.answers(samples.rows(0, 1)))
     leaves = [layer for layer in called if is_leaf(layer)]
     # The scores need more digits than float16 has.
-    chosen = [layer for layer in (leaves if precision == "float32" else leaves[:-1]) if _can_be_cast(layer)]
+    last = [*leaves[-1:], *(tensor._keras_history.operation for tensor in getattr(model, "outputs", None) or ())]
+    spared = set() if precision == "float32" else set(map(id, last))
+    chosen = [layer for layer in leaves if id(layer) not in spared and _can_be_cast(layer)]
     policy = keras.DTypePolicy(precision)
     # A layer without weights has nothing to gain.
     if any(layer.weights and layer.compute_dtype != policy.compute_dtype for layer in chosen):
@@ -217,7 +221,7 @@ def _can_be_cast(layer: Any) -> bool:
     return (
         layer.quantization_mode is None
         and keras.backend.is_float_dtype(layer.compute_dtype)
-        and not isinstance(layer, keras.layers.TFSMLayer | keras.layers.InputLayer)
+        and not isinstance(layer, SavedModelEndpoint | keras.layers.TFSMLayer | keras.layers.InputLayer)
     )
 
 
@@ -226,9 +230,10 @@ def _of_layer(layer: Any) -> Iterator[str]:
     yield {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}.get(layer.compute_dtype, layer.compute_dtype)
     if layer.quantization_mode is not None:
         yield layer.quantization_mode
-    if isinstance(layer, keras.layers.TFSMLayer):
+    if isinstance(layer, SavedModelEndpoint | keras.layers.TFSMLayer):
         # Its layers are gone, but the ops of its graph still have types.
-        for function in layer.call_endpoint_fn.concrete_functions:
+        own = isinstance(layer, SavedModelEndpoint)
+        for function in [layer.function] if own else layer.call_endpoint_fn.concrete_functions:
             graph = function.graph.as_graph_def()
             nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
             yield from (_OF_OPS.get(value.type, "") for node in nodes for value in node.attr.values())

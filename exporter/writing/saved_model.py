@@ -17,6 +17,7 @@ from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
 from exporter.errors import ExportError
+from exporter.sources.saved_models import SavedModelEndpoint
 from signatures import Signature
 
 _SAVED_MODEL = "saved_model.pb"
@@ -91,6 +92,8 @@ def _tables(model: Any) -> list[Any]:
     for layer in model._flatten_layers():
         if getattr(layer, "lookup_table", None) is not None:
             tables.append(layer.lookup_table)
+        elif isinstance(layer, SavedModelEndpoint):
+            tables.extend(layer.resources)
         elif isinstance(layer, keras.layers.TFSMLayer):
             # Where Keras's export stores them.
             tables.extend(getattr(layer._reloaded_obj, "_misc_assets", ()))

@@ -63,6 +63,8 @@ class AnswerForm:
 def form_of(outputs: Collection[str]) -> AnswerForm | None:
     """Return the form of an answer with these outputs.
 
+    An answer may have other outputs of the model besides, which no form judges.
+
     Args:
         outputs: the names of the outputs.
 
@@ -75,7 +77,7 @@ def form_of(outputs: Collection[str]) -> AnswerForm | None:
         >>> form_of(["logits"]) is None
         True
     """
-    return next((form for form in ANSWER_FORMS if set(form.dtypes) == set(outputs)), None)
+    return next((form for form in ANSWER_FORMS if set(form.dtypes) <= set(outputs)), None)
 
 
 def encoded(labels: Sequence[str]) -> Labels:
