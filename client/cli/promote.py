@@ -1,6 +1,7 @@
 """`serving-client promote` and `serving-client rollback`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import click
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import F, as_json_option, show_or_print, tolerance_options, tolerances_of, utf8
-from client.promotion.move import Move, carry_out, check_version, describe, plan, previous_version, version_directory
+from client.promotion.move import carry_out, check_version, entry_of
+from client.promotion.plan import Move, describe, plan, plan_back, version_directory
 from client.samples.golden import read_golden
 
 
 def _label_options(command: F) -> F:
     for option in (
+        click.option("--message", callback=utf8, default="", help="Why, for the history."),
         click.option("--yes", is_flag=True, help="Do not ask."),
         click.option(
             "--golden",
@@ -47,7 +50,7 @@ def promote(connection: Connection, /, version: int, **options: Any) -> int:
 
     The version must be loaded already. It is checked by its number first; status 1 when it fails, with nothing changed.
     """
-    return _move(connection, version, **options)
+    return _move(connection, plan(options["config"], connection.required_model(), options["label"], version), **options)
 
 
 @click.command(cls=ConnectedCommand)
@@ -56,18 +59,21 @@ def promote(connection: Connection, /, version: int, **options: Any) -> int:
 @as_json_option
 @click.pass_obj
 def rollback(connection: Connection, /, **options: Any) -> int:
-    """Undo the last move, if it was of this label; status 1 when there is nothing to go back to."""
-    version = previous_version(options["config"], connection.required_model(), options["label"])
-    return _move(connection, version, **options)
+    """Move a label back to the version that it had before; status 1 when there is nothing to go back to.
+
+    Moves of other labels and models do not matter. A second rollback goes further back.
+    """
+    return _move(connection, plan_back(options["config"], connection.required_model(), options["label"]), **options)
 
 
 def _move(
     connection: Connection,
-    version: int,
+    move: Move,
     *,
     label: str,
     config: Path,
     golden: Path | None,
+    message: str,
     yes: bool,
     gpu: bool,
     rtol: float | None,
@@ -75,7 +81,6 @@ def _move(
     as_json: bool,
     create_label: bool = False,
 ) -> int:
-    move = plan(config, connection.required_model(), label, version)
     _require_consent(move, yes, create_label)
     reference = read_golden(golden or version_directory(move))
     clients = [connection.open(address) for address in connection.addresses()]
@@ -83,7 +88,7 @@ def _move(
         with show.waiting(", ".join(client.address for client in clients)):
             results = check_version(clients, move, reference, tolerances_of(gpu, rtol, atol))
         told = describe(move, [client.address for client in clients])
-        value = {"label": label, "from": move.old, "to": version, "config": str(config), "checks": results}
+        value = {"label": label, "from": move.old, "to": move.new, "config": str(config), "checks": results}
         if not all(result.passed for result in results):
             show_or_print({"moved": False} | value, as_json, lambda: show.checks(results))
             print("Nothing was changed.", file=sys.stderr)
@@ -93,9 +98,10 @@ def _move(
         if not yes and not click.confirm("Do it?", err=True):
             show_or_print({"moved": False} | value, as_json, lambda: None)
             return 1
-        carry_out(clients, move)
-        moved = move.old != version
-        done = f"The label {label} {'is' if moved else 'was'} on version {version}{'' if moved else ' already'}"
+        verdict = " ".join(dict.fromkeys(map(show.verdict, results)))
+        carry_out(clients, move, replace(entry_of(move, clients), verdict=verdict, message=message))
+        moved = move.old != move.new
+        done = f"The label {label} {'is' if moved else 'was'} on version {move.new}{'' if moved else ' already'}"
         show_or_print({"moved": moved} | value, as_json, lambda: print(f"{done}, in {config} and at every address."))
     finally:
         for client in clients:

@@ -177,6 +177,8 @@ class FakeServer:
     def __init__(self, model: FakeModel, port: int = 0, credentials=None) -> None:
         self.models = {model.version: model}
         self.labels = {}
+        # The labels of the same models, served under other names too.
+        self.others = {}
         self.requests = []
         self.metadata = []
         self.config = None
@@ -211,15 +213,16 @@ class FakeServer:
         return answer
 
     def _model(self, spec) -> FakeModel:
-        if spec.name != "letters":
+        if spec.name not in ("letters", *self.others):
             raise ServedError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
         version = max(self.models)
         if spec.HasField("version"):
             version = spec.version.value
         elif spec.version_label:
-            if spec.version_label not in self.labels:
+            labels = self.others.get(spec.name, self.labels)
+            if spec.version_label not in labels:
                 refuse(f"Unrecognized servable version label: {spec.version_label}")
-            version = self.labels[spec.version_label]
+            version = labels[spec.version_label]
         if version not in self.models:
             raise ServedError(
                 grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Specific(letters, {version})"
@@ -240,7 +243,7 @@ class FakeServer:
                 refuse(f"Expects arg[0] to be {wanted} but {sent} is provided")
         outputs = model.predict(signature, inputs)
         response = messages.PredictResponse()
-        response.model_spec.name, response.model_spec.version.value = "letters", model.version
+        response.model_spec.name, response.model_spec.version.value = request.model_spec.name, model.version
         for name, array in outputs.items():
             if not request.output_filter or name in request.output_filter:
                 response.outputs[name].CopyFrom(as_served(array))
@@ -260,7 +263,7 @@ class FakeServer:
         request = messages.GetModelMetadataRequest.FromString(data)
         model = self._model(request.model_spec)
         response = messages.GetModelMetadataResponse()
-        response.model_spec.name, response.model_spec.version.value = "letters", model.version
+        response.model_spec.name, response.model_spec.version.value = request.model_spec.name, model.version
         signatures = messages.SignatureDefMap()
         for key, stated in model.declared().items():
             definition = signatures.signature_def[key]
@@ -291,7 +294,7 @@ class FakeServer:
     def reload(self, data):
         config = messages.ReloadConfigRequest.FromString(data).config
         for model in config.model_config_list.config:
-            if model.name != "letters":
+            if model.name not in ("letters", *self.others):
                 continue
             if absent := set(model.version_labels.values()) - set(self.models):
                 raise ServedError(
@@ -299,7 +302,10 @@ class FakeServer:
                     f"Request to assign label to version {absent.pop()} of model {model.name}, which is not currently "
                     "available for inference",
                 )
-            self.labels = dict(model.version_labels)
+            if model.name == "letters":
+                self.labels = dict(model.version_labels)
+            else:
+                self.others[model.name] = dict(model.version_labels)
         self.config = config
         return messages.ReloadConfigResponse().SerializeToString()
 
