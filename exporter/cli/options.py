@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.limits import LIMIT_OPTIONS
 from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
 from exporter.sources.load import SourceOptions
@@ -103,6 +104,7 @@ _OPTIONS = [
         show_default=True,
         help="Directory that holds the base path of each model.",
     ),
+    *LIMIT_OPTIONS,
     click.option("--name", help="The name that the server uses for the model.  [default: the preset's or file's name]"),
     click.option("--labels", type=_PATH, help="File with the labels in order: one on each line, or a JSON list."),
     click.option(
@@ -234,6 +236,7 @@ def source_options(given: Mapping[str, Any]) -> SourceOptions:
 def export_options(given: Mapping[str, Any]) -> ExportOptions:
     """Return the options about the export."""
     from exporter.options import ExportOptions
+    from exporter.thresholds import read_thresholds
     from signatures import Batching
 
     said = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
@@ -249,10 +252,12 @@ def export_options(given: Mapping[str, Any]) -> ExportOptions:
         batching = Batching(**said)
     except ValueError as error:
         raise ExportError(str(error)) from error
+    thresholds = given["thresholds"] and read_thresholds(given["thresholds"])
     values = {field.name: given[field.name] for field in fields(ExportOptions) if field.name in given}
     return ExportOptions(
         **{
             **values,
+            "thresholds": thresholds,
             "require_gpu_kernels": given["require_gpu_kernels"] or given["strict"],
             "signatures": given["signatures"] or None,
             "batching": batching if given["batching"] == "in-graph" else None,

@@ -18,7 +18,7 @@ from exporter.options import ExportOptions
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.writing.layers import called_layers, first_to_differ, is_leaf
-from signatures.contract.judge import ranking
+from signatures.contract.kept import ranking
 from signatures.contract.tolerances import DENSE_TOLERANCES, Tolerance
 
 
