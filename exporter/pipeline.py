@@ -20,6 +20,7 @@ from exporter.sources.examine import examine
 from exporter.staging import ExportRequest, StagedVersion, Step, ask_model, described, stage
 from exporter.store.follow_up import follow_up
 from exporter.store.versions import VersionStore
+from exporter.thresholds import ThresholdFit, exported_limits, fit_thresholds
 from exporter.validation import Validation, validations_for
 from exporter.validation.gpu_kernels import GpuReadiness
 from exporter.validation.loaded import loaded_by_a_server
@@ -27,6 +28,7 @@ from exporter.validation.quality import Quality, measure_quality, require_qualit
 from exporter.writing.golden_output import golden_output
 from exporter.writing.precision import Deviation, cast_backbone
 from signatures import Signature
+from signatures.contract.questions import ExportedLimits
 from signatures.contract.record import ExportRecord
 
 
@@ -39,6 +41,8 @@ class PublishedVersion:
         version: its number.
         export_id: the export id that `export_info` answers.
         signatures: its signatures, with their declared inputs and outputs.
+        limits: what its answers keep if a request does not say, and the thresholds of its labels.
+        threshold_fit: how the thresholds were fitted; None if they were not.
         quality: how well it classifies the samples; None if they have no labels.
         deviation: what `options.precision` changed; None if it changed nothing.
         gpu: where its ops would run on a server with a GPU.
@@ -57,6 +61,8 @@ class PublishedVersion:
     version: int
     export_id: str
     signatures: Sequence[Signature]
+    limits: ExportedLimits
+    threshold_fit: ThresholdFit | None
     quality: Quality | None
     deviation: Deviation | None
     gpu: GpuReadiness
@@ -133,6 +139,12 @@ def export(
             also_outputs=bool(classifier.also_outputs),
         )
     answers = ask_model(request, samples)
+    fit = None
+    if options.fit_thresholds:
+        with step("Fitting thresholds"):
+            fit = fit_thresholds(options.fit_thresholds, classifier.labels, answers.samples, answers.dense)
+        warnings += fit.warnings
+    limits = exported_limits(k, options.min_score, options.thresholds, fit, classifier.labels)
     store = VersionStore(Path(output) / classifier.name)
     with (
         store.staging(keep_on=ValidationError if options.keep_failed else None) as directory,
@@ -140,17 +152,18 @@ def export(
         golden_output(options, warnings) as golden,
         cast_backbone(answers.cast, options.precision),
     ):
-        staged = stage(request, directory, answers, golden)
+        staged = stage(request, directory, answers, limits, golden)
         warnings += check_gpu(staged.gpu, options.require_gpu_kernels)
-        validated = _validate(request, staged, validations, answers.deviation)
+        validated = _validate(request, staged, validations, fit, answers.deviation)
         number = _publish(request, validated, store)
-    return _followed_up(request, validated, store, number, warnings, answers.deviation)
+    return _followed_up(request, validated, store, number, warnings, fit, answers.deviation)
 
 
 def _validate(
     request: ExportRequest,
     staged: StagedVersion,
     validations: Mapping[str, Validation],
+    fit: ThresholdFit | None,
     deviation: Deviation | None,
 ) -> ValidatedVersion:
     """Load a staged version as a server does, validate it, and write its record."""
@@ -159,10 +172,11 @@ def _validate(
         for words, validate in validations.items():
             with step(words):
                 validate(version, staged.expected)
-        quality = measure_quality(version, samples, request.k)
+        quality = measure_quality(version, samples, staged.expected.exported)
     require_quality(quality, options.min_exact_match, options.min_f1)
     ExportRecord(
         **staged.expected.info,
+        threshold_fit=None if fit is None else asdict(fit),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         tensorflow=tf.__version__,
         image=options.image,
@@ -193,6 +207,7 @@ def _followed_up(
     store: VersionStore,
     number: int,
     warnings: list[str],
+    fit: ThresholdFit | None,
     deviation: Deviation | None,
 ) -> PublishedVersion:
     """Write the server's files and remove old versions; a failure in either is only a warning."""
@@ -203,6 +218,8 @@ def _followed_up(
         version=number,
         export_id=request.export_id,
         signatures=validated.staged.signatures,
+        limits=validated.staged.expected.exported,
+        threshold_fit=fit,
         quality=validated.quality,
         deviation=deviation,
         gpu=validated.staged.gpu,
