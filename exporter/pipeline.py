@@ -191,6 +191,7 @@ def _validate(
         deviation=None if deviation is None else asdict(deviation),
         gpu=asdict(staged.gpu),
         signatures=described(staged.signatures),
+        input_bounds=request.classifier.inputs.bounds,
         files=_digests(staged.directory),
     ).write(staged.directory)
     return ValidatedVersion(staged, quality)

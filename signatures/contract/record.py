@@ -52,6 +52,8 @@ class ExportRecord:
         deviation: how much the chosen precision changed the scores, or None if the model's own precision was kept.
         gpu: where its ops would run on a server with a GPU.
         signatures: by key, the method and the declared inputs and outputs, with dtype and shape (-1 for any size).
+        input_bounds: what is known of the values of inputs, by name: {"ids": N}, the size of an embedding, or
+            {"words": [...]}, the first words of a vocabulary.
         files: SHA-256 in hexadecimal of every other file of the version, by path.
         schema_version: the version of this format.
     """
@@ -76,6 +78,7 @@ class ExportRecord:
     deviation: Mapping[str, Any] | None = None
     gpu: Mapping[str, Any] | None = None
     signatures: Mapping[str, Any] = field(default_factory=dict)
+    input_bounds: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
