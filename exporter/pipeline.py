@@ -72,6 +72,12 @@ class PublishedVersion:
     warnings: Sequence[str]
     dry_run: bool = False
 
+    def __repr__(self) -> str:
+        """Say what a person wants to know, which is not every label, op and warning."""
+        keys = [signature.key for signature in self.signatures]
+        dry_run = ", dry_run=True" if self.dry_run else ""
+        return f"PublishedVersion({str(self.path)!r}, signatures={keys}, warnings={len(self.warnings)}{dry_run})"
+
 
 @dataclass(frozen=True)
 class ValidatedVersion:

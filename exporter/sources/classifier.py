@@ -60,7 +60,7 @@ class Classifier:
 
     model: Any
     name: str
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = field(default=(), repr=False)
     preprocessing: str | None = None
     activation: str | None = None
     max_image_pixels: int = 64_000_000
