@@ -35,6 +35,7 @@ class ExportOptions:
         golden_output: write the golden records to this file instead, and only their digest into the version.
         version: the version's number; by default the next.
         keep: remove all versions but this many of the newest and those that `deploy/models.config` names.
+        forbid_breaking_changes: refuse to publish a version that would break callers of the newest published one.
         keep_failed: keep a version that fails validation.
         serving_root: where the server will see the output directory.
         dry_run: do everything but publish.
@@ -63,6 +64,7 @@ class ExportOptions:
     golden_output: Path | None = None
     version: int | None = None
     keep: int | None = None
+    forbid_breaking_changes: bool = False
     keep_failed: bool = False
     serving_root: str = "/models"
     dry_run: bool = False

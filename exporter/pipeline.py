@@ -18,6 +18,7 @@ from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.examine import examine
 from exporter.staging import ExportRequest, StagedVersion, Step, ask_model, described, stage
+from exporter.store.breaking_changes import Interface, check_callers
 from exporter.store.follow_up import follow_up
 from exporter.store.versions import VersionStore
 from exporter.validation import Validation, validations_for
@@ -142,6 +143,8 @@ def export(
     ):
         staged = stage(request, directory, answers, golden)
         warnings += check_gpu(staged.gpu, options.require_gpu_kernels)
+        interface = Interface(described(staged.signatures), classifier.labels, classifier.preprocessing)
+        warnings += check_callers(store, interface, options.forbid_breaking_changes)
         validated = _validate(request, staged, validations, answers.deviation)
         number = _publish(request, validated, store)
     return _followed_up(request, validated, store, number, warnings, answers.deviation)

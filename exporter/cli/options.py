@@ -173,6 +173,11 @@ _OPTIONS = [
         type=click.IntRange(1),
         help="Remove all versions but the newest N and those that deploy/models.config names.",
     ),
+    click.option(
+        "--forbid-breaking-changes",
+        is_flag=True,
+        help="Refuse what would break callers of the newest version; without this, it is a warning.",
+    ),
     click.option("--keep-failed", is_flag=True, help="Keep a version that fails validation."),
     click.option(
         "--serving-root", default="/models", show_default=True, help="Where the server will see the output directory."

@@ -29,7 +29,9 @@ def named_outputs(model: Any, answer: Any) -> dict[str, Any]:
         The tensors, in the order that the model has them.
 
     Example:
-        >>> list(named_outputs(keras.Model(x, [dense(x), keras.layers.Dense(2, name="color")(x)]), answer))
+        >>> x = keras.Input((4,))
+        >>> heads = keras.Model(x, [keras.layers.Dense(3)(x), keras.layers.Dense(2, name="color")(x)])
+        >>> list(named_outputs(heads, heads(tf.zeros([1, 4]))))
         ['output_0', 'color']
     """
     found = keras.tree.flatten_with_path(answer)
