@@ -14,8 +14,8 @@ from exporter.samples.requests import request
 from exporter.samples.samples import Samples
 from exporter.validation.loaded import LoadedVersion
 from signatures.contract import names
+from signatures.contract.quality import THRESHOLD, f1, tallies
 
-THRESHOLD = 0.5
 _BATCH = 4
 
 
@@ -70,11 +70,10 @@ def require_quality(quality: Quality | None, min_exact_match: float | None, min_
 
 
 def _quality(said: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], k: int) -> Quality:
-    hits = int(np.sum(said & truth))
-    marked = int(np.sum(said) + np.sum(truth))
+    counted = tallies(said, truth)
     return Quality(
         samples=len(truth),
-        exact_match=float(np.mean(np.all(said == truth, axis=1))),
-        f1=2 * hits / marked if marked else 1.0,
+        exact_match=float(np.mean(counted.exact)),
+        f1=f1(int(counted.hits.sum()), int(counted.marked.sum())),
         more_than_k=float(np.mean(np.sum(truth, axis=1) > k)),
     )
