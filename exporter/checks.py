@@ -50,7 +50,7 @@ def check_options(classifier: Classifier, samples: Samples, k: int, options: Exp
     if options.server_batching:
         warnings.append(
             "The server's own batching merges requests before any guard can run, so one bad request fails all in its "
-            "batch. All signatures but fixed_k and classify then need one k for each example."
+            "batch. Signatures that take k and min_score then need one of each for each example."
         )
     if classifier.untrained:
         warnings.append(f"{classifier.name} is untrained: its weights are random, so its answers mean nothing.")
@@ -70,15 +70,18 @@ def _about_samples(samples: Samples) -> list[str]:
 
 def check_own_signatures(classifier: Classifier, own: OwnSignatures) -> None:
     """Refuse a user's signature that no sample fits, or whose answers cannot be judged."""
-    known = {names.K, *classifier.inputs.specs, *([names.ENCODED_IMAGES] if classifier.image_decoding else [])}
+    known = {*names.LIMITS, *classifier.inputs.specs, *([names.ENCODED_IMAGES] if classifier.image_decoding else [])}
     for key, (taken, answer) in own.items():
         if unknown := sorted(set(taken.inputs) - set(taken.defaults) - known):
             raise ExportError(
                 f"The signature {key!r} takes {unknown[0]!r}, which no sample holds: give it a default, or use one of "
                 f"{', '.join(sorted(known))}."
             )
-        if names.K in taken.inputs and names.K not in taken.defaults:
-            raise ExportError(f"The signature {key!r} takes k without a default, which requests may omit: add one.")
+        for name in names.LIMITS:
+            if name in taken.inputs and name not in taken.defaults:
+                raise ExportError(
+                    f"The signature {key!r} takes {name} without a default, which requests may omit: add one."
+                )
         if form_of(answer.outputs) is None:
             raise ExportError(
                 f"The signature {key!r} answers {', '.join(answer.outputs)}, which no check can judge: use one of our "

@@ -21,6 +21,7 @@ from exporter.staging import ExportRequest, StagedVersion, Step, ask_model, desc
 from exporter.store.breaking_changes import check_callers
 from exporter.store.follow_up import follow_up
 from exporter.store.versions import VersionStore
+from exporter.thresholds import ThresholdFit, exported_limits, fit_thresholds
 from exporter.validation import Validation, validations_for
 from exporter.validation.gpu_kernels import GpuReadiness
 from exporter.validation.loaded import loaded_by_a_server
@@ -29,6 +30,7 @@ from exporter.writing.golden_output import golden_output
 from exporter.writing.precision import Deviation, cast_backbone
 from signatures import Signature
 from signatures.contract.interface import Interface
+from signatures.contract.questions import ExportedLimits
 from signatures.contract.record import ExportRecord
 
 
@@ -41,6 +43,8 @@ class PublishedVersion:
         version: its number.
         export_id: the export id that `export_info` answers.
         signatures: its signatures, with their declared inputs and outputs.
+        limits: what its answers keep if a request does not say, and the thresholds of its labels.
+        threshold_fit: how the thresholds were fitted; None if they were not.
         quality: how well it classifies the samples; None if they have no labels.
         deviation: what `options.precision` changed; None if it changed nothing.
         gpu: where its ops would run on a server with a GPU.
@@ -59,6 +63,8 @@ class PublishedVersion:
     version: int
     export_id: str
     signatures: Sequence[Signature]
+    limits: ExportedLimits
+    threshold_fit: ThresholdFit | None
     quality: Quality | None
     deviation: Deviation | None
     gpu: GpuReadiness
@@ -135,6 +141,12 @@ def export(
             also_outputs=bool(classifier.also_outputs),
         )
     answers = ask_model(request, samples)
+    fit = None
+    if options.fit_thresholds:
+        with step("Fitting thresholds"):
+            fit = fit_thresholds(options.fit_thresholds, classifier.labels, answers.samples, answers.dense)
+        warnings += fit.warnings
+    limits = exported_limits(k, options.min_score, options.thresholds, fit, classifier.labels)
     store = VersionStore(Path(output) / classifier.name)
     with (
         store.staging(keep_on=ValidationError if options.keep_failed else None) as directory,
@@ -142,19 +154,20 @@ def export(
         golden_output(options, warnings) as golden,
         cast_backbone(answers.cast, options.precision),
     ):
-        staged = stage(request, directory, answers, golden)
+        staged = stage(request, directory, answers, limits, golden)
         warnings += check_gpu(staged.gpu, options.require_gpu_kernels)
         interface = Interface(described(staged.signatures), classifier.labels, classifier.preprocessing)
         warnings += check_callers(store, interface, options.forbid_breaking_changes)
-        validated = _validate(request, staged, validations, answers.deviation)
+        validated = _validate(request, staged, validations, fit, answers.deviation)
         number = _publish(request, validated, store)
-    return _followed_up(request, validated, store, number, warnings, answers.deviation)
+    return _followed_up(request, validated, store, number, warnings, fit, answers.deviation)
 
 
 def _validate(
     request: ExportRequest,
     staged: StagedVersion,
     validations: Mapping[str, Validation],
+    fit: ThresholdFit | None,
     deviation: Deviation | None,
 ) -> ValidatedVersion:
     """Load a staged version as a server does, validate it, and write its record."""
@@ -163,10 +176,11 @@ def _validate(
         for words, validate in validations.items():
             with step(words):
                 validate(version, staged.expected)
-        quality = measure_quality(version, samples, request.k)
+        quality = measure_quality(version, samples, staged.expected.exported)
     require_quality(quality, options.min_exact_match, options.min_f1)
     ExportRecord(
         **staged.expected.info,
+        threshold_fit=None if fit is None else asdict(fit),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         tensorflow=tf.__version__,
         image=options.image,
@@ -197,6 +211,7 @@ def _followed_up(
     store: VersionStore,
     number: int,
     warnings: list[str],
+    fit: ThresholdFit | None,
     deviation: Deviation | None,
 ) -> PublishedVersion:
     """Write the server's files and remove old versions; a failure in either is only a warning."""
@@ -207,6 +222,8 @@ def _followed_up(
         version=number,
         export_id=request.export_id,
         signatures=validated.staged.signatures,
+        limits=validated.staged.expected.exported,
+        threshold_fit=fit,
         quality=validated.quality,
         deviation=deviation,
         gpu=validated.staged.gpu,

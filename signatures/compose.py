@@ -18,9 +18,18 @@ from signatures.input_forms import (
     encoded_images_form,
     examples_form,
     tensors_form,
-    tensors_without_k_form,
+    without_limits,
 )
-from signatures.output_forms import OUTPUT_FORMS, OutputForm, Specs, Tensors, classes_output, probabilities_output
+from signatures.output_forms import (
+    OUTPUT_FORMS,
+    Limits,
+    OutputForm,
+    Specs,
+    Tensors,
+    classes_output,
+    dense_output,
+    probabilities_output,
+)
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
@@ -63,6 +72,8 @@ class Identity:
         labels: the N labels, by index.
         preprocessing: how pixels become inputs, or None if that is unknown.
         golden_digest: the SHA-256 of the golden records' file, in hexadecimal.
+        min_score: the default min_score.
+        thresholds: the lowest score to keep of each label; empty if labels have no thresholds.
 
     Example:
         >>> Identity(lambda: tf.constant("0" * 32), "pets", 1, ["cat", "dog", "owl"], None, "0" * 64).k
@@ -75,6 +86,15 @@ class Identity:
     labels: Sequence[str]
     preprocessing: str | None
     golden_digest: str
+    min_score: float = 0.0
+    thresholds: Sequence[float] = ()
+
+    def completed(self, limits: Limits) -> Limits:
+        """Return limits with what the export adds to them: its min_score if there is none, and its thresholds."""
+        min_score = limits.min_score
+        if min_score is None and self.min_score > 0:
+            min_score = tf.fill(tf.shape(limits.k), tf.constant(self.min_score, tf.float32))
+        return Limits(limits.k, min_score, self.thresholds or None)
 
 
 @dataclass(frozen=True)
@@ -140,7 +160,8 @@ def compose_signatures(
         backbone: computes the dense probabilities.
         identity: what `export_info` answers. The other signatures use its labels and its k too.
         keys: the signatures to build, by default all that the model can have. `serving_default` and `export_info`
-            are always included: without them, nothing can be called or checked.
+            are always included, and where labels have thresholds those that answer with the dense scores: without them,
+            nothing can be called or checked.
         own: additional signatures of your own, by key, each an input form and an output form.
 
     Returns:
@@ -170,38 +191,43 @@ def compose_signatures(
 
         def call(received: Tensors) -> Tensors:
             with tf.device(device):
-                inputs, k = form.read(received)
+                inputs, limits = form.read(received)
                 dense, *others = traced(*inputs)
-                return {**answer.write(form.combine(dense), k), **dict(zip(passed, others, strict=False))}
+                kept = answer.write(form.combine(dense), identity.completed(limits))
+                return {**kept, **dict(zip(passed, others, strict=False))}
 
         outputs = {**answer.outputs, **passed}
         return Signature(key, _trace(call, form.inputs, form.defaults), form.inputs, outputs, method)
 
-    wanted = {key: forms for key, forms in table.items() if not keys or key in keys or key == names.SERVING_DEFAULT}
+    always = {names.SERVING_DEFAULT, names.DENSE, names.ENCODED_IMAGES_DENSE}
+    wanted = {key: forms for key, forms in table.items() if not keys or key in {*keys, *always}}
     wanted |= {key: (*forms, PREDICT_METHOD) for key, forms in (own or {}).items()}
     return [*(compose(key, *forms) for key, forms in wanted.items()), _export_info(identity)]
 
 
 def _standard_forms(backbone: Backbone, identity: Identity) -> dict[str, tuple[InputForm, OutputForm, str]]:
     """Return the input form, the output form and the method of every signature that a model can have, by key."""
-    k, labels, inputs = identity.k, identity.labels, backbone.inputs
-    tensors = tensors_form(inputs, backbone.id_bounds, k)
-    without_k = tensors_without_k_form(inputs, backbone.id_bounds, k)
+    defaults, labels, inputs = (identity.k, identity.min_score), identity.labels, backbone.inputs
+    tensors = tensors_form(inputs, backbone.id_bounds, *defaults)
     decode = None
     if backbone.image_decoding:
         (images,) = inputs.values()
         decode = decoder(images, backbone.image_decoding)
     outputs = {name: form(labels) for name, form in OUTPUT_FORMS.items()}
     table = {name or names.SERVING_DEFAULT: (tensors, output, PREDICT_METHOD) for name, output in outputs.items()}
-    table[names.FIXED_K] = (without_k, probabilities_output(labels), PREDICT_METHOD)
+    table[names.FIXED_K] = (without_limits(tensors), probabilities_output(labels), PREDICT_METHOD)
+    if identity.thresholds:
+        table[names.DENSE] = (without_limits(tensors), dense_output(labels), PREDICT_METHOD)
     # A feature of a tf.Example needs a declared shape.
     if decode or all(spec.shape[1:].is_fully_defined() for spec in inputs.values()):
-        examples = examples_form(inputs, backbone.id_bounds, decode, k)
+        examples = examples_form(inputs, backbone.id_bounds, decode, *defaults)
         table[names.CLASSIFY] = (examples, classes_output(labels), CLASSIFY_METHOD)
     if decode:
-        encoded = encoded_images_form(decode, k)
+        encoded = encoded_images_form(decode, *defaults)
         for name, output in outputs.items():
             table["_".join(filter(None, (names.ENCODED_IMAGES, name)))] = (encoded, output, PREDICT_METHOD)
+        if identity.thresholds:
+            table[names.ENCODED_IMAGES_DENSE] = (without_limits(encoded), dense_output(labels), PREDICT_METHOD)
     return table
 
 
@@ -218,15 +244,18 @@ def _export_info(identity: Identity) -> Signature:
             names.EXPORT_ID: identity.export_id(),
             names.MODEL: tf.constant(identity.model),
             names.K: tf.constant(identity.k, tf.int32),
+            names.MIN_SCORE: tf.constant(identity.min_score, tf.float32),
+            names.THRESHOLDS: tf.constant(json.dumps(list(identity.thresholds))),
             names.LABELS: tf.constant(json.dumps(list(identity.labels))),
             names.PREPROCESSING: tf.constant(json.dumps(identity.preprocessing)),
             names.GOLDEN_DIGEST: tf.constant(identity.golden_digest),
         }
         return {name: tf.fill(tf.shape(probe), value) for name, value in values.items()}
 
-    strings = (names.EXPORT_ID, names.MODEL, names.LABELS, names.PREPROCESSING, names.GOLDEN_DIGEST)
+    strings = (names.EXPORT_ID, names.MODEL, names.LABELS, names.THRESHOLDS, names.PREPROCESSING, names.GOLDEN_DIGEST)
     outputs = {name: tf.TensorSpec([None], tf.string) for name in strings}
     outputs[names.K] = tf.TensorSpec([None], tf.int32)
+    outputs[names.MIN_SCORE] = tf.TensorSpec([None], tf.float32)
     function = _trace(call, inputs, {names.PROBE: tf.constant([0], tf.int32)})
     return Signature(names.EXPORT_INFO, function, inputs, outputs)
 

@@ -22,13 +22,15 @@ def expectation_of(
     """
     served: ExportInfo = yield from info(target)
     metadata: Metadata = yield metadata_call(target)
-    dtypes = metadata.signature(names.SERVING_DEFAULT).rounded
-    k = np.array([len(served.labels)], np.int32)
+    signature = metadata.signature(names.DENSE if names.DENSE in metadata.signatures else names.SERVING_DEFAULT)
+    output = names.DENSE if signature.key == names.DENSE else names.PROBABILITIES
+    every = {names.K: np.array([len(served.labels)], np.int32), names.MIN_SCORE: np.zeros(1, np.float32)}
+    limits = {name: value for name, value in every.items() if name in signature.limits}
     expected = []
     for sample in samples:
-        inputs = {**sample.inputs, names.K: k}
-        answer: Answer = yield predict_call(target, names.SERVING_DEFAULT, inputs, dtypes=dtypes)
-        dense = answer.outputs.get(names.PROBABILITIES)
+        inputs = {**sample.inputs, **limits}
+        answer: Answer = yield predict_call(target, signature.key, inputs, dtypes=signature.rounded)
+        dense = answer.outputs.get(output)
         if dense is None or dense.shape != (1, len(served.labels)):
             raise DecodeError(f"{source} does not answer with dense scores")
         expected.append(replace(sample, dense=dense[0]))
@@ -39,6 +41,8 @@ def expectation_of(
             export_id=served.export_id,
             model=served.model,
             k=served.k,
+            min_score=served.min_score,
+            thresholds=served.thresholds,
             golden_digest=served.golden_digest,
         )
     return Expectation(source, tuple(expected), export)

@@ -8,7 +8,7 @@ from html import escape
 
 from client.check.results import CheckResult, QuestionResult, SampleEvidence
 from client.cli.show import notes, verdict
-from signatures.contract.judge import ranking
+from signatures.contract.kept import ranking
 
 # If there are many labels, only the best and the kept ones are drawn.
 _SHOWN = 10

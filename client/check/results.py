@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from client.check.forms import NotAsked
 from client.samples.golden import Sample
-from signatures.contract.judge import Verdict
+from signatures.contract.kept import Verdict
 from signatures.contract.tolerances import Tolerances
 
 
@@ -131,6 +131,13 @@ class Tally:
         self.rows.append(Row(signature, record, verdict))
         if verdict.problem:
             self.fault(verdict.problem, record=record, entry=verdict.entry, signature=signature, k=k)
+
+    def verdicts(self) -> dict[str, list[Verdict]]:
+        """Return the verdicts on the rows of each signature."""
+        found: dict[str, list[Verdict]] = {}
+        for row in self.rows:
+            found.setdefault(row.signature, []).append(row.verdict)
+        return found
 
     def result(self, records: int) -> QuestionResult:
         """Return the answer. It is yes only if every request for all `records` samples was answered."""

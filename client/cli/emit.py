@@ -27,6 +27,7 @@ from signatures.contract import names
 @sample_arguments
 @click.option("--signature", callback=utf8, default=names.SERVING_DEFAULT, show_default=True, help="The signature.")
 @click.option("--k", type=int, help="How many labels to keep; the export's default where it is left out.")
+@click.option("--min-score", type=float, help="The lowest score to keep; the export's default where it is left out.")
 @click.option("--columns", "in_columns", is_flag=True, help="Write the JSON in columns (inputs), not rows (instances).")
 @click.option("--output", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where to write.")
 @version_options
@@ -38,6 +39,7 @@ def emit_request(
     golden: Path | None,
     signature: str,
     k: int | None,
+    min_score: float | None,
     in_columns: bool,
     output: Path,
     version: int | None,
@@ -57,11 +59,11 @@ def emit_request(
         served = client.info(version=version, label=label) if names.EXPORT_INFO in metadata.signatures else None
         found = samples_for(client, target, paths, signature)
     if served is not None:
-        metadata = metadata.with_default_k(served.k)
+        metadata = metadata.with_defaults(served.k, served.min_score)
         if served.preprocessing is not None:
             found = tuple(with_file(sample, served.preprocessing) for sample in found)
     declared = metadata.signature(signature)
-    call, document = _messages(target, declared, found, k)
+    call, document = _messages(target, declared, found, k, min_score)
     written, reason = {"request.pb": call.request}, not_callable(declared)
     if not reason:
         try:
@@ -88,24 +90,27 @@ def _show(value: dict[str, Any]) -> None:
 
 
 def _messages(
-    target: Target, signature: Signature, samples: Sequence[Sample], k: int | None
+    target: Target, signature: Signature, samples: Sequence[Sample], k: int | None, min_score: float | None
 ) -> tuple[Call[Any], Callable[[bool], dict[str, Any]]]:
     """Return the call over gRPC, and what returns the same as JSON, in columns or not."""
     if signature.key == names.CLASSIFY:
-        examples = [_features(sample, k) for sample in samples]
+        examples = [_features(sample, k, min_score) for sample in samples]
         return classify_examples(target, signature.key, examples), lambda _: classify_request(signature.key, examples)
     inputs = inputs_of(samples, signature)
-    arrays = filled(signature, arrange_inputs(signature, inputs, k))
+    arrays = filled(signature, arrange_inputs(signature, inputs, k, min_score))
     return (
         predict_call(target, signature.key, arrays, dtypes=signature.rounded),
         lambda in_columns: (columns if in_columns else rows)(signature.key, arrays),
     )
 
 
-def _features(sample: Sample, k: int | None) -> dict[str, Any]:
+def _features(sample: Sample, k: int | None, min_score: float | None) -> dict[str, Any]:
     if sample.file is not None:
         features: dict[str, Any] = {names.IMAGE_FEATURE: sample.file}
     else:
         features = {name: array.reshape(-1) for name, array in sample.inputs.items()}
-    wanted = sample.k if k is None else k
-    return features if wanted is None else {**features, names.K: wanted}
+    limits = {
+        names.K: sample.k if k is None else k,
+        names.MIN_SCORE: sample.min_score if min_score is None else min_score,
+    }
+    return features | {name: value for name, value in limits.items() if value is not None}

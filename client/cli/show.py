@@ -67,12 +67,22 @@ def info(found: ExportInfo) -> None:
         ("export id", found.export_id),
         ("model", found.model),
         ("k", str(found.k)),
+        ("min score", f"{found.min_score:g}"),
         ("labels", _labels(found.labels)),
+        ("thresholds", _thresholds(found)),
         ("preprocessing", found.preprocessing or "unknown"),
         ("golden digest", found.golden_digest),
     ):
         table.add_row(name, Text(value))
     stdout_console().print(table)
+
+
+def _thresholds(found: ExportInfo) -> str:
+    """Return the thresholds of the labels that have one, the first of many."""
+    each = zip(found.labels, found.thresholds, strict=False)
+    known = [f"{label} {threshold:g}" for label, threshold in each if threshold > 0]
+    shown, hidden = ", ".join(known[:_SHOWN_LABELS]), len(known) - _SHOWN_LABELS
+    return (shown or "none") + (f" and {hidden} more" if hidden > 0 else "")
 
 
 def labels(found: ExportInfo) -> None:

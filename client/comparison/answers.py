@@ -25,20 +25,26 @@ class Answers:
     """What a version answers to S samples, [S, N] each.
 
     Attributes:
-        served: the answers to what the samples ask for, or to requests without a k.
-        dense: the scores with k = N.
+        served: the answers to what the samples ask for; the limits that they leave out are the export's.
+        dense: the scores with k = N and without a min_score.
     """
 
     served: NDArray[np.float32]
     dense: NDArray[np.float32]
 
 
-def with_own_k(samples: Sequence[Sample], side: Side) -> tuple[Sample, ...]:
-    """Return the samples, those without a k with the default where others have one: a request needs all or none."""
-    if side.info is None or all(sample.k is None for sample in samples):
-        return tuple(samples)
-    default = side.info.k
-    return tuple(replace(sample, k=default if sample.k is None else sample.k) for sample in samples)
+def with_own_limits(samples: Sequence[Sample], side: Side) -> tuple[Sample, ...]:
+    """Return the samples, each with a k and a min_score if any of them has one: a request needs all or none."""
+    found = tuple(samples)
+    if side.info is not None and any(sample.k is not None for sample in found):
+        k = side.info.k
+        found = tuple(replace(sample, k=k if sample.k is None else sample.k) for sample in found)
+    if side.info is not None and any(sample.min_score is not None for sample in found):
+        least = side.info.min_score
+        found = tuple(
+            replace(sample, min_score=least if sample.min_score is None else sample.min_score) for sample in found
+        )
+    return found
 
 
 def answers_of(client: ServingClient, side: Side, key: str, samples: Sequence[Sample], labels: int) -> Answers:
@@ -90,11 +96,13 @@ def _asked(
     client: ServingClient, side: Side, key: str, samples: Sequence[Sample], labels: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return both answers to samples in one request, or in one for each if the server takes no more at once."""
-    inputs = inputs_of(samples, side.metadata.signature(key))
-    own = {name: array for name, array in inputs.items() if name not in (names.K, names.MIN_SCORE)}
+    signature = side.metadata.signature(key)
+    inputs = inputs_of(samples, signature)
+    own = {name: array for name, array in inputs.items() if name not in signature.limits}
+    nothing = 0.0 if names.MIN_SCORE in signature.inputs else None
     try:
         served = client.predict(inputs, signature=key, version=side.version)
-        dense = client.predict(own, labels, key, version=side.version)
+        dense = client.predict(own, labels, key, min_score=nothing, version=side.version)
     except UnreachableError:
         raise
     except ServerError:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from client.client import ServingClient
-from client.comparison.answers import Answers, answers_of, changes_of, with_own_k
+from client.comparison.answers import Answers, answers_of, changes_of, with_own_limits
 from client.comparison.latency import latency_change
 from client.comparison.quality import quality_changes
 from client.comparison.results import Comparison, Limits
@@ -15,13 +15,14 @@ from client.comparison.rules import notes_on_samples, stopped_by_measurements, s
 from client.comparison.sides import Side, interface_changes, label_changes
 from client.errors import InputError
 from client.rpc.calls import Call, predict_call
-from client.rpc.inputs import per_example
+from client.rpc.inputs import limit_per_example
 from client.rpc.metadata import Target
 from client.samples.golden import Sample
 from client.samples.rows import own_inputs
 from client.samples.stacking import inputs_of, truth_of
 from signatures.contract import names
-from signatures.contract.quality import THRESHOLD, Tallies, tallies
+from signatures.contract.bounds import bounds_of
+from signatures.contract.quality import Tallies, predicted, tallies
 
 # As many samples are sent in turn to measure the latency.
 _TIMED = 64
@@ -102,7 +103,7 @@ def _measured(
         if limits.needs_labels:
             raise InputError("the samples have no true labels, which a limit on exact match or F1 needs: give others")
         return found
-    before_counts, after_counts = _tallies(answers, labels, [old[number] for number in known], known)
+    before_counts, after_counts = _tallies((before, after), answers, labels, old, known)
     place = {number: row for row, number in enumerate(known)}
     slices = {name: [place[n] for n in chosen if n in place] for name, chosen in slices_of(old).items()}
     if empty := sorted(name for name, chosen in slices.items() if not chosen):
@@ -118,7 +119,7 @@ def _samples(before: Side, after: Side, samples_of: SamplesOf) -> tuple[tuple[Sa
     new = old if same else samples_of(after)
     if len(old) != len(new):
         raise InputError(f"version {before.version} has {len(old)} samples and version {after.version} has {len(new)}")
-    return with_own_k(old, before), with_own_k(new, after)
+    return with_own_limits(old, before), with_own_limits(new, after)
 
 
 def _taken(side: Side) -> object:
@@ -147,6 +148,7 @@ def _labels(before: Side, after: Side) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def _tallies(
+    sides: tuple[Side, Side],
     answers: tuple[Answers, Answers],
     labels: tuple[tuple[str, ...], tuple[str, ...]],
     samples: Sequence[Sample],
@@ -158,23 +160,27 @@ def _tallies(
     if old != new:
         every = (*old, *(label for label in new if label not in old))
         places = ([every.index(label) for label in old], [every.index(label) for label in new])
-    truth, _ = truth_of(samples, every)
+    truth, _ = truth_of([samples[number] for number in known], every)
 
-    def counted(each: Answers, columns: Sequence[int]) -> Tallies:
-        predicted = np.zeros(truth.shape, bool)
-        predicted[:, columns] = each.served[known] >= THRESHOLD
-        return tallies(predicted, truth)
+    def counted(side: Side, each: Answers, columns: Sequence[int]) -> Tallies:
+        said = np.zeros(truth.shape, bool)
+        info = side.info
+        bounds = None if info is None else bounds_of(info.min_score, info.thresholds, len(columns))
+        said[:, columns] = predicted(each.served[known], bounds)
+        return tallies(said, truth)
 
-    return counted(answers[0], places[0]), counted(answers[1], places[1])
+    return counted(sides[0], answers[0], places[0]), counted(sides[1], answers[1], places[1])
 
 
 def _calls(side: Side, key: str, samples: Sequence[Sample]) -> list[Call[Any]]:
-    """Return calls of one sample each, with a k for each example, which every server takes."""
+    """Return calls of one sample each, with limits for each example, which every server takes."""
     signature, target = side.metadata.signature(key), Target(side.metadata.model, side.version)
+    defaults = {} if side.info is None else {names.K: side.info.k, names.MIN_SCORE: side.info.min_score}
     calls: list[Call[Any]] = []
     for sample in samples[:_TIMED]:
         inputs = inputs_of([sample], signature)
-        if names.K in signature.inputs and names.K not in inputs and side.info is not None:
-            inputs[names.K] = per_example(side.info.k, 1)
+        for name, default in defaults.items():
+            if name in signature.limits and name not in inputs:
+                inputs[name] = limit_per_example(name, default, 1)
         calls.append(predict_call(target, key, inputs, dtypes=signature.rounded))
     return calls

@@ -34,13 +34,31 @@ def inputs_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDAr
         inputs = {names.ENCODED_IMAGES: _files(samples, signature)}
     else:
         inputs = _stacked(samples, signature)
-    for name, values in (
-        (names.K, [sample.k for sample in samples]),
-        (names.MIN_SCORE, [sample.min_score for sample in samples]),
-    ):
-        if name in signature.inputs and any(value is not None for value in values):
-            inputs[name] = _asked(name, values, signature.inputs[name])
-    return inputs
+    return inputs | limits_of(samples, signature)
+
+
+def limits_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDArray[Any]]:
+    """Return the k and the min_score that samples ask for, as far as they ask and the signature takes them.
+
+    Args:
+        samples: at least one.
+        signature: what the request is for.
+
+    Returns:
+        One of each for each sample, by name. A sample that asks for none gets the signature's default.
+
+    Raises:
+        InputError: when some samples ask and others do not, and there is no default.
+    """
+    wanted: dict[str, list[int | None] | list[float | None]] = {
+        names.K: [sample.k for sample in samples],
+        names.MIN_SCORE: [sample.min_score for sample in samples],
+    }
+    return {
+        name: _asked(name, wanted[name], info)
+        for name, info in signature.limits.items()
+        if any(value is not None for value in wanted[name])
+    }
 
 
 def truth_of(samples: Sequence[Sample], labels: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.limits import LIMIT_OPTIONS
 from exporter.cli.model_options import MODEL_OPTIONS
 from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
@@ -102,6 +103,7 @@ _OPTIONS = [
         show_default=True,
         help="Directory that holds the base path of each model.",
     ),
+    *LIMIT_OPTIONS,
     *MODEL_OPTIONS,
     click.option(
         "--signature", "signatures", multiple=True, help="Only export this signature; repeatable.  [default: all]"
@@ -198,6 +200,7 @@ def all_options(command: Callable[..., None]) -> Callable[..., None]:
 def export_options(given: Mapping[str, Any]) -> ExportOptions:
     """Return the options about the export."""
     from exporter.options import ExportOptions
+    from exporter.thresholds import read_thresholds
     from signatures import Batching
 
     said = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
@@ -213,10 +216,12 @@ def export_options(given: Mapping[str, Any]) -> ExportOptions:
         batching = Batching(**said)
     except ValueError as error:
         raise ExportError(str(error)) from error
+    thresholds = given["thresholds"] and read_thresholds(given["thresholds"])
     values = {field.name: given[field.name] for field in fields(ExportOptions) if field.name in given}
     return ExportOptions(
         **{
             **values,
+            "thresholds": thresholds,
             "require_gpu_kernels": given["require_gpu_kernels"] or given["strict"],
             "signatures": given["signatures"] or None,
             "batching": batching if given["batching"] == "in-graph" else None,

@@ -1,5 +1,6 @@
-"""Validations of answers: dense ones, every signature's for every k, those to image files, and other outputs."""
+"""Validations of answers: dense ones, every signature's for all limits, those to image files, and other outputs."""
 
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from exporter.errors import ValidationError
 from exporter.samples.requests import request
 from exporter.samples.samples import Samples
 from exporter.validation.calls import (
+    EVERY,
     SAME_RUN,
     call,
     dense_of,
@@ -21,8 +23,10 @@ from exporter.validation.loaded import LoadedVersion
 from exporter.validation.pixels import wrong_pixels
 from signatures.contract import names
 from signatures.contract.answers import encoded
+from signatures.contract.bounds import strict_bounds
 from signatures.contract.judge import judge_dense
-from signatures.contract.questions import Question, questions
+from signatures.contract.kept import Verdict
+from signatures.contract.questions import Question, question_of, questions
 from signatures.contract.tolerances import Tolerance
 
 # The examples in a request that covers all samples, and in one that repeats for every question.
@@ -63,19 +67,23 @@ def validate_dense(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 
 
 def validate_head(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Require that every signature keeps the k largest dense scores, for every form of k and batch size.
+    """Require that every signature keeps of the dense scores what it should, for all limits and batch sizes.
 
-    Every scalar k means another run, so these use few examples. Requests without k or with one k for each example use
-    more, and one.
+    The limits are k and min_score. Every scalar means another run, so these use few examples. Requests without limits
+    or with one for each example use more, and one.
     """
+    verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for examples in (FEW, MANY, 1):
         samples = expected.samples.repeated(examples)
         dense = dense_of(version, samples)
         for key in sorted(set(version.signatures) - {names.EXPORT_INFO} - set(expected.own)):
             asked = samples.asked_of(key)
             own = dense if asked is samples else dense_of(version, asked)
-            for question in _questions_to(version, expected, key, examples):
-                validate_answer(version, expected, key, asked, question, own)
+            for question in _questions_to(version, expected, key, own):
+                verdicts[key] += validate_answer(version, expected, key, asked, question, own)
+    for key, each in verdicts.items():
+        if problem := strict_bounds(each):
+            raise ValidationError(f"{key} is wrong: {problem}.")
 
 
 def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
@@ -92,23 +100,24 @@ def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
                 f"The pixels that the graph makes of the image of sample {row}, with the preprocessing "
                 f"{preprocessing!r}, {problem}."
             )
-    labels = len(expected.labels)
     for batch in samples.batches(MANY):
-        dense = Question(str(labels), np.array(labels, np.int32), (labels,) * len(batch))
-        validate_answer(version, expected, keys[0], batch, dense, dense_of(version, batch))
+        shape = (len(batch), len(expected.labels))
+        every = question_of(EVERY, 0.0, takes=names.LIMITS, exported=expected.exported, shape=shape)
+        validate_answer(version, expected, keys[0], batch, every, dense_of(version, batch))
 
 
 def validate_own_signatures(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Require that a user's signature answers what its forms make of the Keras model, for every k and batch size."""
+    """Require that a user's signature answers what its forms make of the Keras model, for all limits and sizes."""
     for key in sorted(expected.own):
         takes_k = names.K in version.signatures[key].inputs
         for examples in (FEW, MANY, 1):
             samples = expected.samples.repeated(examples)
-            dense = expected.own[key](request_to(version, expected, key, samples, None))
+            dense = expected.own[key](request_to(version, expected, key, samples))
             tolerance = expected.dense_tolerance
-            if takes_k:
+            # No request shows the scores below a label's threshold.
+            if takes_k and not expected.exported.thresholds:
                 dense, tolerance = _own_dense(version, expected, key, samples, dense), SAME_RUN
-            for question in _questions_to(version, expected, key, examples):
+            for question in _questions_to(version, expected, key, dense):
                 validate_answer(version, expected, key, samples, question, dense, tolerance)
 
 
@@ -131,7 +140,7 @@ def _own_dense(
 ) -> Scores:
     """Return a signature's answer with k = N, which must be that of the Keras model."""
     labels, asked = len(expected.labels), "k = N"
-    outputs = call(version, key, request_to(version, expected, key, samples, np.array(labels, np.int32)), asked)
+    outputs = call(version, key, request_to(version, expected, key, samples, labels, 0.0), asked)
     form = well_formed(version, expected, key, outputs, len(samples), asked, labels)
     dense, problem = form.dense(outputs, encoded(expected.labels))
     if problem:
@@ -141,11 +150,10 @@ def _own_dense(
     return dense
 
 
-def _questions_to(version: LoadedVersion, expected: ExpectedBehavior, key: str, examples: int) -> list[Question]:
-    """Return the questions to ask a signature in requests of this many examples."""
-    takes_k = names.K in version.signatures[key].inputs or key == names.CLASSIFY
-    labels, thorough = len(expected.labels), examples == FEW
-    return list(questions(takes_k=takes_k, default_k=expected.k, labels=labels, examples=examples, thorough=thorough))
+def _questions_to(version: LoadedVersion, expected: ExpectedBehavior, key: str, dense: Scores) -> list[Question]:
+    """Return the questions to ask a signature in requests with these dense scores."""
+    takes = names.LIMITS if key == names.CLASSIFY else set(names.LIMITS) & set(version.signatures[key].inputs)
+    return list(questions(takes=takes, exported=expected.exported, dense=dense, thorough=len(dense) == FEW))
 
 
 def _difference(expected: Array, served: Array, tolerance: Tolerance) -> str:

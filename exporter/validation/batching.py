@@ -12,12 +12,12 @@ from exporter.samples.samples import Samples, made_up_samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.model_inputs import refuses_unknown
 from exporter.validation.calls import dense_of, validate_answer
-from exporter.validation.expected import ExpectedBehavior
+from exporter.validation.expected import ExpectedBehavior, Scores
 from exporter.validation.loaded import LoadedVersion
 from signatures import Batching
 from signatures.contract import names
 from signatures.contract.judge import judge_dense
-from signatures.contract.questions import Question
+from signatures.contract.questions import Question, question_of
 
 # The examples in a request: requests sent at the same time should differ in size, too.
 _SIZES = (2, 1)
@@ -123,12 +123,11 @@ def validate_padding(version: LoadedVersion, expected: ExpectedBehavior) -> None
 
 
 def validate_shared_runs(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Require that simultaneous requests of different sizes, lengths and k are answered as if each came alone."""
+    """Require that simultaneous requests of different sizes, lengths and limits are answered as if each came alone."""
     keys = [key for key in (names.SERVING_DEFAULT, names.TOP_K) if key in version.signatures]
     kinds = [expected.samples, *(samples for samples, _ in expected.of_length.values())]
     batches = [samples.repeated(size) for samples in kinds for size in _SIZES]
     alone = [dense_of(version, samples) for samples in batches]
-    ks = (expected.k, 1)
     with ThreadPoolExecutor(len(batches) * len(keys)) as pool:
         for _ in range(_ROUNDS):
             waiting = [
@@ -138,16 +137,21 @@ def validate_shared_runs(version: LoadedVersion, expected: ExpectedBehavior) -> 
                     expected,
                     key,
                     samples,
-                    _one_k_each(ks[: len(samples)]),
+                    _one_limit_each(expected, samples, dense, number),
                     dense,
                     expected.dense_tolerance,
                 )
-                for samples, dense in zip(batches, alone, strict=True)
+                for number, (samples, dense) in enumerate(zip(batches, alone, strict=True))
                 for key in keys
             ]
             for each in waiting:
                 each.result()
 
 
-def _one_k_each(ks: tuple[int, ...]) -> Question:
-    return Question(f"{list(ks)} (one per example)", np.array(ks, np.int32), ks)
+def _one_limit_each(expected: ExpectedBehavior, samples: Samples, dense: Scores, number: int) -> Question:
+    """Return a question with a k and a min_score of its own for each example, other ones for each request."""
+    ks = [expected.k, 1][: len(samples)]
+    # Halfway to the best score, or nearer to it.
+    min_scores = [float(row.max()) * share for row, share in zip(dense, (0.5, 0.9, 0.0)[number % 2 :], strict=False)]
+    takes, exported = names.LIMITS, expected.exported
+    return question_of(ks, min_scores, takes=takes, exported=exported, shape=dense.shape)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from exporter.samples.samples import Samples
 from signatures import Signature
+from signatures.contract.questions import ExportedLimits
 from signatures.contract.tolerances import Tolerance
 
 Scores: TypeAlias = npt.NDArray[np.float32]
@@ -24,7 +25,7 @@ class ExpectedBehavior:
         samples: the examples to ask it about.
         dense: the Keras model's probabilities for them, [S, N].
         dense_tolerance: how far its own may be from these.
-        k: the default k.
+        exported: what limits an answer.
         labels: the N labels.
         info: what `export_info` must answer, by output name.
         signatures: what its metadata must declare.
@@ -39,7 +40,7 @@ class ExpectedBehavior:
     samples: Samples
     dense: Scores
     dense_tolerance: Tolerance
-    k: int
+    exported: ExportedLimits
     labels: Sequence[str]
     info: Mapping[str, Any]
     signatures: Sequence[Signature]
@@ -47,3 +48,8 @@ class ExpectedBehavior:
     of_length: Mapping[int, tuple[Samples, Scores]] = field(default_factory=dict)
     also: Arrays = field(default_factory=dict)
     own: Mapping[str, Callable[[Arrays], Scores]] = field(default_factory=dict)
+
+    @property
+    def k(self) -> int:
+        """The default k."""
+        return self.exported.k

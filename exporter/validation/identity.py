@@ -8,6 +8,7 @@ from exporter.errors import ValidationError
 from exporter.validation.expected import ExpectedBehavior
 from exporter.validation.loaded import LoadedVersion
 from signatures.contract import names
+from signatures.contract.bounds import shortest
 
 
 def validate_identity(version: LoadedVersion, expected: ExpectedBehavior) -> None:
@@ -15,9 +16,12 @@ def validate_identity(version: LoadedVersion, expected: ExpectedBehavior) -> Non
     answer = version.call(names.EXPORT_INFO, {})
     for name, exported in expected.info.items():
         served = answer[name][0]
+        exported = list(exported) if name == names.THRESHOLDS else exported
         if isinstance(served, bytes):
             text = served.decode()
-            served = json.loads(text) if name in (names.LABELS, names.PREPROCESSING) else text
+            served = json.loads(text) if name in (names.LABELS, names.PREPROCESSING, names.THRESHOLDS) else text
+        if name == names.MIN_SCORE:
+            served = shortest(served)
         if served != exported:
             raise ValidationError(f"export_info answers {name} = {served!r}, but {exported!r} was exported.")
     for signature in expected.signatures:

@@ -14,14 +14,18 @@ from exporter.samples.requests import request
 from exporter.samples.samples import Samples
 from exporter.validation.loaded import LoadedVersion
 from signatures.contract import names
-from signatures.contract.quality import THRESHOLD, f1, tallies
+from signatures.contract.bounds import bounds_of
+from signatures.contract.quality import f1, predicted, tallies
+from signatures.contract.questions import ExportedLimits
 
 _BATCH = 4
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a version classifies with its default k, where a score of 0.5 or more predicts a label.
+    """How well a version classifies with its default limits.
+
+    A kept label is predicted. If nothing bounds its score, the score must be 0.5 or more.
 
     Attributes:
         samples: how many samples were judged: those whose truth is known.
@@ -36,7 +40,7 @@ class Quality:
     more_than_k: float
 
 
-def measure_quality(version: LoadedVersion, samples: Samples, k: int) -> Quality | None:
+def measure_quality(version: LoadedVersion, samples: Samples, limits: ExportedLimits) -> Quality | None:
     """Judge the version's answers to the samples whose truth is known; return None if there are none."""
     if samples.truth is None:
         return None
@@ -45,7 +49,9 @@ def measure_quality(version: LoadedVersion, samples: Samples, k: int) -> Quality
     files = samples.images and names.ENCODED_IMAGES in version.signatures
     key = names.ENCODED_IMAGES if files else names.SERVING_DEFAULT
     answers = [version.call(key, request(key, batch))[names.PROBABILITIES] for batch in samples.batches(_BATCH)]
-    return _quality(np.concatenate(answers) >= THRESHOLD, truth, k)
+    served = np.concatenate(answers)
+    bounds = bounds_of(limits.min_score, limits.thresholds, served.shape[1])
+    return _quality(predicted(served, bounds), truth, limits.k)
 
 
 def require_quality(quality: Quality | None, min_exact_match: float | None, min_f1: float | None) -> None:

@@ -19,7 +19,7 @@ from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.saved_models import SavedModelEndpoint
 from exporter.writing.layers import called_layers, first_to_differ, is_leaf
-from signatures.contract.judge import ranking
+from signatures.contract.kept import ranking
 from signatures.contract.tolerances import DENSE_TOLERANCES, Tolerance
 
 

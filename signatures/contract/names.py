@@ -7,15 +7,20 @@ This module imports nothing, so that the client can use it without TensorFlow.
 SERVING_DEFAULT = "serving_default"
 TOP_K = "top_k"
 ENCODED_IMAGES_TOP_K = "encoded_images_top_k"
+ENCODED_IMAGES_DENSE = "encoded_images_dense"
 FIXED_K = "fixed_k"
 CLASSIFY = "classify"
 EXPORT_INFO = "export_info"
 
-# The name of a signature, and of the input for image files that this signature and ENCODED_IMAGES_TOP_K take.
+# The name of a signature and of its output. It exists only in exports whose labels have thresholds: no other answer
+# shows the scores below them.
+DENSE = "dense"
+
+# The name of a signature, and of the input for image files that this signature and those named after it take.
 ENCODED_IMAGES = "encoded_images"
 
 # The signatures of an image model that take image files. For any other model, CLASSIFY takes the model's own inputs.
-PICTURE_SIGNATURES = (ENCODED_IMAGES, ENCODED_IMAGES_TOP_K, CLASSIFY)
+PICTURE_SIGNATURES = (ENCODED_IMAGES, ENCODED_IMAGES_TOP_K, ENCODED_IMAGES_DENSE, CLASSIFY)
 
 # Inputs. The model's own inputs keep the model's names for them; a single image input without a name is called IMAGES.
 IMAGES = "images"
@@ -40,11 +45,12 @@ LABELS = "labels"
 # Outputs of CLASSIFY, besides SCORES.
 CLASSES = "classes"
 
-# Outputs of EXPORT_INFO, besides K and LABELS (as JSON).
+# Outputs of EXPORT_INFO, besides K, MIN_SCORE and LABELS (as JSON).
 EXPORT_ID = "export_id"
 MODEL = "model"
 PREPROCESSING = "preprocessing"
 GOLDEN_DIGEST = "golden_digest"
+THRESHOLDS = "thresholds"
 
 # The values in the unused places of a top_k answer.
 NO_INDEX = -1

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# A label is predicted if it is kept with at least this score.
+from signatures.contract.tolerances import Floats
+
+# A label is predicted if it is kept with at least this score, unless its score has a bound of its own.
 THRESHOLD = 0.5
 
 
@@ -22,6 +24,23 @@ class Tallies:
     exact: NDArray[np.int64]
     hits: NDArray[np.int64]
     marked: NDArray[np.int64]
+
+
+def predicted(served: Floats, bounds: Floats | None) -> NDArray[np.bool_]:
+    """Return which labels an answer predicts.
+
+    Args:
+        served: the scores of the kept labels and zeros, [S, N].
+        bounds: the lowest scores to keep, [N], as `signatures.contract.bounds` has them; None if nothing bounds them.
+
+    Returns:
+        Whether each label is predicted, [S, N].
+
+    Example:
+        >>> predicted(np.array([[0.4, 0.3, 0.9]]), np.array([0.0, 0.25, 0.0])).tolist()
+        [[False, True, True]]
+    """
+    return served >= (THRESHOLD if bounds is None else np.where(bounds > 0, bounds, THRESHOLD))
 
 
 def tallies(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Tallies:

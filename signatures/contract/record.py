@@ -5,6 +5,7 @@ The exporter writes it. The code that lists, deploys, checks or promotes a versi
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any, Self
 from signatures.contract import names
 
 # Increased when a reader of the previous version would misread a record. New optional fields do not increase it.
-SCHEMA_VERSION = 1
+# 2: answers may be limited by min_score and thresholds, too.
+SCHEMA_VERSION = 2
 
 # The fields that identify a version. The first release wrote these, but no schema version.
-_IDENTITY = ("export_id", "model", "k", "labels", "preprocessing", "golden_digest")
+_REQUIRED = ("export_id", "model", "k", "labels", "preprocessing", "golden_digest")
+_IDENTITY = (*_REQUIRED, "min_score", "thresholds")
 
 
 class RecordError(ValueError):
@@ -34,6 +37,10 @@ class ExportRecord:
         labels: the N labels, by index.
         preprocessing: how pixels become the model's input, or None if that is unknown.
         golden_digest: SHA-256 of the golden records, in hexadecimal.
+        min_score: the lowest score that an answer keeps if the request does not say. 0 bounds nothing.
+        thresholds: the lowest score that an answer keeps of each label, whatever the request says; 0 for a label
+            without a threshold, and empty if there are none.
+        threshold_fit: how the thresholds were fitted, or None if they were not.
         created: when the model was exported, in ISO 8601 (UTC).
         tensorflow: the version of TensorFlow that exported it.
         image: the server image that it was exported for.
@@ -55,6 +62,9 @@ class ExportRecord:
     labels: Sequence[str]
     preprocessing: str | None
     golden_digest: str
+    min_score: float = 0.0
+    thresholds: Sequence[float] = ()
+    threshold_fit: Mapping[str, Any] | None = None
     created: str | None = None
     tensorflow: str | None = None
     image: str | None = None
@@ -114,7 +124,7 @@ class ExportRecord:
             ) from error
         except ValueError as error:
             raise RecordError(f"{file} is not what export-model writes: {error}") from error
-        missing = [name for name in _IDENTITY if not isinstance(stated, dict) or name not in stated]
+        missing = [name for name in _REQUIRED if not isinstance(stated, dict) or name not in stated]
         if missing:
             raise RecordError(f"{file} is not what export-model writes: it has no {missing[0]!r}")
         schema_version = stated.get("schema_version", SCHEMA_VERSION)
@@ -128,12 +138,20 @@ class ExportRecord:
             not isinstance(stated["labels"], list)
             or type(stated["k"]) is not int
             or not all(isinstance(text, str) for text in texts)
+            or not _are_bounds(stated.get("min_score") or 0.0, stated.get("thresholds") or (), len(stated["labels"]))
         ):
             raise RecordError(f"{file} is not what export-model writes: who it is comes in values of the wrong type")
         known = {each.name for each in fields(cls)}
         # Newer releases may add fields that an older reader does not need.
         values = {name: value for name, value in stated.items() if name in known and value is not None}
-        return cls(**{"preprocessing": None, **values, "labels": tuple(map(str, stated["labels"]))})
+        tuples = {"labels": tuple(map(str, stated["labels"])), "thresholds": tuple(stated.get("thresholds") or ())}
+        return cls(**{"preprocessing": None, **values, **tuples})
+
+
+def _are_bounds(min_score: Any, thresholds: Any, labels: int) -> bool:
+    if not isinstance(thresholds, list | tuple) or len(thresholds) not in (0, labels):
+        return False
+    return all(type(value) in (int, float) and math.isfinite(value) for value in (min_score, *thresholds))
 
 
 def record_file(version: Path) -> Path:

@@ -37,8 +37,8 @@ def classifier(layer=None):
     return Classifier(keras.Model(inputs, Mean()(middle)), "toy")
 
 
-def one_more(k):
-    return tf.minimum(k, LABELS) + 1
+def with_one_more(head):
+    return lambda dense, k, *bounds: head(dense, tf.minimum(k, LABELS) + 1, *bounds)
 
 
 def assert_refused(output, words, of=None, **options):
@@ -48,18 +48,18 @@ def assert_refused(output, words, of=None, **options):
 
 
 def test_a_head_that_keeps_one_more_is_not_published(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", lambda dense, k: sparsify_top_k(dense, one_more(k)))
+    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", with_one_more(sparsify_top_k))
     assert_refused(tmp_path, r"3 scores are not zero, at most 2 may be|1 scores are not zero, at most 0 may be")
 
 
 def test_a_list_of_one_more_is_not_published(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.output_forms, "rank_top_k", lambda dense, k: rank_top_k(dense, one_more(k)))
+    monkeypatch.setattr(signatures.output_forms, "rank_top_k", with_one_more(rank_top_k))
     assert_refused(tmp_path, r"(top_k|classify) with k .* \[2, 3\], expected \w+ \[2, 2\]")
 
 
 def test_labels_that_are_mixed_up_are_not_published(tmp_path, monkeypatch):
-    def mixed_up(read, model, k, labels, *rest):
-        return Identity(read, model, k, labels[::-1], *rest)
+    def mixed_up(read, model, k, labels, *rest, **limits):
+        return Identity(read, model, k, labels[::-1], *rest, **limits)
 
     monkeypatch.setattr(exporter.staging, "Identity", mixed_up)
     assert_refused(tmp_path, r"is labeled|is wrong for sample")
@@ -85,10 +85,10 @@ def test_a_guard_that_is_missing_is_found(tmp_path, monkeypatch):
 
 
 def test_a_k_that_is_not_guarded_is_found(tmp_path, monkeypatch):
-    def anything_goes(k, example_input):
+    def anything_goes(name, k, example_input):
         return tf.broadcast_to(tf.reshape(k, [-1])[:1], [tf.shape(example_input)[0]])
 
-    monkeypatch.setattr(signatures.input_forms, "k_of_each_example", anything_goes)
+    monkeypatch.setattr(signatures.input_forms, "one_for_each_example", anything_goes)
     assert_refused(tmp_path, r"with k = \[|answers a request with k of shape")
 
 
@@ -125,7 +125,9 @@ def test_metadata_that_lies_is_found(tmp_path, monkeypatch):
 
 
 def test_a_version_that_says_it_is_another_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter.staging, "Identity", lambda *given: Identity(*given[:-1], "0" * 64))
+    monkeypatch.setattr(
+        exporter.staging, "Identity", lambda *given, **limits: Identity(*given[:-1], "0" * 64, **limits)
+    )
     assert_refused(tmp_path, "export_info answers golden_digest")
 
 
@@ -170,7 +172,7 @@ def test_an_op_that_would_leave_the_gpu_is_a_warning_and_refused_when_kernels_ar
 
 
 def test_what_failed_is_kept_where_the_error_says_when_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", lambda dense, k: sparsify_top_k(dense, one_more(k)))
+    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", with_one_more(sparsify_top_k))
 
     with pytest.raises(ValidationError) as failed:
         export(classifier(), tmp_path, k=2, options=ExportOptions(keep_failed=True))
