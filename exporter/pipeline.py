@@ -18,7 +18,7 @@ from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.examine import examine
 from exporter.staging import ExportRequest, StagedVersion, Step, ask_model, described, stage
-from exporter.store.breaking_changes import Interface, check_callers
+from exporter.store.breaking_changes import check_callers
 from exporter.store.follow_up import follow_up
 from exporter.store.versions import VersionStore
 from exporter.thresholds import ThresholdFit, exported_limits, fit_thresholds
@@ -29,6 +29,7 @@ from exporter.validation.quality import Quality, measure_quality, require_qualit
 from exporter.writing.golden_output import golden_output
 from exporter.writing.precision import Deviation, cast_backbone
 from signatures import Signature
+from signatures.contract.interface import Interface
 from signatures.contract.questions import ExportedLimits
 from signatures.contract.record import ExportRecord
 

@@ -15,9 +15,9 @@ from exporter.samples.samples import Samples
 from exporter.validation.loaded import LoadedVersion
 from signatures.contract import names
 from signatures.contract.bounds import bounds_of
+from signatures.contract.quality import f1, predicted, tallies
 from signatures.contract.questions import ExportedLimits
 
-THRESHOLD = 0.5
 _BATCH = 4
 
 
@@ -51,8 +51,7 @@ def measure_quality(version: LoadedVersion, samples: Samples, limits: ExportedLi
     answers = [version.call(key, request(key, batch))[names.PROBABILITIES] for batch in samples.batches(_BATCH)]
     served = np.concatenate(answers)
     bounds = bounds_of(limits.min_score, limits.thresholds, served.shape[1])
-    least = THRESHOLD if bounds is None else np.where(bounds > 0, bounds, THRESHOLD)
-    return _quality(served >= least, truth, limits.k)
+    return _quality(predicted(served, bounds), truth, limits.k)
 
 
 def require_quality(quality: Quality | None, min_exact_match: float | None, min_f1: float | None) -> None:
@@ -77,11 +76,10 @@ def require_quality(quality: Quality | None, min_exact_match: float | None, min_
 
 
 def _quality(said: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], k: int) -> Quality:
-    hits = int(np.sum(said & truth))
-    marked = int(np.sum(said) + np.sum(truth))
+    counted = tallies(said, truth)
     return Quality(
         samples=len(truth),
-        exact_match=float(np.mean(np.all(said == truth, axis=1))),
-        f1=2 * hits / marked if marked else 1.0,
+        exact_match=float(np.mean(counted.exact)),
+        f1=f1(int(counted.hits.sum()), int(counted.marked.sum())),
         more_than_k=float(np.mean(np.sum(truth, axis=1) > k)),
     )

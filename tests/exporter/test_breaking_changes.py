@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from exporter import Classifier, ExportOptions, ValidationError, export
 from exporter.cli.command import main
-from exporter.store.breaking_changes import Interface, breaking_changes, published_interface
+from exporter.store.breaking_changes import published_interface
+from signatures.contract.interface import Interface, breaking_changes
 
 FORBID = ExportOptions(forbid_breaking_changes=True)
 
