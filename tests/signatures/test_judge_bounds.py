@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from signatures.contract import names
 from signatures.contract.bounds import bounds_of, shortest, strict_bounds
 from signatures.contract.judge import judge_listed, judge_sparse
 from signatures.contract.kept import Verdict
+from signatures.contract.questions import ExportedLimits, questions
 from signatures.contract.tolerances import Tolerance
 
 EXACT = Tolerance(rtol=0, atol=0)
@@ -160,3 +162,13 @@ def test_bounds_are_the_higher_of_the_two_and_none_where_nothing_is_bounded():
 def test_the_shortest_number_is_the_same_float32(value):
     assert np.float32(shortest(value)) == np.float32(value)
     assert shortest(shortest(value)) == shortest(float(np.float32(value)))
+
+
+def test_no_question_has_a_bound_that_a_processor_may_take_for_zero():
+    dense = np.array([[0, 1e-42, 1e-40, 0.5], [0, 0, 0, np.nan]], np.float32)
+    limits = ExportedLimits(k=2)
+    asked = list(questions(takes=names.LIMITS, exported=limits, dense=dense, thorough=True))
+    sent = np.concatenate([each.sent[names.MIN_SCORE].reshape(-1) for each in asked if names.MIN_SCORE in each.sent])
+    assert len(sent) > 10
+    assert np.isfinite(sent).all()
+    assert not ((sent != 0) & (np.abs(sent) < np.finfo(np.float32).tiny)).any()
