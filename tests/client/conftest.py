@@ -97,7 +97,7 @@ class FakeModel:
         """Signatures as export.json has them."""
         images = {names.IMAGES: {"dtype": "float32", "shape": [-1, SIDE, SIDE, 1]}}
         k = {names.K: {"dtype": "int32", "shape": None}}
-        dense = {names.PROBABILITIES: {"dtype": "float32", "shape": [-1, len(LABELS)]}}
+        dense = {names.PROBABILITIES: {"dtype": "float32", "shape": [-1, len(self.labels)]}}
         listed = {
             names.INDICES: {"dtype": "int32", "shape": [-1, -1]},
             names.SCORES: {"dtype": "float32", "shape": [-1, -1]},
@@ -354,6 +354,7 @@ def publish(model: FakeModel, base: Path, count: int = 9) -> Path:
         "preprocessing": model.preprocessing,
         "golden_digest": model.digest,
         "signatures": model.declared(),
+        "files": {f"{names.ASSETS_EXTRA}/{names.GOLDEN_FILE}": model.digest},
     }
     (extra / names.EXPORT_FILE).write_text(json.dumps(export))
     return extra.parent
