@@ -17,7 +17,7 @@ _BAR = 24
 _NO_EDGE = 100_000
 # As many labels are shown without --labels.
 _SHOWN_LABELS = 12
-_PASSED = {
+PASSED = {
     True: Text("passed", "green"),
     False: Text("failed", "bold red"),
     None: Text("not asked", "yellow"),
@@ -122,7 +122,7 @@ def check(result: CheckResult) -> None:
         compared = name != "identity"
         table.add_row(
             name,
-            _PASSED[question.passed],
+            PASSED[question.passed],
             str(question.records) if compared else "",
             str(question.answers),
             str(question.near_ties) if compared else "",

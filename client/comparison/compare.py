@@ -12,7 +12,7 @@ from client.comparison.latency import latency_change
 from client.comparison.quality import quality_changes
 from client.comparison.results import Comparison, Limits
 from client.comparison.rules import notes_on_samples, stopped_by_measurements, stopped_by_statements
-from client.comparison.sides import Side, interface_changes, label_changes
+from client.comparison.sides import Side, default_changes, interface_changes, label_changes
 from client.errors import InputError
 from client.rpc.calls import Call, predict_call
 from client.rpc.inputs import limit_per_example
@@ -39,7 +39,7 @@ def compare(
     after: Side,
     samples_of: SamplesOf,
     limits: Limits,
-    slices_of: SlicesOf = lambda samples: {},
+    slices_of: SlicesOf | None = None,
 ) -> Comparison:
     """Compare a candidate with the version that is served, on one server that has both.
 
@@ -51,7 +51,7 @@ def compare(
         after: the candidate.
         samples_of: reads the samples, fitted to a version.
         limits: what may change.
-        slices_of: finds the slices of the samples.
+        slices_of: finds the slices of the samples, to judge each of them too.
 
     Raises:
         InputError: if a limit needs samples or labels that do not exist, or if samples do not fit a version.
@@ -66,6 +66,7 @@ def compare(
         after=after.version,
         labels=labels,
         breaking=breaking,
+        notes=default_changes(before, after),
     )
     stopped = stopped_by_statements(before, after, found, limits)
     if not stopped:
@@ -80,7 +81,7 @@ def _measured(
     after: Side,
     samples_of: SamplesOf,
     limits: Limits,
-    slices_of: SlicesOf,
+    slices_of: SlicesOf | None,
     found: Comparison,
 ) -> Comparison:
     """Return the comparison with what the answers to samples show."""
@@ -88,7 +89,9 @@ def _measured(
     if not old:
         if limits.needs_samples:
             raise InputError("a limit on quality or latency needs samples, and there are none that fit: pass --samples")
-        return replace(found, notes=("No samples were sent, because the golden records may not fit both versions.",))
+        return replace(
+            found, notes=(*found.notes, "No samples were sent: the golden records may not fit both versions.")
+        )
     key = _key(before, after, old, new)
     labels = _labels(before, after)
     answers = (
@@ -105,11 +108,12 @@ def _measured(
         return found
     before_counts, after_counts = _tallies((before, after), answers, labels, old, known)
     place = {number: row for row, number in enumerate(known)}
-    slices = {name: [place[n] for n in chosen if n in place] for name, chosen in slices_of(old).items()}
+    found_slices = {} if slices_of is None else slices_of(old)
+    slices = {name: [place[n] for n in chosen if n in place] for name, chosen in found_slices.items()}
     if empty := sorted(name for name, chosen in slices.items() if not chosen):
         raise InputError(f"the slice {empty[0]!r} has no sample with true labels")
     quality = tuple(quality_changes(before_counts, after_counts, slices, limits))
-    return replace(found, quality=quality, notes=notes_on_samples(len(known), limits))
+    return replace(found, quality=quality, notes=(*found.notes, *notes_on_samples(len(known), limits)))
 
 
 def _samples(before: Side, after: Side, samples_of: SamplesOf) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:

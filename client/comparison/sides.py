@@ -61,6 +61,21 @@ def interface_changes(before: Side, after: Side) -> tuple[str, ...]:
     return tuple(breaking_changes(_interface(before), _interface(after)))
 
 
+def default_changes(before: Side, after: Side) -> tuple[str, ...]:
+    """Return which limits other than those of the requests themselves differ, a sentence each."""
+    if before.info is None or after.info is None:
+        return ()
+    old, new = before.info, after.info
+    found = []
+    if old.k != new.k:
+        found.append(f"The default k is {new.k}, and was {old.k}.")
+    if old.min_score != new.min_score:
+        found.append(f"The default min_score is {new.min_score:g}, and was {old.min_score:g}.")
+    if old.thresholds != new.thresholds:
+        found.append("The thresholds of the labels are others.")
+    return tuple(found)
+
+
 def _interface(side: Side) -> Interface:
     signatures = {
         key: {

@@ -93,7 +93,7 @@ def _output_changes(old: Declared, new: Declared) -> Iterator[str]:
         elif spec["dtype"] != new[name]["dtype"]:
             yield f"the output {name} is {new[name]['dtype']}, and was {spec['dtype']}"
         # That there are more labels, or fewer, is said of the labels.
-        elif name != names.PROBABILITIES and not _takes(spec["shape"], new[name]["shape"]):
+        elif name not in (names.PROBABILITIES, names.DENSE) and not _takes(spec["shape"], new[name]["shape"]):
             yield f"the output {name} is of shape {_shown(new[name])}, and was of {_shown(spec)}"
 
 

@@ -51,6 +51,9 @@ class ExportRecord:
         quality: its quality on labeled samples, or None without such samples.
         deviation: how much the chosen precision changed the scores, or None if the model's own precision was kept.
         gpu: where its ops would run on a server with a GPU.
+        git_commit: the commit of the repository that it was exported in, ending in "-dirty" if files differed from it.
+        source_digest: SHA-256 of the model's file or directory, in hexadecimal; None for a model without one.
+        metadata: what the user said about the export, by name.
         signatures: by key, the method and the declared inputs and outputs, with dtype and shape (-1 for any size).
         input_bounds: what is known of the values of inputs, by name: {"ids": N}, the size of an embedding, or
             {"words": [...]}, the first words of a vocabulary.
@@ -77,6 +80,9 @@ class ExportRecord:
     quality: Mapping[str, Any] | None = None
     deviation: Mapping[str, Any] | None = None
     gpu: Mapping[str, Any] | None = None
+    git_commit: str | None = None
+    source_digest: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     signatures: Mapping[str, Any] = field(default_factory=dict)
     input_bounds: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
@@ -86,6 +92,12 @@ class ExportRecord:
     def identity(self) -> dict[str, Any]:
         """The answer of `export_info`, by output name."""
         return {name: getattr(self, name) for name in _IDENTITY}
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the version comes from: what tells it from other exports, and what it was made of."""
+        names_ = ("export_id", "created", "git_commit", "source_digest", "metadata")
+        return {name: getattr(self, name) for name in names_}
 
     def write(self, version: Path) -> None:
         """Write the record to a version's directory.

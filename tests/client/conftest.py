@@ -138,7 +138,7 @@ class FakeModel:
         k = {names.K: {"dtype": "int32", "shape": None}}
         if self.takes_min_score:
             k[names.MIN_SCORE] = {"dtype": "float32", "shape": None}
-        dense = {names.PROBABILITIES: {"dtype": "float32", "shape": [-1, len(LABELS)]}}
+        dense = {names.PROBABILITIES: {"dtype": "float32", "shape": [-1, len(self.labels)]}}
         listed = {
             names.INDICES: {"dtype": "int32", "shape": [-1, -1]},
             names.SCORES: {"dtype": "float32", "shape": [-1, -1]},
@@ -423,6 +423,7 @@ def publish(model: FakeModel, base: Path, count: int = 9) -> Path:
         "min_score": model.min_score,
         "thresholds": list(model.thresholds),
         "signatures": model.declared(),
+        "files": {f"{names.ASSETS_EXTRA}/{names.GOLDEN_FILE}": model.digest},
     }
     (extra / names.EXPORT_FILE).write_text(json.dumps(export))
     return extra.parent
