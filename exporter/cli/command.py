@@ -64,7 +64,7 @@ def main(model: str, k: int, output: Path, as_json: bool, **given: Any) -> None:
 def _run(console: Console, model: str, k: int, output: Path, as_json: bool, given: dict[str, Any]) -> None:
     started = time.monotonic()
     if given["list_versions"]:
-        show.print_versions(list_versions(output), as_json)
+        show.print_versions(list_versions(output, _version_labels(console, output)), as_json)
         return
     with _step(console, "Loading TensorFlow"):
         _import_tensorflow()
@@ -80,6 +80,17 @@ def _run(console: Console, model: str, k: int, output: Path, as_json: bool, give
         print(json.dumps(_summary(version, classifier.name, k, time.monotonic() - started, options.dry_run)))
     else:
         show.print_export(version, classifier.name, output, time.monotonic() - started)
+
+
+def _version_labels(console: Console, output: Path) -> dict[str, dict[int, list[str]]]:
+    """Return which version has which label; none, with a note, if that cannot be read."""
+    try:
+        from exporter.deploy.models_config import version_labels
+
+        return version_labels(output)
+    except (ImportError, OSError, ValueError) as error:
+        console.print(f"Note: labels are unknown: {error}.", style="yellow", markup=False, soft_wrap=True)
+        return {}
 
 
 def _status(error: ExportError) -> int:

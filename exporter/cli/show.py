@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.markup import escape
 from rich.table import Table
 
 from exporter.cli.terminal import folding
@@ -89,7 +90,7 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"versions": [asdict(version) for version in versions]}))
         return
-    table = Table(*folding("model", "version", "created", "k", "MB", "TensorFlow", "export id"))
+    table = Table(*folding("model", "version", "created", "k", "MB", "TensorFlow", "labels", "export id"))
     for each in versions:
         known = ("-" if value is None else str(value) for value in (each.created, each.k))
         table.add_row(
@@ -98,6 +99,7 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
             *known,
             f"{each.bytes / 1e6:.1f}",
             each.tensorflow or "-",
+            escape(", ".join(each.labels)) or "-",
             each.export_id or "not ours",
         )
     Console().print(table)

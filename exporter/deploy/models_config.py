@@ -160,6 +160,20 @@ def named_versions(output: Path, model: str) -> frozenset[int]:
     )
 
 
+def version_labels(output: Path) -> dict[str, dict[int, list[str]]]:
+    """Return the labels of each version in deploy/models.config, by model and version.
+
+    Raises:
+        ValueError: when the file is not a ModelServerConfig with a list of models.
+    """
+    found: dict[str, dict[int, list[str]]] = {}
+    for entry in _parse(read_models_config(output / "deploy" / MODELS_CONFIG)).model_config_list.config:
+        of_model = found.setdefault(entry.name, {})
+        for label, version in sorted(entry.version_labels.items()):
+            of_model.setdefault(version, []).append(label)
+    return found
+
+
 def _add_version(entry: Any, version: int) -> list[str]:
     """Let the server load one more version of a model, and drop those that are no longer needed."""
     if entry.model_version_policy.WhichOneof("policy_choice") != "specific":

@@ -1,6 +1,7 @@
 """List the published versions of every model in an output directory, as their export.json describes them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter.errors import StoreError
@@ -20,6 +21,7 @@ class VersionRecord:
         k: the default k.
         tensorflow: the TensorFlow release that exported it.
         export_id: the export id that its `export_info` answers.
+        labels: the version labels that deploy/models.config gives it.
     """
 
     model: str
@@ -29,19 +31,26 @@ class VersionRecord:
     k: int | None = None
     tensorflow: str | None = None
     export_id: str | None = None
+    labels: tuple[str, ...] = ()
 
 
-def list_versions(output: Path) -> list[VersionRecord]:
+def list_versions(output: Path, labels: Mapping[str, Mapping[int, Sequence[str]]] | None = None) -> list[VersionRecord]:
     """List the versions of every model below `output`.
+
+    Args:
+        output: the directory that holds the base path of each model.
+        labels: the version labels, by model and version.
 
     Raises:
         StoreError: when the directory cannot be read.
     """
     try:
         models = sorted(child for child in output.iterdir() if child.is_dir())
-        return [_record(model, version) for model in models for version in VersionStore(model).versions()]
+        found = [_record(model, version) for model in models for version in VersionStore(model).versions()]
     except OSError as error:
         raise StoreError(f"{output} cannot be read: {error.strerror}.") from error
+    known = labels or {}
+    return [replace(each, labels=tuple(known.get(each.model, {}).get(each.version, ()))) for each in found]
 
 
 def read_record(version: Path) -> ExportRecord | None:

@@ -112,6 +112,26 @@ def test_the_list_shows_every_version_of_every_model(toy):
     assert "cannot be read" in refusal("--list", "--output", "nowhere", status=4)
 
 
+def test_the_list_shows_which_version_has_which_label(toy):
+    exported()
+    exported("--k", 1)
+    exported("--name", "other")
+
+    versions = json.loads(run("--list", "--json").stdout)["versions"]
+
+    assert [(each["model"], each["version"], each["labels"]) for each in versions] == [
+        ("other", 1, ["stable"]),
+        ("toy", 1, ["stable"]),
+        ("toy", 2, ["canary"]),
+    ]
+    assert all(label in run("--list").stdout for label in ("stable", "canary"))
+
+    (toy / "models" / "deploy" / "models.config").write_text("model_config_list {")
+    broken = run("--list", "--json")
+    assert [each["labels"] for each in json.loads(broken.stdout)["versions"]] == [[], [], []]
+    assert "Note: labels are unknown: models.config is not" in broken.stderr
+
+
 def test_only_the_newest_are_kept_and_those_that_the_server_is_told_of(toy):
     exported()
     for _ in range(3):
