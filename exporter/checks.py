@@ -10,6 +10,7 @@ from exporter.options import ExportOptions
 from exporter.samples.samples import Samples
 from exporter.server_images import check_image
 from exporter.sources.classifier import Classifier
+from exporter.thresholds import by_label, require_labeled
 from exporter.validation.batching import values_that_fail_others
 from exporter.validation.gpu_kernels import GpuReadiness
 from signatures import InputForm, OutputForm
@@ -28,6 +29,9 @@ def check_options(classifier: Classifier, samples: Samples, k: int, options: Exp
         raise ExportError(f"k = {k} cannot be the default for {labels} labels: use a number from 1 to {labels}.")
     if options.golden_output and options.golden_output.is_dir():
         raise ExportError(f"The golden records cannot be written to {options.golden_output}: it is a directory.")
+    by_label(options.thresholds, classifier.labels)
+    if options.fit_thresholds:
+        require_labeled(samples)
     strings = [name for name, spec in classifier.inputs.specs.items() if spec.dtype == tf.string]
     if options.jit_compile and strings:
         raise ExportError(

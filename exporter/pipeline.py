@@ -14,6 +14,7 @@ from exporter.checks import OwnSignatures, check_gpu, check_options, check_own_s
 from exporter.deploy import ServerFiles
 from exporter.errors import StoreError, ValidationError, reason
 from exporter.options import ExportOptions
+from exporter.origin import git_commit
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.examine import examine
@@ -72,6 +73,12 @@ class PublishedVersion:
     removed: Sequence[int]
     warnings: Sequence[str]
     dry_run: bool = False
+
+    def __repr__(self) -> str:
+        """Say what a person wants to know, which is not every label, op and warning."""
+        keys = [signature.key for signature in self.signatures]
+        dry_run = ", dry_run=True" if self.dry_run else ""
+        return f"PublishedVersion({str(self.path)!r}, signatures={keys}, warnings={len(self.warnings)}{dry_run})"
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,11 @@ def _validate(
         quality=None if quality is None else asdict(quality),
         deviation=None if deviation is None else asdict(deviation),
         gpu=asdict(staged.gpu),
+        git_commit=git_commit(Path.cwd()),
+        source_digest=request.classifier.source_digest,
+        metadata=dict(options.metadata),
         signatures=described(staged.signatures),
+        input_bounds=request.classifier.inputs.bounds,
         files=_digests(staged.directory),
     ).write(staged.directory)
     return ValidatedVersion(staged, quality)

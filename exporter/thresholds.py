@@ -1,5 +1,6 @@
 """The lowest score that an answer keeps of each label: given by a user, or fitted on labeled samples."""
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -165,19 +166,29 @@ def fit_thresholds(rule: str, labels: Sequence[str], samples: Samples, dense: np
     Raises:
         ExportError: if the samples are not labeled, or if scikit-learn is not installed.
     """
-    if samples.truth is None:
-        raise ExportError("--fit-thresholds needs labeled samples, and there are none: pass --samples with labels.")
-    try:
-        from sklearn.metrics import precision_recall_curve
-    except ImportError as error:
-        raise ExportError("--fit-thresholds needs scikit-learn: pip install 'sparsehead[fit]'.") from error
+    labeled = require_labeled(samples)
+    from sklearn.metrics import precision_recall_curve
+
     known = np.ones(len(samples), bool) if samples.known is None else samples.known
-    truth, scores = samples.truth[known], dense[known]
+    truth, scores = labeled[known], dense[known]
     fits = [
         _fit_label(label, truth[:, index], scores[:, index], rule_of(rule), precision_recall_curve)
         for index, label in enumerate(labels)
     ]
     return ThresholdFit(rule, len(truth), fits)
+
+
+def require_labeled(samples: Samples) -> npt.NDArray[np.bool_]:
+    """Return the truth of samples that thresholds are to be fitted on.
+
+    Raises:
+        ExportError: if the samples are not labeled, or if scikit-learn is not installed.
+    """
+    if samples.truth is None:
+        raise ExportError("--fit-thresholds needs labeled samples, and there are none: pass --samples with labels.")
+    if not importlib.util.find_spec("sklearn"):
+        raise ExportError("--fit-thresholds needs scikit-learn: pip install 'sparsehead[fit]'.")
+    return samples.truth
 
 
 def exported_limits(

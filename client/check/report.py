@@ -70,7 +70,7 @@ def page(title: str, when: datetime, sections: Iterable[str]) -> str:
 
 def server_section(number: int, result: CheckResult, samples: bool = True) -> str:
     """Return the part of a page that shows one server, with the samples that it was sent or without."""
-    questions = {"identity": result.identity, "backbone": result.backbone, "head": result.head}
+    questions = result.questions
     faults = [
         f'<li><strong class="bad">{name}</strong>: {escape(str(question.first_fault))}{_more(question)}</li>'
         for name, question in questions.items()

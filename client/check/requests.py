@@ -54,7 +54,7 @@ def ask(
     `outputs_of` takes what the call reads.
     """
     if signature.key == names.CLASSIFY:
-        examples = [_features(files, batch, limits, row) for row in range(len(batch))]
+        examples = [example_features(files, batch, limits, row) for row in range(len(batch))]
         return classify_examples(target, signature.key, examples)
     inputs: dict[str, Any] = {names.ENCODED_IMAGES: batch.files} if files else dict(batch.inputs)
     return predict_call(target, signature.key, {**inputs, **limits}, dtypes=signature.rounded)
@@ -79,7 +79,8 @@ def outputs_of(answer: Any) -> tuple[Outputs, int | None]:
     }, None
 
 
-def _features(files: bool, batch: Batch, limits: Mapping[str, NDArray[Any]], row: int) -> dict[str, Any]:
+def example_features(files: bool, batch: Batch, limits: Mapping[str, NDArray[Any]], row: int) -> dict[str, Any]:
+    """Return the features of one example of a batch, as the Classify API takes them."""
     if files and batch.files is not None:
         features: dict[str, Any] = {names.IMAGE_FEATURE: batch.files[row]}
     else:

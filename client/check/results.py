@@ -74,7 +74,8 @@ class CheckResult:
 
     `source` names what it was compared with. `not_asked` holds the signatures that could not be asked, with reasons.
     `batching` means that the server merges requests itself and takes only one k per example, so no other form of k
-    could be asked. `evidence` and `differences` are for a report and not part of the JSON.
+    could be asked. `rest` is None if REST was not asked. `evidence` and `differences` are for a report and not part of
+    the JSON.
     """
 
     passed: bool
@@ -92,6 +93,13 @@ class CheckResult:
     labels: tuple[str, ...] = field(repr=False)
     evidence: tuple[SampleEvidence, ...] = field(repr=False)
     differences: tuple[float, ...] = field(repr=False)
+    rest: QuestionResult | None = None
+
+    @property
+    def questions(self) -> dict[str, QuestionResult]:
+        """The answers to the questions that were asked, by name."""
+        found = {"identity": self.identity, "backbone": self.backbone, "head": self.head}
+        return found if self.rest is None else {**found, "rest": self.rest}
 
 
 @dataclass(frozen=True)

@@ -154,12 +154,12 @@ def _ask_form(session: Session, form: Form, batch: Batch, thorough: bool) -> Cal
     dense = yield from _ask_backbone(session, form, batch)
     known = np.zeros((len(batch), len(session.labels)), np.float32) if dense is None else dense
     for signature in form.signatures:
-        takes = _limits_taken(session, signature)
+        takes = limits_taken(session, signature)
         for question in questions(takes=takes, exported=session.exported, dense=known, thorough=thorough):
             yield from _ask_head(session, form, signature, batch, question, dense)
 
 
-def _limits_taken(session: Session, signature: Signature) -> list[str]:
+def limits_taken(session: Session, signature: Signature) -> list[str]:
     """Return which of k and min_score a signature takes; metadata do not show what the examples of `classify` hold."""
     if signature.key != names.CLASSIFY:
         return list(signature.limits)
@@ -177,12 +177,12 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
     expected = [sample.dense if known and (sample.exact or not files) else None for sample in samples]
     tally.asked += sum(dense is not None for dense in expected)
     every = {names.K: np.full(len(batch), classes, np.int32), names.MIN_SCORE: np.zeros(len(batch), np.float32)}
-    limits = {name: every[name] for name in _limits_taken(session, form.dense)}
+    limits = {name: every[name] for name in limits_taken(session, form.dense)}
     call = ask(session.target, form.dense, files, batch, limits)
     answer = yield from answer_to(session, tally, where, call)
     if answer is None:
         return None
-    served, problem = _dense_scores(session, form.dense, answer[0], len(batch))
+    served, problem = dense_scores(session, form.dense, answer[0], len(batch))
     if problem:
         tally.fault(problem, record=batch.numbers[0], **where)
         return None
@@ -199,9 +199,9 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
     return served
 
 
-def _dense_scores(session: Session, signature: Signature, outputs: Outputs, rows: int) -> tuple[Scores, str]:
+def dense_scores(session: Session, signature: Signature, outputs: Outputs, rows: int) -> tuple[Scores, str]:
     """Return the scores, [rows, N], of an answer with k = N, and what is wrong with it or ""."""
-    form, classes = _answer_form(signature), len(session.labels)
+    form, classes = answer_form(signature), len(session.labels)
     if problem := form.problem(outputs, rows, classes, classes):
         return np.zeros((rows, classes), np.float32), problem
     return form.dense(outputs, session.encoded_labels)
@@ -220,7 +220,7 @@ def _ask_head(
     answer = yield from answer_to(session, tally, where, call, instead)
     if answer is None:
         return None
-    outputs, judged, classes = answer[0], _answer_form(signature), len(session.labels)
+    outputs, judged, classes = answer[0], answer_form(signature), len(session.labels)
     widest, bounded = max(question.k), question.bounded
     if problem := judged.problem(outputs, len(batch), classes, widest, padded=session.batching, bounded=bounded):
         return tally.fault(problem, record=batch.numbers[0], **where)
@@ -235,7 +235,8 @@ def _ask_head(
     return None
 
 
-def _answer_form(signature: Signature) -> AnswerForm:
+def answer_form(signature: Signature) -> AnswerForm:
+    """Return the form that a signature answers in."""
     form = form_of(signature.outputs)
     if form is None:  # `client.check.forms` leaves these out.
         raise ValueError(f"signature {signature.key} answers in a form that is not known")

@@ -18,7 +18,7 @@ from client.bench.search import search_rate
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import as_json_option, show_or_print, utf8
-from client.cli.samples import golden_path, sample_arguments
+from client.cli.samples import bounds_of, golden_path, sample_arguments
 from client.cli.traffic import requests_of, subject_of
 from signatures.contract import names
 
@@ -110,7 +110,7 @@ def bench(
         require_comparable(before, subject, [load.name for load in loads])
     server = Server(connection.required_address(), connection.required_model(), connection.timeout, connection.options)
     with server.open() as client:
-        requests = requests_of(client, subject, paths, {})
+        requests = requests_of(client, subject, paths, bounds_of(golden) if random else {})
         run = partial(measure, client, requests)
         if processes > 1:
             run = partial(measure_in_processes, server, requests, count=processes)

@@ -117,7 +117,7 @@ def check(result: CheckResult) -> None:
     console = stdout_console()
     title = f"model {result.model}, version {result.version} at {result.address}"
     table = new_table("question", "", "records", "answers", "near ties", "largest difference", title=title)
-    questions = {"identity": result.identity, "backbone": result.backbone, "head": result.head}
+    questions = result.questions
     for name, question in questions.items():
         compared = name != "identity"
         table.add_row(

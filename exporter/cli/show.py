@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from exporter.store.listing import VersionRecord
     from exporter.thresholds import ThresholdFit
 
+# As much of a commit tells it from others.
+_COMMIT = 12
+
 
 def print_export(version: PublishedVersion, name: str, output: Path, seconds: float) -> None:
     """Print the version's signatures and measurements, where it is, and what to run next."""
@@ -89,7 +92,7 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"versions": [asdict(version) for version in versions]}))
         return
-    table = Table(*folding("model", "version", "created", "k", "MB", "TensorFlow", "export id"))
+    table = Table(*folding("model", "version", "created", "k", "MB", "TensorFlow", "export id", "commit", "metadata"))
     for each in versions:
         known = ("-" if value is None else str(value) for value in (each.created, each.k))
         table.add_row(
@@ -99,6 +102,8 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
             f"{each.bytes / 1e6:.1f}",
             each.tensorflow or "-",
             each.export_id or "not ours",
+            (each.git_commit or "-")[:_COMMIT],
+            "\n".join(f"{key}={value}" for key, value in each.metadata.items()),
         )
     Console().print(table)
 

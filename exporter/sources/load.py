@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ExportError, reason
+from exporter.origin import source_digest
+from exporter.sources import user_modules
 
 if TYPE_CHECKING:
     from exporter.sources.classifier import Classifier
@@ -55,11 +58,11 @@ class SourceOptions:
     custom_objects: Sequence[str] = ()
 
 
-def load_classifier(source: str, options: SourceOptions | None = None) -> Classifier:
+def load_classifier(source: Any, options: SourceOptions | None = None) -> Classifier:
     """Load a classifier.
 
     Args:
-        source: a preset's name, the path of a `.keras` or `.h5` file or of a SavedModel, or
+        source: a Keras model; or a preset's name, the path of a `.keras` or `.h5` file or of a SavedModel, or
             "package.module:factory", a function without arguments that returns a Keras model.
         options: what else is known about the model.
 
@@ -74,15 +77,19 @@ def load_classifier(source: str, options: SourceOptions | None = None) -> Classi
         ('0', '1', '2', '3', '4', '5', '6', '7')
     """
     options = options or SourceOptions()
+    path = Path(source) if isinstance(source, str | Path) else None
+    if options.endpoint is not None and not (path and (path / "saved_model.pb").is_file()):
+        raise ExportError("--endpoint picks a signature of a SavedModel, and the model is not one: leave it out.")
     for module in options.custom_objects:
-        _import(module)
+        user_modules.import_module(module)
+    if path is None:
+        return _of_model(source, options)
     if source in PRESETS:
         return _preset(source, options)
-    if ":" in source and not Path(source).exists():
+    if isinstance(source, str) and ":" in source and not path.exists():
         module, _, factory = source.partition(":")
         return _classifier(_made_by(module, factory), factory, options)
-    path = Path(source)
-    return _classifier(_load_file(path, options), path.stem, options)
+    return replace(_classifier(_load_file(path, options), path.stem, options), source_digest=source_digest(path))
 
 
 def _preset(preset: str, options: SourceOptions) -> Classifier:
@@ -137,8 +144,6 @@ def _load_file(path: Path, options: SourceOptions) -> Any:
         from exporter.sources.saved_models import load_saved_model
 
         return load_saved_model(path, options.endpoint)
-    if options.endpoint is not None:
-        raise ExportError(f"--endpoint picks a signature of a SavedModel, and {path} is not one: leave it out.")
     if path.suffix not in (".keras", ".h5") or not path.is_file():
         raise ExportError(
             f"{path} is not a .keras file, .h5 file or SavedModel: save the model with model.save('NAME.keras') and "
@@ -163,17 +168,19 @@ def _load_file(path: Path, options: SourceOptions) -> Any:
 def _made_by(module: str, factory: str) -> Any:
     import keras
 
-    function = getattr(_import(module), factory, None)
-    if not callable(function):
-        raise ExportError(f"The module {module} has no function {factory!r}.")
-    model = function()
+    model = user_modules.call(module, factory)
     if not isinstance(model, keras.Model):
         raise ExportError(f"{module}:{factory} returned a {type(model).__name__}, not a Keras model.")
     return model
 
 
-def _import(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ExportError(f"The module {module} could not be imported: {error}.") from error
+def _of_model(model: Any, options: SourceOptions) -> Classifier:
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise ExportError(
+            f"A {type(model).__name__} cannot be exported: pass a path, a preset's name or a Keras model."
+        )
+    # Keras counts the models that have no name of their own, as in functional_3.
+    made_up = re.fullmatch(r"(functional|sequential|model)_\d+", model.name)
+    return _classifier(model, made_up[1] if made_up else model.name, options)

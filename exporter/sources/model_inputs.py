@@ -13,6 +13,8 @@ from exporter.sources.input_names import named_inputs
 
 _OF_WORDS = (keras.layers.StringLookup, keras.layers.TextVectorization)
 _ENTRIES = 100
+# Made-up words, which a vocabulary hardly holds.
+_UNKNOWN = ("word0", "word1")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,18 @@ class ModelInputs:
     id_bounds: Mapping[str, int]
     call: Callable[..., Any]
     values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    @property
+    def bounds(self) -> dict[str, dict[str, Any]]:
+        """What export.json states of the inputs, so that a client can make some up: {"ids": N} or {"words": [...]}."""
+        words = {
+            name: [word for word in dict.fromkeys(values) if isinstance(word, str) and word not in _UNKNOWN]
+            for name, values in self.values.items()
+        }
+        return {
+            **{name: {"words": known} for name, known in words.items() if known},
+            **{name: {"ids": count} for name, count in self.id_bounds.items()},
+        }
 
 
 def model_inputs(model: Any, renamed: Mapping[str, str] | None = None) -> ModelInputs:
@@ -99,7 +113,7 @@ def _values(layer: Any) -> list[Any]:
     known: list[Any] = layer.get_vocabulary(include_special_tokens=False)[:_ENTRIES]
     if refuses_unknown(layer):
         return known
-    return [*known, 0, 1] if isinstance(layer, keras.layers.IntegerLookup) else [*known, "word0", "word1"]
+    return [*known, 0, 1] if isinstance(layer, keras.layers.IntegerLookup) else [*known, *_UNKNOWN]
 
 
 def refuses_unknown(layer: Any) -> bool:

@@ -29,10 +29,10 @@ def named_outputs(model: Any, answer: Any) -> dict[str, Any]:
         The tensors, in the order that the model has them.
 
     Example:
-        >>> x = keras.Input((3,))
-        >>> model = keras.Model(x, [keras.layers.Dense(2, name="size")(x), keras.layers.Dense(2, name="color")(x)])
-        >>> list(named_outputs(model, model(np.zeros((1, 3)))))
-        ['size', 'color']
+        >>> x = keras.Input((4,))
+        >>> heads = keras.Model(x, [keras.layers.Dense(3)(x), keras.layers.Dense(2, name="color")(x)])
+        >>> list(named_outputs(heads, heads(tf.zeros([1, 4]))))
+        ['output_0', 'color']
     """
     found = keras.tree.flatten_with_path(answer)
     # A subclassed model has no layers that answer.

@@ -1,6 +1,7 @@
 """List the published versions of every model in an output directory, as their export.json describes them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import StoreError
@@ -20,6 +21,9 @@ class VersionRecord:
         k: the default k.
         tensorflow: the TensorFlow release that exported it.
         export_id: the export id that its `export_info` answers.
+        git_commit: the commit of the repository that it was exported in; None outside one.
+        source_digest: SHA-256 of the model's file or directory; None for a model without one.
+        metadata: what the user said about the export, by name.
     """
 
     model: str
@@ -29,6 +33,9 @@ class VersionRecord:
     k: int | None = None
     tensorflow: str | None = None
     export_id: str | None = None
+    git_commit: str | None = None
+    source_digest: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def list_versions(output: Path) -> list[VersionRecord]:
@@ -59,5 +66,10 @@ def _record(model: Path, version: int) -> VersionRecord:
     if record is None:
         return VersionRecord(model.name, version, size)
     return VersionRecord(
-        model.name, version, size, record.created, record.k, record.tensorflow, export_id=record.export_id
+        model.name,
+        version,
+        size,
+        k=record.k,
+        tensorflow=record.tensorflow,
+        **record.origin,
     )

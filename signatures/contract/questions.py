@@ -75,8 +75,9 @@ def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats
         >>> [question.name for question in asked]
         ['left out', '[1, -1] (one per example)', '[1, -1] (one per example), min_score [0.75, 0.5] (one per example)']
     """
-    # A server that answers with NaN is found out all the same.
+    # A server that answers with NaN is found out all the same. Denormal numbers are zero for some processors.
     dense = np.nan_to_num(dense, nan=0, posinf=0, neginf=0)
+    dense[np.abs(dense) < np.finfo(np.float32).tiny] = 0
     examples, labels = dense.shape
 
     def question(k: Any = None, min_score: Any = None) -> Question:
@@ -101,11 +102,14 @@ def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats
 
 
 def _bounds_to_ask(dense: Floats) -> Iterator[tuple[Any, Any]]:
-    """Yield k and min_score: at scores, between them, above all, and where nothing is bounded."""
+    """Yield k and min_score: at scores, just above one, between scores, above all, and where nothing is bounded."""
     examples, labels = dense.shape
     ranks = sorted({min(rank, labels - 1) for rank in (1, 2, labels // 2)})
     for rank in ranks:
         yield [labels] * examples, _scores_at(dense, [rank] * examples)
+    # Whoever rounds a bound keeps a score that is the next number below it.
+    at = np.array(_scores_at(dense, [ranks[-1]] * examples), np.float32)
+    yield [labels] * examples, np.where(at > 0, np.nextafter(at, np.float32(np.inf)), 0).tolist()
     first = dense[0, ranking(dense[0])]
     between = float((first[0].astype(np.float64) + first[ranks[0]]) / 2)
     yield None, (between,)

@@ -55,6 +55,8 @@ class ExportRecord:
         source_digest: SHA-256 of the model's file or directory, in hexadecimal; None for a model without one.
         metadata: what the user said about the export, by name.
         signatures: by key, the method and the declared inputs and outputs, with dtype and shape (-1 for any size).
+        input_bounds: what is known of the values of inputs, by name: {"ids": N}, the size of an embedding, or
+            {"words": [...]}, the first words of a vocabulary.
         files: SHA-256 in hexadecimal of every other file of the version, by path.
         schema_version: the version of this format.
     """
@@ -82,6 +84,7 @@ class ExportRecord:
     source_digest: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     signatures: Mapping[str, Any] = field(default_factory=dict)
+    input_bounds: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 

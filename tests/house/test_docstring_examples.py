@@ -41,7 +41,7 @@ NOT_RUN = {
     "exporter.pipeline.export": EXPORT,
     "exporter.presets.mobilenetv2.build_mobilenetv2": "builds a large model: tests/exporter/test_backbones.py does",
     "exporter.presets.resnet18.build_resnet18": "builds a large model: tests/exporter/test_backbones.py does",
-    "exporter.sources.saved_models.load_saved_model": "needs a file: tests/exporter/test_saved_models.py has some",
+    "exporter.sources.saved_models.load_saved_model": "needs a SavedModel: tests/exporter/test_saved_models.py has",
     "exporter.validation.gpu_kernels.gpu_readiness": NO_VERSION,
     "exporter.validation.loaded.LoadedVersion": NO_VERSION,
     "server": "needs a version to serve: tests/server starts many servers",
