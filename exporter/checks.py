@@ -67,6 +67,10 @@ def _about_samples(samples: Samples) -> list[str]:
         known, count = int(samples.known.sum()), len(samples)
         unknown = f"The true labels of {count - known} of the {count} samples are unknown"
         warnings.append(f"{unknown}: the gate judges the other {known}.")
+    if samples.left_out:
+        warnings.append(
+            f"{samples.left_out} examples are of other shapes than the {len(samples)} that are used: samples have one."
+        )
     if samples.made_up:
         warnings.append("The samples are made up: they only show that the export answers as the model does.")
     return warnings

@@ -62,7 +62,7 @@ def probabilities_output(labels: Sequence[str]) -> OutputForm:
 def dense_output(labels: Sequence[str]) -> OutputForm:
     """Return the form that answers with all scores, whatever the limits."""
     spec = tf.TensorSpec([None, len(labels)], tf.float32)
-    return OutputForm({names.DENSE: spec}, lambda dense, limits: {names.DENSE: dense})
+    return OutputForm({names.DENSE_PROBABILITIES: spec}, lambda dense, limits: {names.DENSE_PROBABILITIES: dense})
 
 
 def top_k_output(labels: Sequence[str]) -> OutputForm:

@@ -23,7 +23,7 @@ def expectation_of(
     served: ExportInfo = yield from info(target)
     metadata: Metadata = yield metadata_call(target)
     signature = metadata.signature(names.DENSE if names.DENSE in metadata.signatures else names.SERVING_DEFAULT)
-    output = names.DENSE if signature.key == names.DENSE else names.PROBABILITIES
+    output = names.DENSE_PROBABILITIES if signature.key == names.DENSE else names.PROBABILITIES
     every = {names.K: np.array([len(served.labels)], np.int32), names.MIN_SCORE: np.zeros(1, np.float32)}
     limits = {name: value for name, value in every.items() if name in signature.limits}
     expected = []

@@ -26,7 +26,7 @@ class Answers:
 
     Attributes:
         served: the answers to what the samples ask for; the limits that they leave out are the export's.
-        dense: the scores with k = N and without a min_score.
+        dense: all scores, whatever the limits.
     """
 
     served: NDArray[np.float32]
@@ -100,9 +100,13 @@ def _asked(
     inputs = inputs_of(samples, signature)
     own = {name: array for name, array in inputs.items() if name not in signature.limits}
     nothing = 0.0 if names.MIN_SCORE in signature.inputs else None
+    every = side.dense_key(key)
     try:
         served = client.predict(inputs, signature=key, version=side.version)
-        dense = client.predict(own, labels, key, min_score=nothing, version=side.version)
+        if every is None:
+            dense = client.predict(own, labels, key, min_score=nothing, version=side.version)
+        else:
+            dense = client.predict(own, signature=every, version=side.version)
     except UnreachableError:
         raise
     except ServerError:
@@ -111,14 +115,15 @@ def _asked(
         each = [_asked(client, side, key, [sample], labels) for sample in samples]
         return np.concatenate([one for one, _ in each]), np.concatenate([one for _, one in each])
     shape = (len(samples), labels)
-    return _probabilities(served, shape), _probabilities(dense, shape)
+    output = names.PROBABILITIES if every is None else names.DENSE_PROBABILITIES
+    return _probabilities(served, names.PROBABILITIES, shape), _probabilities(dense, output, shape)
 
 
-def _probabilities(outputs: Mapping[str, NDArray[Any]], shape: tuple[int, int]) -> NDArray[np.float32]:
-    scores = outputs.get(names.PROBABILITIES)
+def _probabilities(outputs: Mapping[str, NDArray[Any]], output: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+    scores = outputs.get(output)
     if scores is None or scores.shape != shape:
-        found = "none" if scores is None else f"probabilities {list(scores.shape)}"
-        raise DecodeError(f"the versions cannot be compared: expected probabilities {list(shape)}, received {found}")
+        found = "none" if scores is None else f"{output} {list(scores.shape)}"
+        raise DecodeError(f"the versions cannot be compared: expected {output} {list(shape)}, received {found}")
     return scores
 
 

@@ -32,6 +32,11 @@ class Side:
         signature = self.metadata.signatures.get(key)
         return signature if signature is not None and names.PROBABILITIES in signature.outputs else None
 
+    def dense_key(self, key: str) -> str | None:
+        """Return the signature that takes the same and answers with all scores; only labels with thresholds need it."""
+        found = {names.SERVING_DEFAULT: names.DENSE, names.ENCODED_IMAGES: names.ENCODED_IMAGES_DENSE}.get(key)
+        return found if found in self.metadata.signatures else None
+
 
 def read_side(client: ServingClient, version: int) -> Side:
     """Ask a version what it is.

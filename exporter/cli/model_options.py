@@ -30,7 +30,8 @@ MODEL_OPTIONS = [
     click.option(
         "--samples",
         type=_PATH,
-        help="Samples to validate with: a folder of images, .npz or .tfrecord.  [default: the preset's, or noise]",
+        help="Samples to validate with: a folder of images, .npz, .jsonl, .tfrecord or recorded traffic.  "
+        "[default: the preset's, or noise]",
     ),
     click.option(
         "--weights", default="none", show_default=True, help="For mobilenetv2 and resnet18: none, imagenet or a file."

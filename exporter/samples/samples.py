@@ -29,6 +29,7 @@ class Samples:
         known: bool [S], whether the truth of each sample is known; by default it is, if there is a `truth`.
         made_up: whether they are noise, which can only show that two ways of computing an answer agree.
         stand_ins: made-up image files for the signatures that take these, if `images` is empty.
+        left_out: how many examples a file held besides, of other shapes.
 
     Raises:
         ExportError: from `fitted`, when the samples do not fit a model.
@@ -45,6 +46,7 @@ class Samples:
     known: npt.NDArray[np.bool_] | None = None
     made_up: bool = False
     stand_ins: "Samples | None" = None
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values()), ()))

@@ -12,7 +12,7 @@ from exporter.errors import ExportError
 from signatures.contract import names
 
 # What answers hold already.
-_TAKEN = (names.PROBABILITIES, names.INDICES, names.SCORES, names.LABELS)
+_TAKEN = (names.PROBABILITIES, names.DENSE_PROBABILITIES, names.INDICES, names.SCORES, names.LABELS)
 
 
 def named_outputs(model: Any, answer: Any) -> dict[str, Any]:

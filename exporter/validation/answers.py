@@ -9,7 +9,6 @@ from exporter.errors import ValidationError
 from exporter.samples.requests import request
 from exporter.samples.samples import Samples
 from exporter.validation.calls import (
-    EVERY,
     SAME_RUN,
     call,
     dense_of,
@@ -102,7 +101,7 @@ def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
             )
     for batch in samples.batches(MANY):
         shape = (len(batch), len(expected.labels))
-        every = question_of(EVERY, 0.0, takes=names.LIMITS, exported=expected.exported, shape=shape)
+        every = question_of(shape[1], 0.0, takes=names.LIMITS, exported=expected.exported, shape=shape)
         validate_answer(version, expected, keys[0], batch, every, dense_of(version, batch))
 
 

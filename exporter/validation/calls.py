@@ -49,7 +49,9 @@ def call(version: LoadedVersion, key: str, inputs: Arrays, asked: str) -> Output
 def dense_of(version: LoadedVersion, samples: Samples) -> Scores:
     """Return the version's own dense answers, [S, N]: those for the largest k. Thresholds hide some of them."""
     if names.DENSE in version.signatures:
-        every: Scores = call(version, names.DENSE, request(names.DENSE, samples), "no limits")[names.DENSE]
+        every: Scores = call(version, names.DENSE, request(names.DENSE, samples), "no limits")[
+            names.DENSE_PROBABILITIES
+        ]
         return every
     inputs = request(names.SERVING_DEFAULT, samples, EVERY, 0.0)
     dense: Scores = call(version, names.SERVING_DEFAULT, inputs, "k = N")[names.PROBABILITIES]

@@ -116,7 +116,7 @@ def _judge_sparse_row(
 def _judge_dense_row(
     row: Outputs, dense: Scores, k: int, bounds: Scores | None, labels: Labels, tolerance: Tolerance
 ) -> Verdict:
-    return judge_sparse(dense, row[names.DENSE], len(dense), tolerance)
+    return judge_sparse(dense, row[names.DENSE_PROBABILITIES], len(dense), tolerance)
 
 
 def _judge_listed_row(
@@ -209,11 +209,11 @@ CLASSIFIED = AnswerForm(
 )
 # All scores, whatever the limits.
 DENSE = AnswerForm(
-    dtypes={names.DENSE: np.dtype(np.float32)},
+    dtypes={names.DENSE_PROBABILITIES: np.dtype(np.float32)},
     width=lambda labels, k: labels,
     judge=_judge_dense_row,
-    kept=lambda row, k: list(range(len(row[names.DENSE]))),
-    dense=lambda outputs, labels: (outputs[names.DENSE], ""),
+    kept=lambda row, k: list(range(len(row[names.DENSE_PROBABILITIES]))),
+    dense=lambda outputs, labels: (outputs[names.DENSE_PROBABILITIES], ""),
 )
 
 ANSWER_FORMS: tuple[AnswerForm, ...] = (SPARSE, LISTED, CLASSIFIED, DENSE)

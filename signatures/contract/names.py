@@ -12,8 +12,7 @@ FIXED_K = "fixed_k"
 CLASSIFY = "classify"
 EXPORT_INFO = "export_info"
 
-# The name of a signature and of its output. It exists only in exports whose labels have thresholds: no other answer
-# shows the scores below them.
+# A signature of exports whose labels have thresholds: no other answer shows the scores below them.
 DENSE = "dense"
 
 # The name of a signature, and of the input for image files that this signature and those named after it take.
@@ -36,8 +35,9 @@ IMAGE_FEATURE = "image/encoded"
 # How pixels become a model's input: see signatures.preprocessing.
 PREPROCESSINGS = ("none", "unit", "tf", "caffe", "torch")
 
-# Outputs of the signatures that answer with a vector of probabilities, and with a list of the kept ones.
+# Outputs of the signatures that answer with a vector of probabilities, with all of them, and with a list of those kept.
 PROBABILITIES = "probabilities"
+DENSE_PROBABILITIES = "dense_probabilities"
 INDICES = "indices"
 SCORES = "scores"
 LABELS = "labels"

@@ -165,6 +165,6 @@ def question_of(
 
 def _shown(value: Any) -> str:
     if not isinstance(value, list | tuple):
-        return f"{value:.7g}"
-    listed = f"[{', '.join(f'{each:.7g}' for each in value)}]"
+        return f"{value}" if isinstance(value, int) else f"{value:.7g}"
+    listed = f"[{', '.join(_shown(each) for each in value)}]"
     return f"{listed} (one per example)" if isinstance(value, list) else listed

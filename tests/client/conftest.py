@@ -153,7 +153,7 @@ class FakeModel:
                 names.MIN_SCORE: {"dtype": "float32", "shape": [-1]},
                 names.THRESHOLDS: {"dtype": "string", "shape": [-1]},
             }
-        every_score = {names.DENSE: dense[names.PROBABILITIES]}
+        every_score = {names.DENSE_PROBABILITIES: dense[names.PROBABILITIES]}
         files = {}
         if self.takes_files:
             encoded = {names.ENCODED_IMAGES: {"dtype": "string", "shape": [-1]}}
@@ -211,7 +211,7 @@ class FakeModel:
             refuse(f"Shape of tensor images {list(images.shape)} is not compatible with expected shape [?,4,4,1].")
         dense = self.dense(images)
         if signature in (names.DENSE, names.ENCODED_IMAGES_DENSE):
-            return {names.DENSE: dense}
+            return {names.DENSE_PROBABILITIES: dense}
         if signature == names.FIXED_K:
             limits = np.full(len(dense), self.k), np.full(len(dense), self.min_score, np.float32)
             return self.limited(signature, dense, *limits)

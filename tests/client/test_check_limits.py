@@ -262,3 +262,18 @@ def test_own_signatures_of_an_export_with_thresholds_are_named_as_not_asked(mode
         assert (signature, reason) == ("mirrored", "no request shows its scores below the labels' thresholds")
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("key", [names.SERVING_DEFAULT, names.ENCODED_IMAGES])
+def test_a_comparison_of_versions_sees_scores_below_their_thresholds(key, model, server, version):
+    from client.comparison.answers import answers_of
+    from client.comparison.sides import read_side
+    from client.samples.golden import read_golden
+    from client.samples.image_samples import with_file
+
+    samples = [with_file(sample, "unit") for sample in read_golden(version).samples]
+    with ServingClient(server.address, "letters") as client:
+        answers = answers_of(client, read_side(client, 1), key, samples, 8)
+    images = np.concatenate([sample.inputs[names.IMAGES] for sample in samples])
+    np.testing.assert_allclose(answers.dense, model.dense(images), rtol=1e-5)
+    assert (answers.served[answers.served != 0] >= 0.1).all()

@@ -116,7 +116,7 @@ def test_every_kind_of_classifier_is_served_under_readable_input_names(build, tm
     published = export(classifier, tmp_path, k=2)
 
     with LoadedVersion(published.path) as version:
-        assert sorted(set(version.signatures[names.SERVING_DEFAULT].inputs) - {names.K}) == KINDS[build]
+        assert sorted(set(version.signatures[names.SERVING_DEFAULT].inputs) - set(names.LIMITS)) == KINDS[build]
         inputs = {name: np.concatenate([array[:7]]) for name, array in samples.inputs.items()}
         dense = classifier.dense_answers(Samples(inputs))
         answer = version.call(names.SERVING_DEFAULT, {**inputs, names.K: np.arange(7, dtype=np.int32)})

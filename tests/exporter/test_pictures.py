@@ -158,14 +158,14 @@ def test_a_wrong_preprocessing_in_samples_and_graph_alike_was_published(wrong, s
 
 def test_a_wrong_preprocessing_in_the_graph_alone_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, ImageDecoding("tf")))
-    assert "encoded_images with k = 4 is wrong for sample 0" in refused(tmp_path, preprocessing="unit")
+    assert "encoded_images with k = 4, min_score 0 is wrong for sample 0" in refused(tmp_path, preprocessing="unit")
 
 
 @pytest.mark.parametrize("keys", [[names.ENCODED_IMAGES_TOP_K], [names.CLASSIFY]], ids=str)
 def test_it_is_seen_whichever_signature_takes_the_files(keys, tmp_path, monkeypatch):
     monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, ImageDecoding("tf")))
     classifier = Classifier(picture_model(), "toy", preprocessing="unit")
-    with pytest.raises(ValidationError, match=f"{keys[0]} with k = 4 is wrong for sample 0"):
+    with pytest.raises(ValidationError, match=f"{keys[0]} with k = 4, min_score 0 is wrong for sample 0"):
         export(classifier, tmp_path, k=2, options=ExportOptions(signatures=keys))
 
 

@@ -126,7 +126,7 @@ def test_fitted_thresholds_are_served_recorded_said_and_used_by_the_gate(tmp_pat
     with LoadedVersion(version.path) as loaded:
         served = loaded.call("serving_default", {"scores": scores})["probabilities"]
         np.testing.assert_array_equal(served, np.where(kept, scores, 0))
-        np.testing.assert_array_equal(loaded.call("dense", {"scores": scores})["dense"], scores)
+        np.testing.assert_array_equal(loaded.call("dense", {"scores": scores})["dense_probabilities"], scores)
     # Where a bound decides, 0.5 does not.
     assert version.quality.f1 == pytest.approx(f1_score(samples.truth, kept, average="micro"))
     assert (kept != (scores >= 0.5)).any()

@@ -130,7 +130,7 @@ def test_fixed_k_has_the_exported_limits(exported):
 
 
 def test_only_an_export_with_thresholds_answers_with_dense_scores_whatever_they_are(exported):
-    dense = exported(min_score=0.6, thresholds=THRESHOLDS)("dense", {"features": FEATURES})["dense"]
+    dense = exported(min_score=0.6, thresholds=THRESHOLDS)("dense", {"features": FEATURES})["dense_probabilities"]
     np.testing.assert_array_equal(dense, FEATURES)
     assert "dense" not in exported(min_score=0.6).version.signatures
 
