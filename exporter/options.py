@@ -1,7 +1,7 @@
 """The options of an export, besides the model and k."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import ExportError
@@ -41,6 +41,7 @@ class ExportOptions:
         keep: remove all versions but this many of the newest and those that `deploy/models.config` names.
         forbid_breaking_changes: refuse to publish a version that would break callers of the newest published one.
         keep_failed: keep a version that fails validation.
+        metadata: what to record about the export, by name.
         serving_root: where the server will see the output directory.
         dry_run: do everything but publish.
 
@@ -73,6 +74,7 @@ class ExportOptions:
     keep: int | None = None
     forbid_breaking_changes: bool = False
     keep_failed: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
     serving_root: str = "/models"
     dry_run: bool = False
 

@@ -14,6 +14,7 @@ from exporter.checks import OwnSignatures, check_gpu, check_options, check_own_s
 from exporter.deploy import ServerFiles
 from exporter.errors import StoreError, ValidationError, reason
 from exporter.options import ExportOptions
+from exporter.origin import git_commit
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.examine import examine
@@ -197,6 +198,9 @@ def _validate(
         quality=None if quality is None else asdict(quality),
         deviation=None if deviation is None else asdict(deviation),
         gpu=asdict(staged.gpu),
+        git_commit=git_commit(Path.cwd()),
+        source_digest=request.classifier.source_digest,
+        metadata=dict(options.metadata),
         signatures=described(staged.signatures),
         input_bounds=request.classifier.inputs.bounds,
         files=_digests(staged.directory),

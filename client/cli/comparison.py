@@ -115,7 +115,8 @@ def comparison_of(
         PromoteError: if the version that the label has cannot be asked, and may not be left unasked.
     """
     if move.old is None or move.old == move.new:
-        return None, f"Version {move.new} was compared with no other: the label {move.label} has none."
+        has = "no version yet" if move.old is None else "this version already"
+        return None, f"Version {move.new} was compared with no other: the label {move.label} has {has}."
     after = read_side(client, move.new)
     try:
         before = read_side(client, move.old)
@@ -125,7 +126,7 @@ def comparison_of(
         told = f"version {move.old}, which has the label {move.label}, cannot be asked at {client.address}: {error}"
         limits = wanted.limits
         if not (limits.label_change and limits.breaking_change) or limits.needs_samples:
-            way = "without limits, pass --allow-label-change and --allow-breaking-change to promote uncompared"
+            way = "to promote uncompared, pass --allow-label-change and --allow-breaking-change, and no other limits"
             raise PromoteError(f"{told}; {way}") from error
         return None, f"Version {move.new} was not compared: {told}."
 

@@ -43,6 +43,10 @@ def show_verification(result: Verification) -> None:
         click.echo(f"{result.directory} is as exported: {result.intact} files compared.")
     else:
         click.echo(f"{result.directory} is not as exported; {result.intact} of its files are.")
+    origin = {name.replace("_", " "): result.origin[name] for name in ("git_commit", "source_digest")}
+    for name, value in {**origin, **result.origin["metadata"]}.items():
+        if value is not None:
+            click.echo(f"{_printable(name)}: {_printable(value)}")
 
 
 def _printable(name: str) -> str:

@@ -11,8 +11,8 @@ from client.client import ServingClient
 from client.comparison.results import LatencyChange
 from client.rpc.calls import Call
 
-# Calls of each version: left out, measured in one round, and measured at most.
-_WARMUP, _ROUND, _MOST = 3, 50, 400
+# Calls of each version: left out, measured where nothing is to be decided, measured in one round, and at most.
+_WARMUP, _GLANCE, _ROUND, _MOST = 3, 20, 50, 400
 _RESAMPLES = 500
 
 
@@ -37,7 +37,9 @@ def latency_change(
             first, second = _seconds(client, one), _seconds(client, other)
         if number >= 0:
             pairs.append((first, second))
-        if len(pairs) % _ROUND == 0 and pairs and _is_clear(pairs, allowed):
+        if len(pairs) == _GLANCE and allowed is None:
+            break
+        if len(pairs) % _ROUND == 0 and pairs and allowed is not None and _is_clear(pairs, allowed):
             break
     times = np.array(pairs)
     old, new = np.median(times, axis=0)
@@ -55,9 +57,7 @@ def latency_change(
     )
 
 
-def _is_clear(pairs: Sequence[tuple[float, float]], allowed: float | None) -> bool:
-    if allowed is None:
-        return True
+def _is_clear(pairs: Sequence[tuple[float, float]], allowed: float) -> bool:
     low, high = _interval(np.array(pairs))
     return high <= allowed or low > allowed
 

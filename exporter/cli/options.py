@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,6 +180,12 @@ _OPTIONS = [
         is_flag=True,
         help="Refuse what would break callers of the newest version; without this, it is a warning.",
     ),
+    click.option(
+        "--metadata",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="What to record about the export, such as the run that trained the model; repeatable.",
+    ),
     click.option("--keep-failed", is_flag=True, help="Keep a version that fails validation."),
     click.option(
         "--serving-root", default="/models", show_default=True, help="Where the server will see the output directory."
@@ -227,8 +233,21 @@ def export_options(given: Mapping[str, Any]) -> ExportOptions:
             "batching": batching if given["batching"] == "in-graph" else None,
             "server_batching": batching if given["batching"] == "server" else None,
             "version": _version(given["version"]),
+            "metadata": _metadata(given["metadata"]),
         }
     )
+
+
+def _metadata(pairs: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise ExportError(f"--metadata is {pair!r}; use KEY=VALUE, as in --metadata run=42.")
+        if found.get(key, value) != value:
+            raise ExportError(f"--metadata sets {key!r} to both {found[key]!r} and {value!r}: choose one.")
+        found[key] = value
+    return found
 
 
 def _version(said: str | None) -> int | None:

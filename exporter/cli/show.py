@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.markup import escape
 from rich.table import Table
 
 from exporter.cli.terminal import folding
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     from exporter.pipeline import PublishedVersion
     from exporter.store.listing import VersionRecord
     from exporter.thresholds import ThresholdFit
+
+# As much of a commit tells it from others.
+_COMMIT = 12
 
 
 def print_export(version: PublishedVersion, name: str, output: Path, seconds: float) -> None:
@@ -90,7 +92,8 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"versions": [asdict(version) for version in versions]}))
         return
-    table = Table(*folding("model", "version", "created", "k", "MB", "TensorFlow", "labels", "export id"))
+    headers = ("model", "version", "created", "k", "MB", "TensorFlow", "labels", "export id", "commit", "metadata")
+    table = Table(*folding(*headers))
     for each in versions:
         known = ("-" if value is None else str(value) for value in (each.created, each.k))
         table.add_row(
@@ -101,6 +104,8 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
             each.tensorflow or "-",
             escape(", ".join(each.labels)) or "-",
             each.export_id or "not ours",
+            (each.git_commit or "-")[:_COMMIT],
+            "\n".join(f"{key}={value}" for key, value in each.metadata.items()),
         )
     Console().print(table)
 

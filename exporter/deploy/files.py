@@ -1,6 +1,5 @@
 """Write the files of `deploy/` atomically, and never over a user's edits."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import yaml
+
+from signatures.contract.locks import locked_directory
 
 State: TypeAlias = Literal["written", "unchanged", "kept"]
 Manifest: TypeAlias = dict[str, Any]
@@ -41,12 +42,8 @@ class WrittenFile:
 def locked(directory: Path) -> Iterator[None]:
     """Lock a directory against other exporters and editors of its files, and create it if needed."""
     directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked_directory(directory):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def write_unless_edited(file: Path, text: str) -> WrittenFile:

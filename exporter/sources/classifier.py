@@ -49,6 +49,7 @@ class Classifier:
         also_outputs: other outputs, which are served unchanged beside the probabilities.
         input_names: other names for inputs, by the names that they would have; see `exporter.sources.model_inputs`.
         sample_path: where to read samples if `export` is given none; see `exporter.samples.files`.
+        source_digest: SHA-256 of the file or directory that the model was loaded from; see `exporter.origin`.
 
     Raises:
         ExportError: when the name, a label, the activation or the preprocessing is invalid.
@@ -69,6 +70,7 @@ class Classifier:
     also_outputs: tuple[str, ...] = ()
     input_names: Mapping[str, str] = field(default_factory=dict)
     sample_path: Path | None = None
+    source_digest: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name) or self.name == "deploy":

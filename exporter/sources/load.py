@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ExportError, reason
+from exporter.origin import source_digest
 from exporter.sources import user_modules
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def load_classifier(source: Any, options: SourceOptions | None = None) -> Classi
     if isinstance(source, str) and ":" in source and not path.exists():
         module, _, factory = source.partition(":")
         return _classifier(_made_by(module, factory), factory, options)
-    return _classifier(_load_file(path, options), path.stem, options)
+    return replace(_classifier(_load_file(path, options), path.stem, options), source_digest=source_digest(path))
 
 
 def _preset(preset: str, options: SourceOptions) -> Classifier:

@@ -1,7 +1,7 @@
 """List the published versions of every model in an output directory, as their export.json describes them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from exporter.errors import StoreError
@@ -22,6 +22,9 @@ class VersionRecord:
         tensorflow: the TensorFlow release that exported it.
         export_id: the export id that its `export_info` answers.
         labels: the version labels that deploy/models.config gives it.
+        git_commit: the commit of the repository that it was exported in; None outside one.
+        source_digest: SHA-256 of the model's file or directory; None for a model without one.
+        metadata: what the user said about the export, by name.
     """
 
     model: str
@@ -32,6 +35,9 @@ class VersionRecord:
     tensorflow: str | None = None
     export_id: str | None = None
     labels: tuple[str, ...] = ()
+    git_commit: str | None = None
+    source_digest: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def list_versions(output: Path, labels: Mapping[str, Mapping[int, Sequence[str]]] | None = None) -> list[VersionRecord]:
@@ -68,5 +74,10 @@ def _record(model: Path, version: int) -> VersionRecord:
     if record is None:
         return VersionRecord(model.name, version, size)
     return VersionRecord(
-        model.name, version, size, record.created, record.k, record.tensorflow, export_id=record.export_id
+        model.name,
+        version,
+        size,
+        k=record.k,
+        tensorflow=record.tensorflow,
+        **record.origin,
     )
