@@ -15,7 +15,6 @@ from client.bench.processes import Server, measure_in_processes
 from client.bench.requests import BenchRequest
 from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import as_json_option, plain, show_or_print
-from client.qualify.page import qualification_page
 from client.qualify.results import Qualification
 from client.qualify.run import qualify as run_qualification
 from client.rest.http import RestServer
@@ -92,6 +91,9 @@ def qualify(
 
 def _write(found: Qualification, output: Path) -> list[Path]:
     """Write both files, each of them whole or not at all."""
+    # Here, because the page is made with that of the check, which imports this command line.
+    from client.qualify.page import qualification_page
+
     written = {
         output / "qualification.json": json.dumps(plain(found), indent=2, allow_nan=False) + "\n",
         output / "qualification.html": qualification_page(found),

@@ -92,7 +92,7 @@ def deviations(
         if size == sizes[0]:
             alone = dict(zip(rows, served, strict=True))
         expected = np.stack([golden[row] for row in rows])
-        found.append(_compared(size, expected, np.stack(served), np.stack([alone[row] for row in rows])))
+        found.append(compared(size, expected, np.stack(served), np.stack([alone[row] for row in rows])))
     return Deviations(sizes=tuple(found), refused="")
 
 
@@ -102,7 +102,8 @@ def _golden(sample: Sample) -> Scores:
     return sample.dense
 
 
-def _compared(size: int, golden: Scores, served: Scores, alone: Scores) -> SizeDeviation:
+def compared(size: int, golden: Scores, served: Scores, alone: Scores) -> SizeDeviation:
+    """Compare served scores [rows, N] with the golden ones, and with those of the same examples sent alone."""
     off, between = (_difference(served, other) for other in (golden, alone))
     place = np.unravel_index(np.argmax(off), off.shape)
     return SizeDeviation(
