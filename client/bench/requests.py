@@ -49,7 +49,7 @@ def sample_requests(
         if wanted and signature.key != names.CLASSIFY:
             require_limit(signature, name)
     turn = 0
-    for chosen in _full_batches(samples, batch):
+    for chosen in full_batches(samples, batch):
         (joined,) = batches(samples, chosen, batch)
         files = joined.files is not None and (
             signature.key == names.CLASSIFY or set(own_inputs(signature)) == {names.ENCODED_IMAGES}
@@ -91,7 +91,8 @@ def within_memory(requests: Iterable[BenchRequest]) -> tuple[list[BenchRequest],
     return found, True
 
 
-def _full_batches(samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
+def full_batches(samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
+    """Yield the numbers of samples of the same shapes, `size` at a time; the first ones again fill up the last."""
     alike: dict[Any, list[int]] = {}
     for number, sample in enumerate(samples):
         shapes = tuple((name, array.shape) for name, array in sorted(sample.inputs.items()))

@@ -32,6 +32,13 @@ from client.samples.golden import Expectation, read_golden
 @click.option("--against-version", type=click.IntRange(min=0), metavar="N", help="Another version to compare with.")
 @click.option("--rest", metavar="HOST:PORT", help="The server's REST port; several, separated by commas, as addresses.")
 @click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page.")
+@click.option(
+    "--tolerances",
+    "measured",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Use the tolerances that qualify measured on this hardware.",
+)
 @tolerance_options
 @version_options
 @as_json_option
@@ -44,6 +51,7 @@ def check(
     against_version: int | None,
     rest: str | None,
     page: Path | None,
+    measured: Path | None,
     gpu: bool,
     rtol: float | None,
     atol: float | None,
@@ -64,7 +72,7 @@ def check(
     ports = [] if rest is None else [RestServer(address, connection.timeout) for address in rest.split(",")]
     if ports and len(ports) != len(addresses):
         raise click.UsageError(f"--rest names {len(ports)} ports, and --address {len(addresses)}: name one for each.")
-    tolerances = tolerances_of(gpu, rtol, atol)
+    tolerances = tolerances_of(gpu, rtol, atol, measured)
     expectation = None if golden is None else read_golden(golden)
     results: list[CheckResult] = []
     for number, address in enumerate(addresses):

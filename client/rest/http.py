@@ -12,6 +12,8 @@ import grpc
 from client.errors import DecodeError, InputError, ServerError, UnreachableError
 from client.rpc.metadata import Target
 
+METRICS_PATH = "/monitoring/prometheus/metrics"
+
 # HTTP's counterpart of a gRPC code, as the server maps them.
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -56,13 +58,27 @@ class RestServer:
         headers = {"Content-Type": "application/json"}
         return self._answer(urllib.request.Request(self._url(target, f":{verb}"), json.dumps(body).encode(), headers))
 
+    def metrics(self) -> str:
+        """Return the page of the server's metrics, at the path that servers have unless their configuration differs.
+
+        Raises:
+            ServerError: if there is no such page.
+            UnreachableError: if there is no answer in time.
+        """
+        request = urllib.request.Request(f"http://{self.address}{METRICS_PATH}")
+        return self._content(request).decode(errors="replace")
+
     def _url(self, target: Target, what: str) -> str:
         return f"http://{self.address}{path(target, what)}"
 
     def _answer(self, request: urllib.request.Request) -> Any:
+        return _parsed(self._content(request))
+
+    def _content(self, request: urllib.request.Request) -> bytes:
         try:
             with self._opener.open(request, timeout=self._timeout) as response:
-                return _parsed(response.read())
+                content: bytes = response.read()
+                return content
         except urllib.error.HTTPError as error:
             content = error.read()
             said = _error_of(content)
