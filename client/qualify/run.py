@@ -11,7 +11,7 @@ from client.bench.loops import Load
 from client.bench.requests import BenchRequest
 from client.check.identity import identity_differences
 from client.client import ServingClient
-from client.errors import ClientError
+from client.errors import ClientError, InputError
 from client.qualify.deviation import Deviations, deviations, needed_tolerances
 from client.qualify.facts import metric_facts, read_metrics, server_facts
 from client.qualify.meter import Meter, Subject
@@ -75,7 +75,7 @@ def qualify(
         say: tells people what is measured.
 
     Raises:
-        InputError: if there are no golden records, or the version lacks a signature.
+        InputError: if there are no golden records, several servers, or if the version lacks a signature.
         ServerError: if the server refuses a single example.
         UnreachableError: if it does not answer.
         KeyboardInterrupt: if Ctrl-C ended a load.
@@ -154,6 +154,8 @@ def _loaded(
 
 def _target(client: ServingClient, version: int | None) -> Target:
     """Return the version that the golden records lie in, where it is served, and otherwise the newest."""
+    if len(client.addresses) > 1:
+        raise InputError(f"a qualification covers one server, and these are {len(client.addresses)}: name one")
     client.wait_until_ready()
     states = {status.version: status.state for status in client.status()}
     if version is not None and states.get(version, "END") != "END":

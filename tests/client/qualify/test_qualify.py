@@ -226,6 +226,9 @@ def test_wrong_input_is_told_before_any_load(command, server, tmp_path):
     assert command(golden=tmp_path / "absent").status == 2
     assert command("--minutes", "0").status == 2
     assert command("--rest", "localhost").status == 2
+    several = command(connection=("--address", f"{server.address},{server.address}"))
+    assert several.status == 2
+    assert "a qualification covers one server, and these are 2: name one" in several.err
     assert server.requests == []
 
 
