@@ -82,7 +82,7 @@ def _legend(lines: Sequence[Line], up: str, bound: float | None) -> str:
     kinds = ("Solid", "dashed", "dotted")
     named = ", ".join(f"{kinds[number % len(kinds)]}: {line.name}" for number, line in enumerate(lines))
     marked = "" if bound is None else f" The red line is at {bound:g}."
-    return f"{up}. {named}.{marked}"
+    return f"{up.capitalize()}. {named}.{marked}"
 
 
 def _told(title: str, across: str, up: str, lines: Sequence[Line]) -> str:
