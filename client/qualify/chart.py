@@ -55,11 +55,15 @@ def _axes(highest: float, across_of: dict[int, float], across: str) -> list[str]
     for share in (0.0, 0.5, 1.0):
         y = _y(share * highest, highest)
         drawn.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"></path>')
-        drawn.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{share * highest:.3g}</text>')
+        drawn.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_number(share * highest)}</text>')
     for label, x in across_of.items():
         drawn.append(f'<text x="{x:.1f}" y="{foot + 18}" text-anchor="middle">{label}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     return [*drawn, f'<text x="{middle:.0f}" y="{foot + 38}" text-anchor="middle">{escape(across)}</text>']
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _line(line: Line, across_of: dict[int, float], highest: float, dashes: str) -> list[str]:
@@ -78,12 +82,12 @@ def _legend(lines: Sequence[Line], up: str, bound: float | None) -> str:
     kinds = ("Solid", "dashed", "dotted")
     named = ", ".join(f"{kinds[number % len(kinds)]}: {line.name}" for number, line in enumerate(lines))
     marked = "" if bound is None else f" The red line is at {bound:g}."
-    return f"{up}. {named}.{marked}"
+    return f"{up.capitalize()}. {named}.{marked}"
 
 
 def _told(title: str, across: str, up: str, lines: Sequence[Line]) -> str:
     said = (
-        f"{line.name}: " + ", ".join(f"{value:.3g} at {label}" for label, value in sorted(line.values.items()))
+        f"{line.name}: " + ", ".join(f"{_number(value)} at {label}" for label, value in sorted(line.values.items()))
         for line in lines
     )
     return f"{title}, {up} by {across}. {'; '.join(said)}"

@@ -1,5 +1,6 @@
 """A qualification as one HTML page: no scripts, nothing from elsewhere, readable on a phone and in the dark."""
 
+from collections import Counter
 from collections.abc import Callable
 from html import escape
 
@@ -79,12 +80,12 @@ def _deviation(found: Qualification) -> str:
     ]
     headers = (
         "batch size",
-        "scores of examples",
+        "examples",
         "largest difference",
         "at the score",
         "from the same alone",
-        "share of the CPU's tolerance",
-        "the same, of the head's",
+        "of a CPU's tolerance",
+        "of the head's",
     )
     if found.tolerances is None:
         said = '<p class="bad">No tolerances follow from these differences.</p>'
@@ -127,12 +128,16 @@ def _throughput(found: Qualification) -> str:
     load, best = found.load, found.load.best
     if best is None:
         return "<p>No load was answered, or the time was up.</p>"
-    over_callers = {
-        point.callers: point.examples_per_second for point in load.points if point.batch == best.batch and point.calls
-    }
-    lines = [
+    answered = [point for point in load.points if point.calls]
+    batches = [number for number, _ in Counter(point.batch for point in answered).most_common(2)]
+    at_once = [number for number, _ in Counter(point.callers for point in answered).most_common(2)]
+    over_callers = [
+        Line(f"batch {size}", {one.callers: one.examples_per_second for one in answered if one.batch == size})
+        for size in batches
+    ]
+    over_batches = [
         Line(f"{callers} at once", _by_batch(load, callers, lambda point: point.examples_per_second))
-        for callers in sorted({best.callers, 1}, reverse=True)
+        for callers in at_once
     ]
     headers = ("batch size", "at once", "examples/s", "median ms", "p99 ms", "calls", "windows", "settled")
     rows = [
@@ -152,13 +157,8 @@ def _throughput(found: Qualification) -> str:
     return (
         f"<p>The highest throughput was {best.examples_per_second:.0f} examples a second, at {best.place}. The search "
         f"took {load.search_windows:.1f} windows of {load.window_seconds:.2g} s.</p>"
-        + chart("Throughput over the batch size", "batch size", "examples a second", lines)
-        + chart(
-            f"Throughput over the callers, batch {best.batch}",
-            "callers at once",
-            "examples a second",
-            [Line(f"batch {best.batch}", over_callers)],
-        )
+        + chart("Throughput over the batch size", "batch size", "examples a second", over_batches)
+        + chart("Throughput over the callers", "callers at once", "examples a second", over_callers)
         + table("Measured until the last three windows agree", found.address, headers, rows)
         + table("Short windows of the search", found.address, ("batch size", "at once", "examples/s"), screened)
     )

@@ -115,8 +115,7 @@ def _why(runs: Mapping[int, Point], chosen: Point, timeout_ms: float, bound_ms: 
     said = [
         f"A run of {size} takes {alone.p99_ms:.1f} ms at the 99th percentile alone, and answers "
         f"{alone.examples_per_second:.0f} examples a second.",
-        f"{chosen.callers} at once bring that to {chosen.examples_per_second:.0f}; more bring no more than 5%, or "
-        "break the bound.",
+        _threads_told(chosen),
         f"A request waits {timeout_ms:g} ms for others, then for a run that has begun, then for its own: "
         f"{estimate_ms(chosen.p99_ms, timeout_ms):.1f} ms.",
     ]
@@ -132,3 +131,10 @@ def _why(runs: Mapping[int, Point], chosen: Point, timeout_ms: float, bound_ms: 
     elif larger:
         said.append("Larger batches bring no more than 5% more.")
     return tuple(said)
+
+
+def _threads_told(chosen: Point) -> str:
+    if chosen.callers == 1:
+        return "Several at once bring no more than 5% more, or break the bound."
+    rate = f"{chosen.examples_per_second:.0f}"
+    return f"{chosen.callers} at once bring that to {rate}; more bring no more than 5%, or break the bound."

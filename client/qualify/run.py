@@ -11,7 +11,7 @@ from client.bench.loops import Load
 from client.bench.requests import BenchRequest
 from client.check.identity import identity_differences
 from client.client import ServingClient
-from client.errors import ClientError
+from client.errors import ClientError, InputError
 from client.qualify.deviation import Deviations, deviations, needed_tolerances
 from client.qualify.facts import metric_facts, read_metrics, server_facts
 from client.qualify.meter import Meter, Subject
@@ -75,7 +75,7 @@ def qualify(
         say: tells people what is measured.
 
     Raises:
-        InputError: if there are no golden records, or the version lacks a signature.
+        InputError: if there are no golden records, several servers, or if the version lacks a signature.
         ServerError: if the server refuses a single example.
         UnreachableError: if it does not answer.
         KeyboardInterrupt: if Ctrl-C ended a load.
@@ -127,7 +127,7 @@ def _loaded(
     for place, windows in found.windows.items():
         if place == found.best or done(windows):
             points.found[place] = point_of(place, windows)
-    best = None if found.best is None else points.found[found.best]
+    best = found.best
     alone = points.at([Place(size, 1) for size in sizes])
     recommendation = recommend(
         alone, lambda size: points.at([Place(size, callers) for callers in CALLERS[:_CALLERS_OF_A_SIZE]]), p99_ms
@@ -136,6 +136,7 @@ def _loaded(
     if best is not None:
         points.at([Place(best.batch, callers) for callers in CALLERS])
         points.at([Place(size, best.callers) for size in sizes])
+    good = [point for point in points.found.values() if point.calls and not point.errors]
     return LoadResult(
         window_seconds=meter.window,
         screened=tuple(
@@ -143,7 +144,7 @@ def _loaded(
             for place, rate in sorted(found.screened.items())
         ),
         search_windows=found.spent,
-        best=best,
+        best=max(good, key=lambda point: point.examples_per_second, default=None),
         points=tuple(points.found[place] for place in sorted(points.found)),
         complete=points.complete,
         versions=tuple(ratios),
@@ -152,14 +153,20 @@ def _loaded(
 
 
 def _target(client: ServingClient, version: int | None) -> Target:
-    """Return the version that the golden records lie in, where it is available, and otherwise the newest."""
+    """Return the version that the golden records lie in, where it is served, and otherwise the newest."""
+    if len(client.addresses) > 1:
+        raise InputError(f"a qualification covers one server, and these are {len(client.addresses)}: name one")
     client.wait_until_ready()
-    available = {status.version for status in client.status() if status.state == "AVAILABLE"}
-    return Target(client.model, version if version in available else max(available))
+    states = {status.version: status.state for status in client.status()}
+    if version is not None and states.get(version, "END") != "END":
+        # Another version may be available sooner.
+        client.wait_until_ready(version=version)
+        return Target(client.model, version)
+    return Target(client.model, max(number for number, state in states.items() if state == "AVAILABLE"))
 
 
 def _ratios(
-    client: ServingClient, meter: Meter, metadata: Metadata, best: Point | None, merges: Callable[[int], str]
+    client: ServingClient, meter: Meter, metadata: Metadata, best: Place | None, merges: Callable[[int], str]
 ) -> list[VersionRatio]:
     """Measure the other versions that are available and take the same requests."""
     meters = {metadata.version: meter}
@@ -169,7 +176,7 @@ def _ratios(
             meters[status.version] = replace(meter, subject=subject, _requests={})
     if best is None or len(meters) == 1:
         return []
-    places = dict.fromkeys((best.place, Place(1, best.callers), Place(1, 1)))
+    places = dict.fromkeys((best, Place(1, best.callers), Place(1, 1)))
     return version_ratios(meters, metadata.version, list(places), merges)
 
 
