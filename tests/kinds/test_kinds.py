@@ -65,6 +65,7 @@ class Kind:
 
 
 SAVED_MODULE = ("--endpoint", "score", "--output-name", "scores", "--allow-unsafe")
+SLOW = ("many_labels", "efficientnet")
 KINDS = [
     Kind("cnn", image(16), 20, ("--preprocessing", "unit"), {"photo"}),
     Kind("text", lines({"text": "word1 word7"}, {"text": "word3"}), 500, (), {"text"}),
@@ -90,7 +91,14 @@ KINDS = [
 
 # Keras warns that inputs cannot be quantized.
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method")
-@pytest.mark.parametrize("kind", KINDS, ids=[kind.factory for kind in KINDS])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        # Minutes each: `pytest -m slow tests/kinds` runs them.
+        pytest.param(kind, id=kind.factory, marks=[pytest.mark.slow] if kind.factory in SLOW else [])
+        for kind in KINDS
+    ],
+)
 def test_a_model_of_this_kind_is_exported_served_checked_and_promoted(kind, tmp_path, monkeypatch, capfd):
     output, source = tmp_path / "models", f"kinds_of_models:{kind.factory}"
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
