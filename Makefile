@@ -1,11 +1,12 @@
 # make demo: the whole way on real pictures.  make test: everything that must hold.
-# Both set up their own virtual environment, .venv, and say what they do.
+# make docs: the documentation site.
+# All set up their own virtual environment, .venv, and say what they do.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test descriptors
+.PHONY: demo test docs descriptors
 
 demo: .venv/.demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
@@ -24,6 +25,10 @@ test: .venv/.test
 	@echo "== pytest: behavior"
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 600
 
+# The documentation site, in site/.
+docs: .venv/.docs
+	@$(BIN)/mkdocs build --strict --quiet
+
 # The message classes that the client ships as data, made anew from the installed tensorflow-serving-api.
 descriptors: .venv/.test
 	@$(BIN)/python tests/client/write_descriptor_set.py
@@ -32,6 +37,12 @@ descriptors: .venv/.test
 	@echo "== setting up .venv with TensorFlow (about 2.5 GB, a minute or two)"
 	@$(PYTHON) -m venv .venv
 	@$(INSTALL) '.[export]'
+	@touch $@
+
+.venv/.docs: pyproject.toml constraints.txt
+	@echo "== setting up .venv with TensorFlow and the tools of the documentation"
+	@$(PYTHON) -m venv .venv
+	@$(INSTALL) '.[export,docs]'
 	@touch $@
 
 .venv/.test: pyproject.toml constraints.txt

@@ -1,10 +1,10 @@
 """What the sparsified head costs, in a session as a server makes it: `python benchmarks/head.py`.
 
 Two computations take turns, in pairs; a row is the median ratio of the two times of a pair, with a 95% bootstrap
-interval. Three kinds of row: MobileNetV2 with the head over without; a linear backbone of 256 features and 20,000
-labels with the head over without; and the head against the function that the Stack Overflow answer has, made to work on
-a batch, which sorts every row. That function over ours, so more is better there, and each alone: its input is a
-variable, and its output stays in the session.
+interval. Four kinds of row: MobileNetV2 with the head over without; a linear backbone of 256 features and 20,000
+labels with the head over without; the head with min_score over the head of k alone; and the head against the function
+that the Stack Overflow answer has, made to work on a batch, which sorts every row. That function over ours, so more is
+better there, and each alone: its input is a variable, and its output stays in the session.
 """
 
 import json
@@ -25,6 +25,7 @@ from rich.progress import track
 from rich.table import Table
 
 from exporter.presets.mobilenetv2 import build_mobilenetv2
+from signatures.guards import finite, one_for_each_example
 from signatures.head import sparsify_top_k
 
 Compute = Callable[..., tf.Tensor]
@@ -102,6 +103,8 @@ def comparisons() -> Iterator[Comparison]:
             f"head on linear 256 x 20,000, batch {batch}", with_head(linear), linear, [kernel], features, 5, target
         )
 
+    yield from bounded(linear, kernel)
+
     for batch, labels, target in ((256, 1_000, 6), (32, 20_000, 10)):
         scores = random.random((batch, labels), np.float32)
         yield Comparison(
@@ -117,8 +120,46 @@ def comparisons() -> Iterator[Comparison]:
         )
 
 
-def with_head(backbone: Compute) -> Compute:
-    return lambda inputs, k: sparsify_top_k(backbone(inputs, k), k)
+def bounded(linear: Compute, kernel: tf.Variable) -> Iterator[Comparison]:
+    """Compare the head with a min_score of 0, as a request leaves it out, with the head of k alone."""
+    random = np.random.default_rng(1)
+    # Read from a variable, as from a request: a constant would be folded into the graph.
+    min_score = tf.Variable(0.0)
+    model = build_mobilenetv2(labels=1_000)
+    weights = [variable.value for variable in model.variables]
+    sides: list[tuple[str, Compute, list[Any], tuple[int, ...], float]] = [
+        (
+            "MobileNetV2 with 1,000 labels",
+            lambda images, _: model(images, training=False),
+            weights,
+            (224, 224, 3),
+            1.02,
+        ),
+        ("linear 256 x 20,000", linear, [kernel], (256,), 1.05),
+    ]
+    for name, backbone, read, shape, target in sides:
+        for batch in (1, 32):
+            yield Comparison(
+                f"min_score on {name}, batch {batch}",
+                with_head(backbone, min_score),
+                with_head(backbone),
+                [*read, min_score],
+                random.normal(size=(batch, *shape)).astype(np.float32),
+                5,
+                target,
+            )
+
+
+def with_head(backbone: Compute, min_score: tf.Variable | None = None) -> Compute:
+    """Put the head on a backbone, with the guards of its limits; `min_score` is one of them if it is given."""
+
+    def compute(inputs: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
+        each = None
+        if min_score is not None:
+            each = finite("min_score", one_for_each_example("min_score", min_score.read_value(), inputs))
+        return sparsify_top_k(backbone(inputs, k), one_for_each_example("k", k, inputs), each)
+
+    return compute
 
 
 @contextmanager

@@ -140,6 +140,7 @@ def predict(
     k: ArrayLike | None = None,
     signature: str = names.SERVING_DEFAULT,
     *,
+    min_score: ArrayLike | None = None,
     outputs: Sequence[str] = (),
     version: int | None = None,
     label: str | None = None,
@@ -149,9 +150,10 @@ def predict(
 
     Args:
         client: the client.
-        inputs: arrays [B, ...] by input name, or a single array if there is only one input besides k.
+        inputs: arrays [B, ...] by input name, or a single array if there is only one input besides k and min_score.
         k: how many entries of a row to keep: one number, or one per example. None means the server's default.
         signature: the signature's key.
+        min_score: the lowest score to keep: one number, or one per example. None means the server's default.
         outputs: the outputs to return; by default all.
         version: the version to ask, by its number; by default the newest.
         label: the version to ask, by its label.
@@ -172,7 +174,7 @@ def predict(
         [[0.0, 0.75]]
     """
     target = Target(client.model, version, label)
-    return (yield from sequences.predict(client.cache, target, inputs, k, signature, outputs, validate))
+    return (yield from sequences.predict(client.cache, target, inputs, k, min_score, signature, outputs, validate))
 
 
 def classify(

@@ -16,6 +16,8 @@ from signatures.contract import names
 
 Outputs = Mapping[str, ArrayLike]
 
+_WITHOUT_LIMITS = (names.FIXED_K, names.DENSE, names.ENCODED_IMAGES_DENSE)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -43,7 +45,8 @@ class MockTransport:
     Args:
         answers: by signature key, the outputs to answer with, an error to raise, or a function that is called with the
             `Request` and returns the outputs. One function alone answers every signature.
-        inputs: the dtype of each input that the signatures declare beside k, by name; they take any shape.
+        inputs: the dtype of each input that the signatures declare beside the limits k and min_score, by name; they
+            take any shape.
         version: the version that answers.
 
     Attributes:
@@ -124,16 +127,14 @@ class MockTransport:
         for key in self._keys():
             definition = signatures.signature_def[key]
             definition.method_name = "tensorflow/serving/predict"
-            files = key in (names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K)
+            files = key in (names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K, names.ENCODED_IMAGES_DENSE)
             inputs = {names.ENCODED_IMAGES: "string"} if files else self._inputs
-            k = {} if key == names.FIXED_K else {names.K: "int32"}
-            for name, dtype in {**inputs, **k}.items():
+            limits = {} if key in _WITHOUT_LIMITS else {names.K: np.int32(1), names.MIN_SCORE: np.float32(0)}
+            for name, dtype in {**inputs, **{name: default.dtype.name for name, default in limits.items()}}.items():
                 definition.inputs[name].dtype = type_number(dtype)
                 definition.inputs[name].tensor_shape.unknown_rank = True
-            if k:
-                definition.defaults[names.K].ParseFromString(
-                    b"".join(bytes(part) for part in encode_tensor(np.int32(1)))
-                )
+            for name, default in limits.items():
+                definition.defaults[name].ParseFromString(b"".join(bytes(part) for part in encode_tensor(default)))
         response = messages.GetModelMetadataResponse()
         response.model_spec.version.value = self._version
         response.metadata["signature_def"].Pack(signatures)

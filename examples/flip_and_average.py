@@ -11,19 +11,19 @@ from dataclasses import replace
 import tensorflow as tf
 
 from exporter import Classifier, OwnSignatures, export, load_classifier
-from signatures import InputForm
+from signatures import InputForm, Limits
 from signatures.contract import names
 from signatures.input_forms import tensors_form
 from signatures.output_forms import top_k_output
 
 
 def flip_and_average(classifier: Classifier, k: int) -> InputForm:
-    """Take the model's images and k, as `top_k` does; answer with the mean over each image and its mirror image."""
+    """Take images and limits, as `top_k` does; answer with the mean over each image and its mirror image."""
     plain = tensors_form(classifier.inputs.specs, classifier.inputs.id_bounds, k)
 
-    def read(received: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-        (images,), each_k = plain.read(received)
-        return [tf.concat([images, tf.image.flip_left_right(images)], axis=0)], each_k
+    def read(received: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], Limits]:
+        (images,), limits = plain.read(received)
+        return [tf.concat([images, tf.image.flip_left_right(images)], axis=0)], limits
 
     def average(scores: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(tf.stack(tf.split(scores, 2)), axis=0)

@@ -33,10 +33,11 @@ class ValidationError(ExportError):
     """The staged version does not answer as the Keras model does, or misses a required quality: it is not published.
 
     Example:
-        >>> export(classifier, "models", options=ExportOptions(min_f1=0.9))
+        >>> from exporter.validation.quality import require_quality
+        >>> require_quality(None, min_exact_match=0.9, min_f1=None)
         Traceback (most recent call last):
         ...
-        exporter.errors.ValidationError: --min-f1 needs labeled samples, ...
+        exporter.errors.ValidationError: --min-exact-match needs labeled samples, ...
     """
 
 

@@ -1,11 +1,12 @@
 """The options of an export, besides the model and k."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
+from exporter.thresholds import Thresholds, check_limits
 from signatures import Batching
 
 # The most examples that validation and a client's check put into one request.
@@ -20,6 +21,9 @@ class ExportOptions:
         signatures: the signatures to export; by default all that the model can have.
         batching: merge requests into shared runs of the backbone inside the graph, with these sizes and times.
         server_batching: let the server merge requests, with these sizes and times.
+        min_score: the lowest score that an answer keeps if a request does not say. 0 bounds nothing.
+        thresholds: the lowest score that an answer keeps of each label, by label, or one number for all labels.
+        fit_thresholds: fit them on the labeled samples instead: "f1", "precision=0.9" or "recall=0.9".
         precision: what the backbone computes in, one of `exporter.writing.precision.CHOICES`; by default what the
             model computes in.
         max_deviation: fail if `precision` moves a score by more; by default as in `exporter.writing.precision`.
@@ -35,7 +39,9 @@ class ExportOptions:
         golden_output: write the golden records to this file instead, and only their digest into the version.
         version: the version's number; by default the next.
         keep: remove all versions but this many of the newest and those that `deploy/models.config` names.
+        forbid_breaking_changes: refuse to publish a version that would break callers of the newest published one.
         keep_failed: keep a version that fails validation.
+        metadata: what to record about the export, by name.
         serving_root: where the server will see the output directory.
         dry_run: do everything but publish.
         validate_on: servers to validate the staged version on, each as "docker", "podman", "kubectl", "docker:IMAGE" or
@@ -52,6 +58,9 @@ class ExportOptions:
     signatures: Sequence[str] | None = None
     batching: Batching | None = None
     server_batching: Batching | None = None
+    min_score: float = 0.0
+    thresholds: Thresholds | None = None
+    fit_thresholds: str | None = None
     precision: str | None = None
     max_deviation: float | None = None
     max_changed_sets: float | None = None
@@ -65,7 +74,9 @@ class ExportOptions:
     golden_output: Path | None = None
     version: int | None = None
     keep: int | None = None
+    forbid_breaking_changes: bool = False
     keep_failed: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
     serving_root: str = "/models"
     dry_run: bool = False
     validate_on: Sequence[str] = ()
@@ -84,6 +95,7 @@ class ExportOptions:
                 f"max_request_size is {self.batching.max_request_size}; use at least {_LEAST_REQUEST}, which the "
                 "validation and a client's check send in one request. Larger requests run in parts."
             )
+        check_limits(self.min_score, self.thresholds, self.fit_thresholds)
         for name in ("version", "keep"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ExportError(f"{name} is {value}; use 1 or more.")

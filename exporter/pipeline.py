@@ -13,27 +13,29 @@ import tensorflow as tf
 
 from exporter.checks import OwnSignatures, check_gpu, check_options, check_own_signatures
 from exporter.deploy import ServerFiles
-from exporter.deploy.start import startup_seconds
 from exporter.errors import StoreError, ValidationError, reason
 from exporter.memory import memory_of
+from exporter.on_servers import on_servers
 from exporter.options import ExportOptions
+from exporter.origin import git_commit
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.examine import examine
 from exporter.staging import ExportRequest, StagedVersion, Step, ask_model, described, stage
+from exporter.store.breaking_changes import check_callers
 from exporter.store.follow_up import follow_up
 from exporter.store.versions import VersionStore
+from exporter.thresholds import ThresholdFit, exported_limits, fit_thresholds
 from exporter.validation import Validation, validations_for
 from exporter.validation.gpu_kernels import GpuReadiness
 from exporter.validation.loaded import loaded_by_a_server
-from exporter.validation.on_server.servable import Servable, batching_of
-from exporter.validation.on_server.target import Target, targets_of
-from exporter.validation.on_server.validate import validate_on_servers
+from exporter.validation.on_server.target import targets_of
 from exporter.validation.quality import Quality, measure_quality, require_quality
 from exporter.writing.golden_output import golden_output
 from exporter.writing.precision import Deviation, cast_backbone
 from signatures import Signature
-from signatures.contract import names
+from signatures.contract.interface import Interface
+from signatures.contract.questions import ExportedLimits
 from signatures.contract.record import ExportRecord
 
 
@@ -46,6 +48,8 @@ class PublishedVersion:
         version: its number.
         export_id: the export id that `export_info` answers.
         signatures: its signatures, with their declared inputs and outputs.
+        limits: what its answers keep if a request does not say, and the thresholds of its labels.
+        threshold_fit: how the thresholds were fitted; None if they were not.
         quality: how well it classifies the samples; None if they have no labels.
         deviation: what `options.precision` changed; None if it changed nothing.
         gpu: where its ops would run on a server with a GPU.
@@ -65,6 +69,8 @@ class PublishedVersion:
     version: int
     export_id: str
     signatures: Sequence[Signature]
+    limits: ExportedLimits
+    threshold_fit: ThresholdFit | None
     quality: Quality | None
     deviation: Deviation | None
     gpu: GpuReadiness
@@ -73,6 +79,12 @@ class PublishedVersion:
     warnings: Sequence[str]
     validated_on: Sequence[Mapping[str, Any]] = ()
     dry_run: bool = False
+
+    def __repr__(self) -> str:
+        """Say what a person wants to know, which is not every label, op and warning."""
+        keys = [signature.key for signature in self.signatures]
+        dry_run = ", dry_run=True" if self.dry_run else ""
+        return f"PublishedVersion({str(self.path)!r}, signatures={keys}, warnings={len(self.warnings)}{dry_run})"
 
 
 @dataclass(frozen=True)
@@ -139,8 +151,18 @@ def export(
     warnings = check_options(classifier, samples, k, options)
     check_own_signatures(classifier, own)
     if validations is None:
-        validations = validations_for(batching=options.batching is not None, own_signatures=bool(own))
+        validations = validations_for(
+            batching=options.batching is not None,
+            own_signatures=bool(own),
+            also_outputs=bool(classifier.also_outputs),
+        )
     answers = ask_model(request, samples)
+    fit = None
+    if options.fit_thresholds:
+        with step("Fitting thresholds"):
+            fit = fit_thresholds(options.fit_thresholds, classifier.labels, answers.samples, answers.dense)
+        warnings += fit.warnings
+    limits = exported_limits(k, options.min_score, options.thresholds, fit, classifier.labels)
     store = VersionStore(Path(output) / classifier.name)
     with (
         store.staging(keep_on=ValidationError if options.keep_failed else None) as directory,
@@ -148,20 +170,24 @@ def export(
         golden_output(options, warnings) as golden,
         cast_backbone(answers.cast, options.precision),
     ):
-        staged = stage(request, directory, answers, golden)
+        staged = stage(request, directory, answers, limits, golden)
         warnings += check_gpu(staged.gpu, options.require_gpu_kernels)
-        validated = _validate(request, staged, validations, answers.deviation)
+        interface = Interface(described(staged.signatures), classifier.labels, classifier.preprocessing)
+        warnings += check_callers(store, interface, options.forbid_breaking_changes)
+        validated = _validate(request, staged, validations, fit, answers.deviation)
         if targets:
-            golden = golden or directory / names.ASSETS_EXTRA / names.GOLDEN_FILE
-            validated = _validate_on_servers(request, validated, targets, store, golden, warnings)
+            validated = replace(
+                validated, record=on_servers(request, staged, validated.record, targets, store, golden, warnings)
+            )
         number = _publish(request, validated, store)
-    return _followed_up(request, validated, store, number, warnings, answers.deviation)
+    return _followed_up(request, validated, store, number, warnings, fit, answers.deviation)
 
 
 def _validate(
     request: ExportRequest,
     staged: StagedVersion,
     validations: Mapping[str, Validation],
+    fit: ThresholdFit | None,
     deviation: Deviation | None,
 ) -> ValidatedVersion:
     """Load a staged version as a server does, validate it, and write its record."""
@@ -170,11 +196,12 @@ def _validate(
         for words, validate in validations.items():
             with step(words):
                 validate(version, staged.expected)
-        quality = measure_quality(version, samples, request.k)
+        quality = measure_quality(version, samples, staged.expected.exported)
         warmup_seconds = version.warmup_seconds
     require_quality(quality, options.min_exact_match, options.min_f1)
     record = ExportRecord(
         **staged.expected.info,
+        threshold_fit=None if fit is None else asdict(fit),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         tensorflow=tf.__version__,
         image=options.image,
@@ -185,42 +212,17 @@ def _validate(
         quality=None if quality is None else asdict(quality),
         deviation=None if deviation is None else asdict(deviation),
         gpu=asdict(staged.gpu),
+        git_commit=git_commit(Path.cwd()),
+        source_digest=request.classifier.source_digest,
+        metadata=dict(options.metadata),
         signatures=described(staged.signatures),
         memory=memory_of(staged.directory, options, samples.longest(request.classifier.inputs.specs)),
         warmup_seconds=round(warmup_seconds, 3),
+        input_bounds=request.classifier.inputs.bounds,
         files=_digests(staged.directory),
     )
     record.write(staged.directory)
     return ValidatedVersion(staged, quality, record)
-
-
-def _validate_on_servers(
-    request: ExportRequest,
-    validated: ValidatedVersion,
-    targets: Sequence[Target],
-    store: VersionStore,
-    golden: Path,
-    warnings: list[str],
-) -> ValidatedVersion:
-    """Validate a version on the servers that it is meant for, and add their verdicts to its record."""
-    options, directory, record = request.options, validated.staged.directory, validated.record
-    servable = Servable(
-        directory=directory,
-        model=request.classifier.name,
-        version=store.next_version(options.version),
-        golden=golden,
-        serving_root=options.serving_root,
-        jit_compile=options.jit_compile,
-        batching=batching_of(store.base_path.parent, options),
-        patience=startup_seconds(record.warmup_seconds),
-    )
-    verdicts = validate_on_servers(
-        targets, servable, store.staging, request.step, warnings, keep_failed=options.keep_failed
-    )
-    slowest = max([record.warmup_seconds or 0, *(verdict["startup_seconds"] for verdict in verdicts)])
-    record = replace(record, validated_on=verdicts, warmup_seconds=slowest)
-    record.write(directory)
-    return replace(validated, record=record)
 
 
 def _publish(request: ExportRequest, validated: ValidatedVersion, store: VersionStore) -> int:
@@ -237,6 +239,7 @@ def _followed_up(
     store: VersionStore,
     number: int,
     warnings: list[str],
+    fit: ThresholdFit | None,
     deviation: Deviation | None,
 ) -> PublishedVersion:
     """Write the server's files and remove old versions; a failure in either is only a warning."""
@@ -247,6 +250,8 @@ def _followed_up(
         version=number,
         export_id=request.export_id,
         signatures=validated.staged.signatures,
+        limits=validated.staged.expected.exported,
+        threshold_fit=fit,
         quality=validated.quality,
         deviation=deviation,
         gpu=validated.staged.gpu,

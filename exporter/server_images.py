@@ -1,4 +1,4 @@
-"""Which server image can serve an export: what the image's tag says, against `server_images.toml`."""
+"""Find out from an image's tag and `server_images.toml` whether it can serve an export."""
 
 import re
 import tomllib
@@ -17,11 +17,11 @@ DEFAULT_IMAGE = f"{_REPOSITORY}:{_DATA['default']}"
 
 @dataclass(frozen=True)
 class ServerImage:
-    """A server image, as far as its name tells.
+    """What the name of a server image says about it.
 
     Attributes:
-        version: the release of TensorFlow Serving, or None where the tag does not say.
-        gpu: whether it is for a GPU. An image under another name, whose tag does not say, is taken to be.
+        version: the release of TensorFlow Serving, or None if the tag does not say.
+        gpu: whether it is for a GPU. An image of another repository is assumed to be.
     """
 
     version: Version | None
@@ -34,7 +34,7 @@ class ImageProblem:
 
     Attributes:
         message: one sentence for the user.
-        refuses: whether to export for this image only when told to; otherwise it is a warning.
+        refuses: whether it fails the export unless the user insists; otherwise it is a warning.
     """
 
     message: str
@@ -54,52 +54,52 @@ def parse_image(image: str) -> ServerImage:
     official = repository.removeprefix("docker.io/") == _REPOSITORY
     return ServerImage(
         version=_version(number[1]) if number else None,
-        # The tags of the repository's images for a CPU carry no mark.
+        # In the official repository, tags of CPU images have no suffix.
         gpu="gpu" in tag or not official or bool(digest and not tag),
     )
 
 
 def check_image(image: str, tensorflow_version: str, *, jit_compile: bool = False) -> tuple[ImageProblem, ...]:
-    """Say what speaks against serving an export of this TensorFlow with an image; nothing where all is well.
+    """Return the reasons against serving an export of this TensorFlow with an image.
 
     A server whose TensorFlow is older than the exporting one is outside TensorFlow's compatibility guarantee
     (https://www.tensorflow.org/guide/versions). Patch releases share a minor version's graph and are not told apart.
 
     Args:
         image: as in "tensorflow/serving:2.20.0-gpu".
-        tensorflow_version: of the TensorFlow that exports, `tf.__version__`.
-        jit_compile: whether the model must be compiled by XLA.
+        tensorflow_version: the version of the exporting TensorFlow, `tf.__version__`.
+        jit_compile: whether XLA compiles the model.
 
     Example:
         >>> [problem.message for problem in check_image("tensorflow/serving:2.19.1-gpu", "2.20.0")]
-        ['tensorflow/serving:2.19.1-gpu is older than TensorFlow 2.20.0, which exports: use 2.20 or newer.']
+        ['tensorflow/serving:2.19.1-gpu is older than the exporting TensorFlow 2.20.0: use 2.20 or newer.']
     """
     parsed = parse_image(image)
     if parsed.version is None:
         message = (
-            f"The tag of {image} names no release, so nothing is known of how it serves a model: use one that does."
+            f"The tag of {image} names no release, so it is unknown whether it can serve the export: use one that does."
         )
         return (ImageProblem(message, refuses=False),)
     problems = []
     exporting = _version(tensorflow_version)
     if parsed.version[:2] < exporting[:2]:
         wanted = ".".join(map(str, exporting[:2]))
-        message = f"{image} is older than TensorFlow {tensorflow_version}, which exports: use {wanted} or newer."
+        message = f"{image} is older than the exporting TensorFlow {tensorflow_version}: use {wanted} or newer."
         problems.append(ImageProblem(message, refuses=True))
     if parsed.version < _version(_SINCE["input_defaults"]):
         message = (
-            f"{image} ignores the default of k, so no request may omit it: use {_SINCE['input_defaults']} or newer."
+            f"{image} ignores the default of k, so every request would need k: use {_SINCE['input_defaults']} or newer."
         )
         problems.append(ImageProblem(message, refuses=True))
     if jit_compile and parsed.gpu and parsed.version < _version(_SINCE["xla_on_gpu"]):
-        message = f"{image} has no XLA on a GPU, so every request would fail: use {_SINCE['xla_on_gpu']} or newer."
+        message = f"{image} has no XLA for GPUs, so every request would fail: use {_SINCE['xla_on_gpu']} or newer."
         problems.append(ImageProblem(message, refuses=True))
     return tuple(problems)
 
 
 def _version(text: str) -> Version:
-    """The numbers that a version begins with: (2, 20, 0) of "2.20.0" and of "2.20.0-rc1"."""
+    """Return the numbers that a version begins with: (2, 20, 0) for "2.20.0" and for "2.20.0-rc1"."""
     found = re.match(r"\d+(\.\d+)*", text)
     if found is None:
-        raise ValueError(f"{text!r} is no version; one begins with numbers, as in 2.20.0.")
+        raise ValueError(f"{text!r} is not a version; a version begins with numbers, as in 2.20.0.")
     return tuple(int(number) for number in found[0].split("."))

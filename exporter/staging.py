@@ -22,9 +22,13 @@ from exporter.writing.prediction_logs import golden_records, warmup_records, wri
 from exporter.writing.saved_model import write_saved_model
 from signatures import Identity, InputForm, Signature, compose_signatures
 from signatures.contract import names
+from signatures.contract.questions import ExportedLimits
 
 # Makes the context manager to enter around a step of the work, from a short description.
 Step: TypeAlias = Callable[[str], AbstractContextManager[Any]]
+
+# Samples whose other outputs are compared: these may be large.
+_ALSO_ASKED = 8
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ def ask_model(request: ExportRequest, samples: Samples) -> ModelAnswers:
     return ModelAnswers(samples, dense, cast, deviation)
 
 
-def stage(request: ExportRequest, directory: Path, answers: ModelAnswers, golden: Path | None) -> StagedVersion:
+def stage(
+    request: ExportRequest, directory: Path, answers: ModelAnswers, limits: ExportedLimits, golden: Path | None
+) -> StagedVersion:
     """Write the SavedModel, the golden records and the warm-up requests."""
     classifier, options, samples = request.classifier, request.options, answers.samples
     precision = computes_in(classifier.model)
@@ -98,26 +104,29 @@ def stage(request: ExportRequest, directory: Path, answers: ModelAnswers, golden
     info: dict[str, Any] = {
         names.EXPORT_ID: request.export_id,
         names.MODEL: classifier.name,
-        names.K: request.k,
+        names.K: limits.k,
+        names.MIN_SCORE: limits.min_score,
+        names.THRESHOLDS: limits.thresholds,
         names.LABELS: list(classifier.labels),
         names.PREPROCESSING: classifier.preprocessing,
         names.GOLDEN_DIGEST: write_records(golden or extra / names.GOLDEN_FILE, records),
     }
     with request.step("Tracing the signatures, writing the SavedModel"):
         signatures = _written(request, directory, info)
-    write_records(extra / names.WARMUP_FILE, _warmup(request, signatures, samples))
+    write_records(extra / names.WARMUP_FILE, _warmup(request, signatures, samples, limits))
     with request.step("Looking up GPU kernels"):
         gpu = gpu_readiness(directory, names.BACKBONE)
     expected = ExpectedBehavior(
         samples,
         answers.dense,
         PRECISIONS[precision].dense,
-        request.k,
+        limits,
         classifier.labels,
         info,
         signatures,
         classifier.weight_bytes(),
         of_length,
+        also=classifier.also_answers(samples.rows(0, _ALSO_ASKED)) if classifier.also_outputs else {},
         own={key: _dense_by_keras(classifier, taken) for key, (taken, _) in request.own_signatures.items()},
     )
     return StagedVersion(directory, signatures, expected, precision, gpu)
@@ -144,6 +153,8 @@ def _sign(request: ExportRequest, info: Mapping[str, Any], read_export_id: Calla
         classifier.labels,
         classifier.preprocessing,
         info[names.GOLDEN_DIGEST],
+        min_score=info[names.MIN_SCORE],
+        thresholds=info[names.THRESHOLDS],
     )
     backbone = classifier.backbone(options.batching, options.jit_compile)
     try:
@@ -152,14 +163,16 @@ def _sign(request: ExportRequest, info: Mapping[str, Any], read_export_id: Calla
         raise ExportError(str(error)) from error
 
 
-def _warmup(request: ExportRequest, signatures: Sequence[Signature], samples: Samples) -> Iterator[Any]:
+def _warmup(
+    request: ExportRequest, signatures: Sequence[Signature], samples: Samples, limits: ExportedLimits
+) -> Iterator[Any]:
     """Return the warm-up requests, for each length that requests are padded to."""
     classifier, options = request.classifier, request.options
     lengths = options.batching.pad_to if options.batching else ()
     each = [samples.of_length(length, classifier.inputs.specs) for length in lengths] or [samples]
     keys, own = [signature.key for signature in signatures], request.own_signatures
     taken = {key: list(form.inputs) for key, (form, _) in own.items()}
-    return warmup_records(classifier.name, keys, each, request.k, options.warmup_sizes, taken)
+    return warmup_records(classifier.name, keys, each, limits, options.warmup_sizes, taken)
 
 
 def _dense_by_keras(classifier: Classifier, taken: InputForm) -> Callable[[Mapping[str, npt.NDArray[Any]]], Scores]:

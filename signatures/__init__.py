@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from signatures.head import rank_top_k, sparsify_top_k
     from signatures.input_forms import ImageDecoding, InputForm
     from signatures.layer import SparsifyTopK
-    from signatures.output_forms import OutputForm
+    from signatures.output_forms import Limits, OutputForm
     from signatures.regularizer import TopKMassRegularizer
 
 _HOME = {
@@ -21,6 +21,7 @@ _HOME = {
     "Batching": "signatures.batching",
     "ImageDecoding": "signatures.input_forms",
     "InputForm": "signatures.input_forms",
+    "Limits": "signatures.output_forms",
     "OutputForm": "signatures.output_forms",
     "Signature": "signatures.compose",
     "SparsifyTopK": "signatures.layer",
@@ -36,6 +37,7 @@ __all__ = [
     "Identity",
     "ImageDecoding",
     "InputForm",
+    "Limits",
     "OutputForm",
     "Signature",
     "SparsifyTopK",

@@ -83,27 +83,30 @@ def variable_dimensions(spec: tf.TensorSpec) -> list[int]:
 
 
 def batched(
-    backbone: Callable[..., tf.Tensor],
+    backbone: Callable[..., list[tf.Tensor]],
     inputs: Mapping[str, tf.TensorSpec],
     batching: Batching,
     name: str = names.BACKBONE,
-) -> Callable[..., tf.Tensor]:
+    also: Sequence[str] = (),
+) -> Callable[..., list[tf.Tensor]]:
     """Return a function that computes what `backbone` does, in batches shared by all requests and signatures.
 
     This uses the raw op instead of `tf.nondifferentiable_batch_function`, because only the raw op can name the queue.
     Without a shared name, each signature would wait in its own queue. A server keeps the queues of two versions apart.
 
     Args:
-        backbone: computes [B, N] from tensors [B, ...].
+        backbone: computes a list of tensors from tensors [B, ...]: [B, N], followed by one [B, ...] for each in `also`.
         inputs: the inputs that it takes, in order.
         batching: sizes and times.
         name: the op's name, by which a server's metrics tell models apart.
+        also: what the outputs after the first are called.
 
     Returns:
-        A function of tensors [B, ...] that returns [B, N].
+        A function of the same tensors that returns the same list.
 
     Raises:
-        ValueError: if an input has a variable length and there is no `pad_to`, or the other way around.
+        ValueError: if an input has a variable length and there is no `pad_to`, or the other way around, or if padding
+            could change the shape of an output.
     """
     specs = list(inputs.values())
     variable = [key for key, spec in inputs.items() if variable_dimensions(spec)]
@@ -115,12 +118,14 @@ def batched(
     if batching.pad_to and not variable:
         raise ValueError("No input of the model has a variable length, so there is nothing to pad: leave out --pad-to.")
     traced = tf.function(backbone, input_signature=specs, autograph=False).get_concrete_function()
+    if batching.pad_to:
+        _check_padded(dict(zip(also, traced.outputs[1:], strict=True)))
 
-    def run(tensors: Sequence[tf.Tensor], queue: str) -> tf.Tensor:
+    def run(tensors: Sequence[tf.Tensor], queue: str) -> list[tf.Tensor]:
         # Everything around the backbone is pinned to the CPU (see `signatures.compose`), but the op must not be. On a
         # GPU it passes the backbone's inputs and outputs through host memory and runs the backbone where it is.
         with tf.device(None):
-            (output,) = tf.raw_ops.BatchFunction(
+            outputs = tf.raw_ops.BatchFunction(
                 in_tensors=list(tensors),
                 captured_tensors=traced.captured_inputs,
                 f=traced,
@@ -135,16 +140,26 @@ def batched(
                 shared_name=queue,
                 name=queue,
             )
-        return tf.ensure_shape(output, traced.outputs[0].shape)
+        return [tf.ensure_shape(output, known.shape) for output, known in zip(outputs, traced.outputs, strict=True)]
 
-    def run_padded(*tensors: tf.Tensor) -> tf.Tensor:
-        def branch(length: int) -> Callable[[], tf.Tensor]:
+    def run_padded(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        def branch(length: int) -> Callable[[], list[tf.Tensor]]:
             return lambda: run(list(map(partial(_pad, length=length), tensors, specs)), f"{name}_{length}")
 
         place = _place_of_length(tensors, specs, batching.pad_to)
-        return tf.switch_case(place, [branch(length) for length in batching.pad_to])
+        outputs: list[tf.Tensor] = tf.switch_case(place, [branch(length) for length in batching.pad_to])
+        return outputs
 
     return run_padded if variable else lambda *tensors: run(tensors, name)
+
+
+def _check_padded(also: Mapping[str, tf.Tensor]) -> None:
+    for name, output in also.items():
+        if not output.shape[1:].is_fully_defined():
+            raise ValueError(
+                f"The output {name} has the shape {output.shape}, and would be as long as the inputs are padded: leave "
+                f"out --also-output {name}, or pass --batching none."
+            )
 
 
 def _place_of_length(tensors: Sequence[tf.Tensor], specs: Sequence[tf.TensorSpec], pad_to: Sequence[int]) -> tf.Tensor:

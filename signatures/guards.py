@@ -37,33 +37,54 @@ def guard_inputs(
         return [tf.identity(tensor) for tensor in inputs.values()]
 
 
-def k_of_each_example(k: tf.Tensor, example_input: tf.Tensor) -> tf.Tensor:
-    """Return one k per example, from a scalar, a single element or one value per example.
+def one_for_each_example(name: str, value: tf.Tensor, example_input: tf.Tensor) -> tf.Tensor:
+    """Return one k or min_score per example, from a scalar, a single element or one value per example.
 
     Args:
-        k: int32 of unknown shape.
+        name: the name of the input.
+        value: its value, of unknown shape.
         example_input: any of the model's inputs, [B, ...].
 
     Returns:
-        int32 [B].
+        The values, [B].
 
     Raises:
-        tf.errors.InvalidArgumentError: when the signature runs and k has any other shape.
+        tf.errors.InvalidArgumentError: when the signature runs and the value has any other shape.
     """
     examples = tf.shape(example_input)[0]
-    one_or_each = tf.logical_or(tf.equal(tf.size(k), 1), tf.equal(tf.size(k), examples))
+    one_or_each = tf.logical_or(tf.equal(tf.size(value), 1), tf.equal(tf.size(value), examples))
     fits = tf.debugging.Assert(
-        tf.logical_and(tf.less_equal(tf.rank(k), 1), one_or_each),
+        tf.logical_and(tf.less_equal(tf.rank(value), 1), one_or_each),
         [
-            "k must be a scalar, or have one element, or one for each example; examples received:",
+            f"{name} must be a scalar, or have one element, or one for each example; examples received:",
             examples,
-            "shape of k received:",
-            tf.shape(k),
+            f"shape of {name} received:",
+            tf.shape(value),
         ],
         summarize=8,
     )
     with tf.control_dependencies([fits]):
-        return tf.broadcast_to(tf.reshape(k, [-1]), [examples])
+        return tf.broadcast_to(tf.reshape(value, [-1]), [examples])
+
+
+def finite(name: str, values: tf.Tensor) -> tf.Tensor:
+    """Return numbers if none of them is NaN or infinite.
+
+    Args:
+        name: the name of the input.
+        values: its values.
+
+    Returns:
+        The same values.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when the signature runs and a value is not finite.
+    """
+    check = tf.debugging.Assert(
+        tf.reduce_all(tf.math.is_finite(values)), [f"{name} must be a finite number; received:", values], summarize=8
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(values)
 
 
 def _check_ids(name: str, ids: tf.Tensor, bound: int) -> tf.Operation:

@@ -1,15 +1,15 @@
 """The first half of a signature: how a request becomes the model's inputs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import tensorflow as tf
 
 from signatures.contract import names
-from signatures.guards import guard_inputs, k_of_each_example
+from signatures.guards import finite, guard_inputs, one_for_each_example
 from signatures.image_decoding import decode_images
-from signatures.output_forms import Specs, Tensors
+from signatures.output_forms import Limits, Specs, Tensors
 from signatures.preprocessing import preprocess
 
 Decoder: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
@@ -19,6 +19,9 @@ _DECODED_AT_ONCE = 4
 
 _WHITE = 255
 
+# The inputs that limit what an answer keeps.
+_LIMITS: Specs = {names.K: tf.TensorSpec(None, tf.int32), names.MIN_SCORE: tf.TensorSpec(None, tf.float32)}
+
 
 @dataclass(frozen=True)
 class InputForm:
@@ -26,8 +29,8 @@ class InputForm:
 
     Attributes:
         inputs: the declared dtype and shape of each input of a request, by name.
-        read: turns a request's tensors, each of any shape, into the model's inputs and k, int32 [B]. It must refuse
-            tensors that do not fit the declared shapes: see `signatures.guards`.
+        read: turns a request's tensors, each of any shape, into the model's inputs and the limits of each example. It
+            must refuse tensors that do not fit the declared shapes: see `signatures.guards`.
         defaults: the values that the server fills in when a request leaves an input out.
         combine: if `read` makes several examples from each one, turns the model's scores for these into one row of
             scores per example, float32 [B, N].
@@ -35,7 +38,7 @@ class InputForm:
     Example:
         >>> form = InputForm(
         ...     {"text": tf.TensorSpec([None], tf.string)},
-        ...     lambda received: ([tf.strings.lower(received["text"])], tf.fill(tf.shape(received["text"]), 1)),
+        ...     lambda received: ([tf.strings.lower(received["text"])], Limits(tf.fill(tf.shape(received["text"]), 1))),
         ...     {},
         ... )
         >>> form.read({"text": tf.constant(["A Text"])})[0][0].numpy().tolist()
@@ -43,7 +46,7 @@ class InputForm:
     """
 
     inputs: Specs
-    read: Callable[[Tensors], tuple[list[tf.Tensor], tf.Tensor]]
+    read: Callable[[Tensors], tuple[list[tf.Tensor], Limits]]
     defaults: Mapping[str, tf.Tensor]
     combine: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 
@@ -65,45 +68,54 @@ class ImageDecoding:
     max_pixels: int = 64_000_000
 
 
-def tensors_form(inputs: Specs, id_bounds: Mapping[str, int], default_k: int) -> InputForm:
-    """Return the form that takes the model's own inputs and k."""
+def tensors_form(
+    inputs: Specs, id_bounds: Mapping[str, int], default_k: int, default_min_score: float = 0.0
+) -> InputForm:
+    """Return the form that takes the model's own inputs, k and min_score."""
 
-    def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def read(received: Tensors) -> tuple[list[tf.Tensor], Limits]:
         tensors = guard_inputs(received, inputs, id_bounds)
-        return tensors, k_of_each_example(received[names.K], tensors[0])
+        return tensors, _limits(received, tensors[0])
 
-    return InputForm({**inputs, names.K: tf.TensorSpec(None, tf.int32)}, read, _default(default_k))
-
-
-def tensors_without_k_form(inputs: Specs, id_bounds: Mapping[str, int], fixed_k: int) -> InputForm:
-    """Return the form that takes only the model's inputs, for REST and the server's own batching: both need every k."""
-
-    def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
-        tensors = guard_inputs(received, inputs, id_bounds)
-        return tensors, k_of_each_example(tf.constant(fixed_k), tensors[0])
-
-    return InputForm(inputs, read, {})
+    return InputForm({**inputs, **_LIMITS}, read, _defaults(default_k, default_min_score))
 
 
-def encoded_images_form(decode: Decoder, default_k: int) -> InputForm:
-    """Return the form that takes JPEG or PNG files and k."""
+def encoded_images_form(decode: Decoder, default_k: int, default_min_score: float = 0.0) -> InputForm:
+    """Return the form that takes JPEG or PNG files, k and min_score."""
 
-    def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def read(received: Tensors) -> tuple[list[tf.Tensor], Limits]:
         tensors = [decode(received[names.ENCODED_IMAGES])]
-        return tensors, k_of_each_example(received[names.K], tensors[0])
+        return tensors, _limits(received, tensors[0])
 
-    inputs = {names.ENCODED_IMAGES: tf.TensorSpec([None], tf.string), names.K: tf.TensorSpec(None, tf.int32)}
-    return InputForm(inputs, read, _default(default_k))
+    inputs = {names.ENCODED_IMAGES: tf.TensorSpec([None], tf.string), **_LIMITS}
+    return InputForm(inputs, read, _defaults(default_k, default_min_score))
 
 
-def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder | None, default_k: int) -> InputForm:
-    """Return the form that takes serialized `tf.Example`s of the Classify API: an image file or the inputs, maybe k."""
+def without_limits(form: InputForm) -> InputForm:
+    """Return the same form without k and min_score, for REST and the server's own batching: both need every input."""
+    k = form.defaults[names.K]
+    inputs = {name: spec for name, spec in form.inputs.items() if name not in _LIMITS}
+    return replace(form, inputs=inputs, read=lambda received: form.read({**received, names.K: k}), defaults={})
+
+
+def examples_form(
+    inputs: Specs,
+    id_bounds: Mapping[str, int],
+    decode: Decoder | None,
+    default_k: int,
+    default_min_score: float = 0.0,
+) -> InputForm:
+    """Return the form that takes serialized `tf.Example`s of the Classify API: an image file or the inputs.
+
+    An example may also have the features k and min_score.
+    """
     features = {
         names.K: tf.io.FixedLenFeature([], tf.int64, default_k),
+        names.MIN_SCORE: tf.io.FixedLenFeature([], tf.float32, default_min_score),
         **example_features(inputs, encoded_images=decode is not None),
     }
 
-    def read(received: Tensors) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def read(received: Tensors) -> tuple[list[tf.Tensor], Limits]:
         examples = tf.ensure_shape(received[names.EXAMPLES], [None])
         parsed = tf.io.parse_example(examples, features)
         if decode:
@@ -114,13 +126,13 @@ def examples_form(inputs: Specs, id_bounds: Mapping[str, int], decode: Decoder |
             )
         # Clamp before the cast, so that a large k does not wrap around.
         k = tf.cast(tf.clip_by_value(parsed[names.K], 0, tf.int32.max), tf.int32)
-        return tensors, k
+        return tensors, Limits(k, finite(names.MIN_SCORE, parsed[names.MIN_SCORE]))
 
     return InputForm({names.EXAMPLES: tf.TensorSpec([None], tf.string)}, read, {})
 
 
 def example_features(inputs: Specs, *, encoded_images: bool) -> dict[str, tf.io.FixedLenFeature]:
-    """Return the features of a tf.Example besides k: an image file, or the model's inputs."""
+    """Return the features of a tf.Example besides its limits: an image file, or the model's inputs."""
     if encoded_images:
         return {names.IMAGE_FEATURE: tf.io.FixedLenFeature([], tf.string)}
     return {name: tf.io.FixedLenFeature(spec.shape[1:], _in_example(spec.dtype)) for name, spec in inputs.items()}
@@ -171,9 +183,18 @@ def _narrowed(name: str, values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         return tf.cast(values, dtype)
 
 
-def _default(k: int) -> Mapping[str, tf.Tensor]:
-    """Return a default that reaches the SignatureDef: a tensor. An int would be dropped silently."""
-    return {names.K: tf.constant(k, tf.int32)}
+def _limits(received: Tensors, example_input: tf.Tensor) -> Limits:
+    """Return the limits of each example; a form that takes no min_score leaves it out."""
+    k = one_for_each_example(names.K, received[names.K], example_input)
+    if names.MIN_SCORE not in received:
+        return Limits(k)
+    min_score = one_for_each_example(names.MIN_SCORE, received[names.MIN_SCORE], example_input)
+    return Limits(k, finite(names.MIN_SCORE, min_score))
+
+
+def _defaults(k: int, min_score: float) -> Mapping[str, tf.Tensor]:
+    """Return defaults that reach the SignatureDef: tensors. Python numbers would be dropped silently."""
+    return {names.K: tf.constant(k, tf.int32), names.MIN_SCORE: tf.constant(min_score, tf.float32)}
 
 
 def _in_example(dtype: tf.DType) -> tf.DType:

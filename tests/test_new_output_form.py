@@ -24,7 +24,7 @@ def percentages(more=0):
     def form(labels):
         return OutputForm(
             {"percentages": tf.TensorSpec([None, len(labels)], tf.float32)},
-            lambda dense, k: {"percentages": 100 * sparsify_top_k(dense, k + more)},
+            lambda dense, limits: {"percentages": 100 * sparsify_top_k(dense, limits.k + more, *limits[1:])},
         )
 
     return form
@@ -34,7 +34,9 @@ def percentages(more=0):
 IN_PERCENT = answers.AnswerForm(
     dtypes={"percentages": np.dtype(np.float32)},
     width=lambda labels, k: labels,
-    judge=lambda row, dense, k, labels, tolerance: judge_sparse(dense, row["percentages"] / 100, k, tolerance),
+    judge=lambda row, dense, k, bounds, labels, tolerance: judge_sparse(
+        dense, row["percentages"] / 100, k, tolerance, bounds
+    ),
     kept=lambda row, k: np.flatnonzero(row["percentages"]).tolist(),
     dense=lambda outputs, labels: (outputs["percentages"] / 100, ""),
 )

@@ -1,11 +1,13 @@
 """A promotion rehearsed on this machine, with the line that export-model prints."""
 
+import json
 import shlex
 import shutil
 
 import pytest
 from google.protobuf import text_format
 
+from client import ServingClient
 from client.cli import run
 
 pytest.importorskip("tensorflow", reason="exporting needs TensorFlow")
@@ -19,7 +21,7 @@ def labels(config):
     return dict(entry.version_labels)
 
 
-def test_a_rehearsed_promotion_moves_the_local_label_and_no_other(digits_version, tmp_path, capsys):
+def test_a_rehearsed_promotion_moves_the_local_label_and_no_other(digits_version, tmp_path, capsys, sample_pictures):
     from exporter.deploy import write_server_files
     from server import ModelServer, Settings
     from server.cli import main
@@ -34,10 +36,19 @@ def test_a_rehearsed_promotion_moves_the_local_label_and_no_other(digits_version
         settings = Settings(**context.params)
 
     with ModelServer(settings) as server:
-        promote = ["promote", "--version=2", "--label=stable", f"--config={local}", "--yes"]
-        status = run([f"--address=localhost:{server.port}", "--model=digits", *promote])
+        with ServingClient(f"localhost:{server.port}", "digits") as client:
+            for version in (1, 2):
+                client.wait_until_ready(version=version, timeout=60)
+        promote = ["promote", "--version=2", "--label=stable", f"--config={local}", "--yes", "--json"]
+        limits = [f"--samples={sample_pictures[0].parent}", "--max-exact-match-drop=0.01", "--max-latency-ratio=5"]
+        status = run([f"--address=localhost:{server.port}", "--model=digits", *promote, *limits])
 
-    assert status == 0, capsys.readouterr().err
+    told = capsys.readouterr()
+    assert status == 0, told.err
+    compared = json.loads(told.out)["compared"]
+    exact, _ = compared["quality"]
+    assert (exact["samples"], exact["before"], exact["low"], exact["high"]) == (32, exact["after"], 0, 0)
+    assert (compared["answers"]["changed_sets"], compared["latency"]["passed"]) == (0, True)
     assert labels(local) == {"stable": 2, "canary": 2}
     assert deployed.read_bytes() == before
     # What a promotion leaves beside its file is beside the local one.

@@ -18,12 +18,14 @@ class Subject:
         k: the values of k, used in turn; empty if k is left out.
         inputs: "random", "pictures", "samples" of other kinds, or "recorded": recorded requests as they were.
         batch: how many examples each request holds; 0 for recorded requests, which hold as many as they hold.
+        min_score: the lowest score to keep; None if it is left out.
     """
 
     signature: str
     k: tuple[int, ...]
     inputs: str
     batch: int
+    min_score: float | None = None
 
 
 # Recorded requests name their own signatures.
@@ -67,6 +69,8 @@ def read_baseline(path: Path) -> Baseline:
             k=tuple(int(k) for k in stated["k"]),
             inputs=str(stated["inputs"]),
             batch=int(stated["batch"]),
+            # Older runs could send none.
+            min_score=None if stated.get("min_score") is None else float(stated["min_score"]),
         )
         return Baseline(str(stated["model"]), subject, loads)
     except (OSError, UnicodeDecodeError) as error:
@@ -103,4 +107,4 @@ def compare_results(baseline: Baseline, results: Sequence[BenchResult]) -> list[
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "left out"
-    return str(value)
+    return "left out" if value is None else str(value)

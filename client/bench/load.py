@@ -7,8 +7,9 @@ shows in all requests that it delayed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from client.bench.histogram import Histogram
 from client.bench.loops import Load, Measurement, Stop, merged_tally, send_load
 from client.bench.requests import BenchRequest
 from client.client import ServingClient
@@ -27,6 +28,7 @@ class BenchResult:
     `busy` is the share of one core that each process of the load generator used at most. `late_ms` is how late 99% of
     the requests were sent at most (open loop). `limits` holds sentences that say if the generator was measured and not
     the server. `interrupted` means that Ctrl-C ended the load; the result covers the calls answered until then.
+    `latencies`, in seconds, are not part of the JSON.
     """
 
     load: str
@@ -43,6 +45,7 @@ class BenchResult:
     late_ms: float
     limits: tuple[str, ...]
     interrupted: bool
+    latencies: Histogram = field(repr=False)
 
 
 def measure(client: ServingClient, requests: Sequence[BenchRequest], load: Load) -> BenchResult:
@@ -76,6 +79,7 @@ def result_of(load: Load, parts: Sequence[Measurement]) -> BenchResult:
         late_ms=late * 1e3,
         limits=tuple(_limits(busy, late, latencies.percentile(50))),
         interrupted=any(part.interrupted for part in parts),
+        latencies=latencies,
     )
 
 

@@ -1,20 +1,22 @@
 """The requests that a load is made of: samples, made-up ones, or recorded requests as they were."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.check.requests import Batch, ask, batches
 from client.errors import InputError
 from client.recording.logs import RecordedRequest, recorded_requests
 from client.rpc.calls import CLASSIFY
-from client.rpc.inputs import per_example
+from client.rpc.inputs import limit_per_example, require_limit
 from client.rpc.metadata import Signature, Target
 from client.samples.golden import Sample
 from client.samples.rows import own_inputs
+from client.samples.stacking import limits_of
 from signatures.contract import names
 
 # All requests are serialized before the first is sent. They may take this many bytes of memory.
@@ -31,16 +33,23 @@ class BenchRequest:
 
 
 def sample_requests(
-    target: Target, signature: Signature, samples: Sequence[Sample], ks: Sequence[int], batch: int
+    target: Target,
+    signature: Signature,
+    samples: Sequence[Sample],
+    ks: Sequence[int],
+    batch: int,
+    min_score: float | None = None,
 ) -> Iterator[BenchRequest]:
     """Yield requests of `batch` samples each, for each k in turn.
 
     Samples of unlike shapes never share a request. The last request of each shape is filled up with the first samples
-    again. Without `ks`, the k of the samples themselves is sent where they have one.
+    again. Without `ks` or `min_score`, those of the samples themselves are sent where they have one.
     """
-    _require_k(signature, ks)
+    for name, wanted in ((names.K, ks), (names.MIN_SCORE, [] if min_score is None else [min_score])):
+        if wanted and signature.key != names.CLASSIFY:
+            require_limit(signature, name)
     turn = 0
-    for chosen in _full_batches(samples, batch):
+    for chosen in full_batches(samples, batch):
         (joined,) = batches(samples, chosen, batch)
         files = joined.files is not None and (
             signature.key == names.CLASSIFY or set(own_inputs(signature)) == {names.ENCODED_IMAGES}
@@ -49,8 +58,12 @@ def sample_requests(
             raise InputError(f"signature {signature.key} takes JPEG and PNG files only")
         # Every request once, and every k at least once.
         for _ in range(1 if turn else max(1, len(ks))):
-            k = np.full(batch, ks[turn % len(ks)]) if ks else _own_k(signature, [samples[number] for number in chosen])
-            yield _request(target, signature, files, joined, k)
+            limits = limits_of([samples[number] for number in chosen], signature)
+            if ks:
+                limits[names.K] = np.full(batch, ks[turn % len(ks)])
+            if min_score is not None:
+                limits[names.MIN_SCORE] = np.full(batch, min_score)
+            yield _request(target, signature, files, joined, limits)
             turn += 1
 
 
@@ -78,12 +91,8 @@ def within_memory(requests: Iterable[BenchRequest]) -> tuple[list[BenchRequest],
     return found, True
 
 
-def _require_k(signature: Signature, ks: Sequence[int]) -> None:
-    if ks and names.K not in signature.inputs and signature.key != names.CLASSIFY:
-        raise InputError(f"signature {signature.key} takes no k: leave it out")
-
-
-def _full_batches(samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
+def full_batches(samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
+    """Yield the numbers of samples of the same shapes, `size` at a time; the first ones again fill up the last."""
     alike: dict[Any, list[int]] = {}
     for number, sample in enumerate(samples):
         shapes = tuple((name, array.shape) for name, array in sorted(sample.inputs.items()))
@@ -93,18 +102,11 @@ def _full_batches(samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
             yield [group[number % len(group)] for number in range(start, start + size)]
 
 
-def _own_k(signature: Signature, samples: Sequence[Sample]) -> Any:
-    wanted = [sample.k for sample in samples]
-    if names.K not in signature.inputs or all(k is None for k in wanted):
-        return None
-    default = signature.default_k
-    if default is None and None in wanted:
-        raise InputError("some samples ask for a k and others do not, and the server has no default: give --k")
-    return np.array([default if k is None else k for k in wanted])
-
-
-def _request(target: Target, signature: Signature, files: bool, batch: Batch, k: Any) -> BenchRequest:
-    call = ask(target, signature, files, batch, None if k is None else per_example(k, len(batch)))
+def _request(
+    target: Target, signature: Signature, files: bool, batch: Batch, limits: Mapping[str, NDArray[Any]]
+) -> BenchRequest:
+    each = {name: limit_per_example(name, value, len(batch)) for name, value in limits.items()}
+    call = ask(target, signature, files, batch, each)
     return BenchRequest(call.method, call.request, len(batch))
 
 
@@ -122,6 +124,6 @@ def _as_recorded(recorded: RecordedRequest, target: Target) -> BenchRequest:
     if recorded.method == CLASSIFY:
         examples = len(message.input.example_list.examples)
     else:
-        own = (tensor for name, tensor in message.inputs.items() if name not in (names.K, names.MIN_SCORE))
+        own = (tensor for name, tensor in message.inputs.items() if name not in names.LIMITS)
         examples = next((tensor.tensor_shape.dim[0].size for tensor in own if tensor.tensor_shape.dim), 1)
     return BenchRequest(recorded.method, recorded.addressed(target).request, examples)

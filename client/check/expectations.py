@@ -1,9 +1,11 @@
 """The answers of another server or version, which a check can compare with if there are no golden records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.errors import DecodeError
 from client.rpc.calls import Answer, metadata_call, predict_call
@@ -11,6 +13,7 @@ from client.rpc.metadata import ExportInfo, Metadata, Target
 from client.rpc.sequences import CallSequence, info
 from client.samples.golden import Expectation, ExpectedIdentity, Sample
 from signatures.contract import names
+from signatures.contract.answers import Scores
 
 
 def expectation_of(
@@ -22,15 +25,9 @@ def expectation_of(
     """
     served: ExportInfo = yield from info(target)
     metadata: Metadata = yield metadata_call(target)
-    dtypes = metadata.signature(names.SERVING_DEFAULT).rounded
-    k = np.array([len(served.labels)], np.int32)
     expected = []
     for sample in samples:
-        inputs = {**sample.inputs, names.K: k}
-        answer: Answer = yield predict_call(target, names.SERVING_DEFAULT, inputs, dtypes=dtypes)
-        dense = answer.outputs.get(names.PROBABILITIES)
-        if dense is None or dense.shape != (1, len(served.labels)):
-            raise DecodeError(f"{source} does not answer with dense scores")
+        dense = yield from dense_scores(source, target, metadata, sample.inputs, 1, len(served.labels))
         expected.append(replace(sample, dense=dense[0]))
     export = ExpectedIdentity(served.labels, preprocessing=served.preprocessing)
     if same_export:
@@ -39,6 +36,27 @@ def expectation_of(
             export_id=served.export_id,
             model=served.model,
             k=served.k,
+            min_score=served.min_score,
+            thresholds=served.thresholds,
             golden_digest=served.golden_digest,
         )
     return Expectation(source, tuple(expected), export)
+
+
+def dense_scores(
+    source: str, target: Target, metadata: Metadata, inputs: Mapping[str, NDArray[Any]], rows: int, classes: int
+) -> CallSequence[Scores]:
+    """Ask for all scores of `rows` examples, [rows, classes], with one k for each, which every server takes.
+
+    Raises:
+        DecodeError: if the answer is something else; the message names `source`.
+    """
+    signature = metadata.signature(names.DENSE if names.DENSE in metadata.signatures else names.SERVING_DEFAULT)
+    output = names.DENSE_PROBABILITIES if signature.key == names.DENSE else names.PROBABILITIES
+    every = {names.K: np.full(rows, classes, np.int32), names.MIN_SCORE: np.zeros(rows, np.float32)}
+    limits = {name: value for name, value in every.items() if name in signature.limits}
+    answer: Answer = yield predict_call(target, signature.key, {**inputs, **limits}, dtypes=signature.rounded)
+    dense = answer.outputs.get(output)
+    if dense is None or dense.shape != (rows, classes):
+        raise DecodeError(f"{source} does not answer with dense scores")
+    return dense

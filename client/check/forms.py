@@ -15,6 +15,8 @@ _OURS = {
     names.SERVING_DEFAULT,
     names.TOP_K,
     names.FIXED_K,
+    names.DENSE,
+    names.ENCODED_IMAGES_DENSE,
     names.ENCODED_IMAGES,
     names.ENCODED_IMAGES_TOP_K,
     names.CLASSIFY,
@@ -29,7 +31,7 @@ class Form:
         files: whether they are sent as image files; otherwise as the model's inputs.
         numbers: the samples that can be sent in this form.
         signatures: the signatures that take this form.
-        dense: the signature that returns their dense scores, with k = N.
+        dense: the signature that returns their dense scores, with k = N if it takes k.
         borrowed: whether `dense` is not one of `signatures`, but takes the pixels of the files as the model's inputs.
         own: whether it is a signature of the user's, of which nothing is expected but that its head is right.
     """
@@ -51,12 +53,16 @@ class NotAsked:
 
 
 def forms(
-    metadata: Metadata, samples: Sequence[Sample], labels: Sequence[str], classifies_files: bool
+    metadata: Metadata,
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    classifies_files: bool,
+    has_thresholds: bool,
 ) -> tuple[list[Form], list[NotAsked]]:
     """Return the ways in which these samples can be sent to a model, and the signatures that cannot be asked.
 
     `classifies_files` tells whether the examples of `classify` hold image files instead of the model's inputs. The
-    metadata does not show that.
+    metadata does not show that. `has_thresholds` tells whether labels have thresholds.
     """
     own = set(samples[0].inputs)
     takers: dict[bool, list[Signature]] = {False: [], True: []}
@@ -71,6 +77,9 @@ def forms(
             not_asked.append(NotAsked(signature=key, reason=reason))
         elif form_of(signature.outputs) is None:
             reason = f"a check knows no signature that answers {', '.join(signature.outputs)}"
+            not_asked.append(NotAsked(signature=key, reason=reason))
+        elif has_thresholds and key not in _OURS and signature.limits:
+            reason = "no request shows its scores below the labels' thresholds"
             not_asked.append(NotAsked(signature=key, reason=reason))
         else:
             takers[files].append(signature)
@@ -114,7 +123,8 @@ def _own_forms(signatures: Sequence[Signature], samples: Sequence[Sample]) -> li
 
 
 def _inputs_form(signatures: Sequence[Signature], samples: int) -> Form | str:
-    dense = _by_key(signatures).get(names.SERVING_DEFAULT)
+    there = _by_key(signatures)
+    dense = there.get(names.DENSE) or there.get(names.SERVING_DEFAULT)
     if dense is None:
         return f"there is no {names.SERVING_DEFAULT} that returns the dense scores of these inputs"
     return Form(False, tuple(range(samples)), tuple(signatures), dense)
@@ -129,11 +139,11 @@ def _files_form(
     there = _by_key(signatures)
     # If classes have the same name, the answers of `classify` do not tell them apart.
     classify = (names.CLASSIFY,) if len(set(labels)) == len(labels) else ()
-    for key in (names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K, *classify):
+    for key in (names.ENCODED_IMAGES_DENSE, names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K, *classify):
         if key in there:
             return Form(True, numbers, tuple(signatures), there[key])
     exact = tuple(number for number in numbers if samples[number].exact)
-    dense = metadata.signatures.get(names.SERVING_DEFAULT)
+    dense = metadata.signatures.get(names.DENSE) or metadata.signatures.get(names.SERVING_DEFAULT)
     if dense is None or not exact:
         return "no signature returns the dense scores of these image files"
     return Form(True, exact, tuple(signatures), dense, borrowed=True)
@@ -144,4 +154,4 @@ def _by_key(signatures: Sequence[Signature]) -> Mapping[str, Signature]:
 
 
 def _own_inputs(signature: Signature) -> set[str]:
-    return set(signature.inputs) - {names.K}
+    return set(signature.inputs) - set(names.LIMITS)

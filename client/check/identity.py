@@ -7,6 +7,8 @@ from client.rpc.metadata import ExportInfo, Metadata, Target, TensorInfo
 from client.samples.golden import Expectation
 from signatures.contract import names
 
+_FIELDS = ("export_id", "model", "k", "min_score", "labels", "thresholds", "preprocessing", "golden_digest")
+
 
 def identity_differences(
     expectation: Expectation, target: Target, served: ExportInfo, metadata: Metadata
@@ -19,18 +21,26 @@ def identity_differences(
                 f"the golden file was changed: its SHA-256 is {expectation.digest}, "
                 f"but export.json says {export.golden_digest}"
             )
-        for field in ("export_id", "model", "k", "labels", "preprocessing", "golden_digest"):
+        for field in _FIELDS:
             have, want = getattr(served, field), getattr(export, field)
             # Only for preprocessing does None have a meaning: unknown.
             if have != want and (want is not None or field == "preprocessing"):
                 hint = _other_version(expectation, target, metadata.version) if field == "export_id" else ""
                 yield f"{field} is {_shown(have)}, expected {_shown(want)}{hint}"
         yield from _signature_differences(export.signatures or {}, metadata)
-    k = served.k if export is None or export.k is None else export.k
-    for key, signature in metadata.signatures.items():
-        # Newer servers do not say it: that it is k shows in the answers to k left out.
-        if names.K in signature.inputs and signature.default_k not in (None, k):
-            yield f"the default k of signature {key} is {signature.default_k}, expected {k}"
+    yield from _default_differences(expectation, served, metadata)
+
+
+def _default_differences(expectation: Expectation, served: ExportInfo, metadata: Metadata) -> Iterator[str]:
+    export = expectation.export
+    for name in names.LIMITS:
+        expected = getattr(export, name, None)
+        expected = getattr(served, name) if expected is None else expected
+        for key, signature in metadata.signatures.items():
+            default = signature.limits[name].default if name in signature.limits else None
+            # Newer servers do not say it: what it is shows in the answers to what is left out.
+            if default is not None and (value := default.reshape(-1)[0]) != default.dtype.type(expected):
+                yield f"the default {name} of signature {key} is {value}, expected {expected}"
 
 
 def _other_version(expectation: Expectation, target: Target, answered: int) -> str:

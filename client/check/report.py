@@ -8,7 +8,7 @@ from html import escape
 
 from client.check.results import CheckResult, QuestionResult, SampleEvidence
 from client.cli.show import notes, verdict
-from signatures.contract.judge import ranking
+from signatures.contract.kept import ranking
 
 # If there are many labels, only the best and the kept ones are drawn.
 _SHOWN = 10
@@ -49,6 +49,11 @@ def report(results: Sequence[CheckResult], when: datetime) -> str:
     """Return the page for one server, or for several replicas."""
     passed = all(result.passed for result in results)
     title = f"Check of {results[0].model}: {'passed' if passed else 'failed'}"
+    return page(title, when, [server_section(number, result) for number, result in enumerate(results)])
+
+
+def page(title: str, when: datetime, sections: Iterable[str]) -> str:
+    """Return a whole page of sections, which are HTML already."""
     return "".join(
         (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -57,14 +62,15 @@ def report(results: Sequence[CheckResult], when: datetime) -> str:
             "style-src 'unsafe-inline'\">",
             f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main><h1>{escape(title)}</h1>",
             f'<p class="quiet">{when:%Y-%m-%d %H:%M} UTC</p>',
-            *(_server(number, result) for number, result in enumerate(results)),
+            *sections,
             "</main></body></html>\n",
         )
     )
 
 
-def _server(number: int, result: CheckResult) -> str:
-    questions = {"identity": result.identity, "backbone": result.backbone, "head": result.head}
+def server_section(number: int, result: CheckResult, samples: bool = True) -> str:
+    """Return the part of a page that shows one server, with the samples that it was sent or without."""
+    questions = result.questions
     faults = [
         f'<li><strong class="bad">{name}</strong>: {escape(str(question.first_fault))}{_more(question)}</li>'
         for name, question in questions.items()
@@ -73,7 +79,7 @@ def _server(number: int, result: CheckResult) -> str:
     signatures = [
         (
             escape(one.signature),
-            _passed(one.passed),
+            passed_cell(one.passed),
             one.answers,
             one.near_ties,
             f"{one.largest_difference:.2g}",
@@ -88,14 +94,14 @@ def _server(number: int, result: CheckResult) -> str:
             f'<section aria-labelledby="server-{number}"><h2 id="server-{number}">',
             f"{escape(result.model)}, version {result.version} at {escape(result.address)}</h2>",
             f'<p class="{"good" if result.passed else "bad"}"><strong>{escape(verdict(result))}</strong></p>',
-            _table(
+            table(
                 "Questions",
                 result.address,
                 ("question", "verdict", "records", "answers", "near ties", "largest difference"),
                 [
                     (
                         name,
-                        _passed(question.passed),
+                        passed_cell(question.passed),
                         question.records,
                         question.answers,
                         question.near_ties,
@@ -106,7 +112,7 @@ def _server(number: int, result: CheckResult) -> str:
             ),
             f'<h3>What is wrong</h3><ul class="faults">{"".join(faults)}</ul>' if faults else "",
             *(f"<p>{escape(note)}</p>" for note in notes(result)),
-            _table(
+            table(
                 "Signatures",
                 result.address,
                 (
@@ -122,7 +128,8 @@ def _server(number: int, result: CheckResult) -> str:
                 signatures,
             ),
             _histogram(result),
-            f'<h3>Samples</h3><ul class="samples">{"".join(_samples(result))}</ul></section>',
+            f'<h3>Samples</h3><ul class="samples">{"".join(_samples(result))}</ul>' if samples else "",
+            "</section>",
         )
     )
 
@@ -201,12 +208,18 @@ def _bar(kind: str, score: float) -> str:
     return f'<span class="{kind}" style="width:{width:.1f}%"></span>'
 
 
-def _table(caption: str, address: str, names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table whose first column holds row headers. Cells that are not numbers are already HTML."""
-    head = "".join(f'<th scope="col"{_number(place)}>{name}</th>' for place, name in enumerate(names))
+def table(
+    caption: str, address: str, names: Sequence[str], rows: Sequence[Sequence[object]], numbers: bool = True
+) -> str:
+    """Return a table whose first column holds row headers, and the third and later ones numbers.
+
+    Cells that are not numbers are HTML already.
+    """
+    marks = [' class="number"' if numbers and place > 1 else "" for place in range(len(names))]
+    head = "".join(f'<th scope="col"{mark}>{name}</th>' for name, mark in zip(names, marks, strict=True))
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>'
-        + "".join(f"<td{_number(place)}>{cell}</td>" for place, cell in enumerate(row) if place)
+        + "".join(f"<td{mark}>{cell}</td>" for cell, mark in list(zip(row, marks, strict=True))[1:])
         + "</tr>"
         for row in rows
     )
@@ -216,11 +229,8 @@ def _table(caption: str, address: str, names: Sequence[str], rows: Sequence[Sequ
     )
 
 
-def _number(place: int) -> str:
-    return ' class="number"' if place > 1 else ""
-
-
-def _passed(passed: bool | None) -> str:
+def passed_cell(passed: bool | None) -> str:
+    """Return a verdict as HTML."""
     if passed is None:
         return "not asked"
     return '<span class="good">✓ passed</span>' if passed else '<span class="bad">✗ failed</span>'

@@ -46,13 +46,18 @@ def batches(samples: Sequence[Sample], numbers: Sequence[int], size: int) -> Ite
             yield Batch(chosen, joined, None if None in files else np.array(files, object))
 
 
-def ask(target: Target, signature: Signature, files: bool, batch: Batch, k: NDArray[np.int32] | None) -> Call[Any]:
-    """Return the call that sends a batch to a signature, as image files or not; `outputs_of` takes what it reads."""
+def ask(
+    target: Target, signature: Signature, files: bool, batch: Batch, limits: Mapping[str, NDArray[Any]]
+) -> Call[Any]:
+    """Return the call that sends a batch and limits to a signature, as image files or not.
+
+    `outputs_of` takes what the call reads.
+    """
     if signature.key == names.CLASSIFY:
-        return classify_examples(target, signature.key, [_features(files, batch, k, row) for row in range(len(batch))])
+        examples = [example_features(files, batch, limits, row) for row in range(len(batch))]
+        return classify_examples(target, signature.key, examples)
     inputs: dict[str, Any] = {names.ENCODED_IMAGES: batch.files} if files else dict(batch.inputs)
-    arrays = inputs if k is None else {**inputs, names.K: k}
-    return predict_call(target, signature.key, arrays, dtypes=signature.rounded)
+    return predict_call(target, signature.key, {**inputs, **limits}, dtypes=signature.rounded)
 
 
 def outputs_of(answer: Any) -> tuple[Outputs, int | None]:
@@ -74,12 +79,11 @@ def outputs_of(answer: Any) -> tuple[Outputs, int | None]:
     }, None
 
 
-def _features(files: bool, batch: Batch, k: NDArray[np.int32] | None, row: int) -> dict[str, Any]:
+def example_features(files: bool, batch: Batch, limits: Mapping[str, NDArray[Any]], row: int) -> dict[str, Any]:
+    """Return the features of one example of a batch, as the Classify API takes them."""
     if files and batch.files is not None:
         features: dict[str, Any] = {names.IMAGE_FEATURE: batch.files[row]}
     else:
         # A slice, because one row of an input of shape [B] is not an array.
         features = {name: array[row : row + 1].reshape(-1) for name, array in batch.inputs.items()}
-    if k is not None:
-        features[names.K] = int(k.reshape(-1)[row % k.size])
-    return features
+    return features | {name: values.reshape(-1)[row % values.size].item() for name, values in limits.items()}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from client.check.forms import NotAsked
 from client.samples.golden import Sample
-from signatures.contract.judge import Verdict
+from signatures.contract.kept import Verdict
 from signatures.contract.tolerances import Tolerances
 
 
@@ -74,7 +74,8 @@ class CheckResult:
 
     `source` names what it was compared with. `not_asked` holds the signatures that could not be asked, with reasons.
     `batching` means that the server merges requests itself and takes only one k per example, so no other form of k
-    could be asked. `evidence` and `differences` are for a report and not part of the JSON.
+    could be asked. `rest` is None if REST was not asked. `evidence` and `differences` are for a report and not part of
+    the JSON.
     """
 
     passed: bool
@@ -92,6 +93,13 @@ class CheckResult:
     labels: tuple[str, ...] = field(repr=False)
     evidence: tuple[SampleEvidence, ...] = field(repr=False)
     differences: tuple[float, ...] = field(repr=False)
+    rest: QuestionResult | None = None
+
+    @property
+    def questions(self) -> dict[str, QuestionResult]:
+        """The answers to the questions that were asked, by name."""
+        found = {"identity": self.identity, "backbone": self.backbone, "head": self.head}
+        return found if self.rest is None else {**found, "rest": self.rest}
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,13 @@ class Tally:
         self.rows.append(Row(signature, record, verdict))
         if verdict.problem:
             self.fault(verdict.problem, record=record, entry=verdict.entry, signature=signature, k=k)
+
+    def verdicts(self) -> dict[str, list[Verdict]]:
+        """Return the verdicts on the rows of each signature."""
+        found: dict[str, list[Verdict]] = {}
+        for row in self.rows:
+            found.setdefault(row.signature, []).append(row.verdict)
+        return found
 
     def result(self, records: int) -> QuestionResult:
         """Return the answer. It is yes only if every request for all `records` samples was answered."""

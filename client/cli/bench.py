@@ -18,7 +18,7 @@ from client.bench.search import search_rate
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import as_json_option, show_or_print, utf8
-from client.cli.samples import golden_path, sample_arguments
+from client.cli.samples import bounds_of, golden_path, sample_arguments
 from client.cli.traffic import requests_of, subject_of
 from signatures.contract import names
 
@@ -63,6 +63,7 @@ def _numbers(
 @click.option("--warmup", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds left out before.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Examples in each request.")
 @click.option("--k", "ks", callback=_numbers(int, -(2**31)), metavar="K,...", help="Values of k, used in turn.")
+@click.option("--min-score", type=float, help="The lowest score to keep.")
 @click.option("--baseline", type=click.Path(path_type=Path), metavar="FILE", help="An earlier --json to compare with.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the latencies; needs matplotlib.")
 @as_json_option
@@ -83,14 +84,16 @@ def bench(
     warmup: float,
     batch: int,
     ks: list[int],
+    min_score: float | None,
     baseline: Path | None,
     plot: Path | None,
     as_json: bool,
 ) -> int:
     """Measure how fast the server answers, sending SAMPLES or made-up inputs; status 1 when calls failed.
 
-    SAMPLES are files as predict takes them. Recorded requests are sent as they were, unless --signature, --k or --batch
-    is given. Made-up inputs (--random) are within the bounds that the version given as --golden states.
+    SAMPLES are files as predict takes them. Recorded requests are sent as they were, unless --signature, --k,
+    --min-score or --batch is given. Made-up inputs (--random) are within the bounds that the version given as --golden
+    states.
 
     With --concurrency a caller sends its next request when the last was answered; with --rate requests leave on time,
     and latency counts from then. With --target-p99 the status is 1 if no rate stays below the target.
@@ -101,13 +104,13 @@ def bench(
         raise click.UsageError("--target-p99 searches for the rate: leave --rate out.")
     loads = _loads(concurrency, rate, Load(duration=duration, warmup=warmup, calls=calls, poisson=poisson))
     paths = [*samples, *([] if golden is None or random else [golden_path(golden)])]
-    subject = subject_of(paths, signature, ks, batch)
+    subject = subject_of(paths, signature, ks, batch, min_score)
     before = None if baseline is None else read_baseline(baseline)
     if before is not None:
         require_comparable(before, subject, [load.name for load in loads])
     server = Server(connection.required_address(), connection.required_model(), connection.timeout, connection.options)
     with server.open() as client:
-        requests = requests_of(client, subject, paths, {})
+        requests = requests_of(client, subject, paths, bounds_of(golden) if random else {})
         run = partial(measure, client, requests)
         if processes > 1:
             run = partial(measure_in_processes, server, requests, count=processes)

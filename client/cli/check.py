@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from client.check.expectations import expectation_of
+from client.check.rest import check_rest
 from client.check.results import CheckResult
 from client.check.three_questions import check as run_check
 from client.cli import show
@@ -20,6 +21,7 @@ from client.cli.options import (
 )
 from client.cli.samples import sample_arguments, samples_for
 from client.client import ServingClient
+from client.rest.http import RestServer
 from client.rpc.metadata import Target
 from client.samples.golden import Expectation, read_golden
 
@@ -28,7 +30,15 @@ from client.samples.golden import Expectation, read_golden
 @sample_arguments
 @click.option("--against", metavar="HOST:PORT", help="Another server that should serve the same export.")
 @click.option("--against-version", type=click.IntRange(min=0), metavar="N", help="Another version to compare with.")
+@click.option("--rest", metavar="HOST:PORT", help="The server's REST port; several, separated by commas, as addresses.")
 @click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page.")
+@click.option(
+    "--tolerances",
+    "measured",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Use the tolerances that qualify measured on this hardware.",
+)
 @tolerance_options
 @version_options
 @as_json_option
@@ -39,7 +49,9 @@ def check(
     golden: Path | None,
     against: str | None,
     against_version: int | None,
+    rest: str | None,
     page: Path | None,
+    measured: Path | None,
     gpu: bool,
     rtol: float | None,
     atol: float | None,
@@ -56,10 +68,14 @@ def check(
         raise click.UsageError("give --golden PATH, or samples to check with.")
     if against is not None and against_version is not None:
         raise click.UsageError("give --against or --against-version, not both.")
-    tolerances = tolerances_of(gpu, rtol, atol)
+    addresses = connection.addresses()
+    ports = [] if rest is None else [RestServer(address, connection.timeout) for address in rest.split(",")]
+    if ports and len(ports) != len(addresses):
+        raise click.UsageError(f"--rest names {len(ports)} ports, and --address {len(addresses)}: name one for each.")
+    tolerances = tolerances_of(gpu, rtol, atol, measured)
     expectation = None if golden is None else read_golden(golden)
     results: list[CheckResult] = []
-    for address in connection.addresses():
+    for number, address in enumerate(addresses):
         with connection.open(address) as client, show.waiting(address):
             target = Target(client.model, version, label)
             expected = _expected(client, target, expectation, samples)
@@ -69,7 +85,8 @@ def check(
                 expected = _of_version(client, target, expected, against_version)
             elif other is not None:
                 expected = _of_server(connection, other, address, target, expected)
-            results.append(client.run(run_check(address, target, expected, tolerances)))
+            result = client.run(run_check(address, target, expected, tolerances))
+            results.append(check_rest(client, ports[number], target, result) if ports else result)
     if page is not None:
         # Here, because the page says some things in the words that this command line prints.
         from client.check.report import report

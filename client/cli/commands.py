@@ -11,12 +11,15 @@ from client.cli import show
 from client.cli.bench import bench
 from client.cli.check import check
 from client.cli.connection import ConnectedCommand, ConnectedGroup, Connection
+from client.cli.emit import emit_request
+from client.cli.history import history
 from client.cli.options import as_json_option, show_or_print, version_options
 from client.cli.predict import predict
 from client.cli.promote import promote, rollback
+from client.cli.qualify import qualify
 from client.cli.verify import verify
 from client.errors import ClientError, InputError, ServerError, UnreachableError
-from client.promotion.move import PromoteError
+from client.promotion.plan import PromoteError
 from client.rpc.metadata import ReplicaStatus
 
 _OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
@@ -117,5 +120,5 @@ def info(connection: Connection, all_labels: bool, version: int | None, label: s
     show_or_print(found, as_json, lambda: show.labels(found) if all_labels else show.info(found))
 
 
-for command in (predict, check, bench, promote, rollback, verify):
+for command in (predict, check, bench, qualify, emit_request, promote, rollback, history, verify):
     commands.add_command(command)

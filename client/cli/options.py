@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from client.errors import InputError
-from signatures.contract.tolerances import CPU, GPU, Tolerances, with_backbone
+from signatures.contract.tolerances import CPU, GPU, Tolerances, read_tolerances, with_backbone
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,10 +44,20 @@ def tolerance_options(command: F) -> F:
     return click.option("--gpu", is_flag=True, help="Allow for the TF32 of GPUs.")(command)
 
 
-def tolerances_of(gpu: bool, rtol: float | None, atol: float | None) -> Tolerances:
-    """Return what the tolerance options say."""
+def tolerances_of(gpu: bool, rtol: float | None, atol: float | None, file: Path | None = None) -> Tolerances:
+    """Return what the tolerance options say. `file` is what `qualify` or `check --json` wrote."""
+    if gpu and file is not None:
+        raise click.UsageError("give --gpu or --tolerances, not both.")
+    measured = GPU if gpu else CPU
+    if file is not None:
+        try:
+            measured = read_tolerances(json.loads(file.read_bytes()))
+        except OSError as error:
+            raise InputError(f"{file} cannot be read ({error.strerror}): pass what qualify wrote") from error
+        except ValueError as error:
+            raise InputError(f"{file} is not what qualify writes when it finds tolerances: {error}") from error
     try:
-        return with_backbone(GPU if gpu else CPU, rtol, atol)
+        return with_backbone(measured, rtol, atol)
     except ValueError as error:
         raise InputError(str(error)) from error
 
@@ -55,22 +65,22 @@ def tolerances_of(gpu: bool, rtol: float | None, atol: float | None) -> Toleranc
 def show_or_print(value: Any, as_json: bool, shown: Callable[[], None]) -> None:
     """Print the value as one JSON object, or call a function that shows it to people."""
     if as_json:
-        print(json.dumps(_plain(value), allow_nan=False))
+        print(json.dumps(plain(value), allow_nan=False))
     else:
         shown()
 
 
-def _plain(value: Any) -> Any:
-    """Return the value in JSON's types. Numbers that are not finite become null."""
+def plain(value: Any) -> Any:
+    """Return a value in JSON's types. Numbers that are not finite become null."""
     if is_dataclass(value) and not isinstance(value, type):
         shown = [field.name for field in fields(value) if field.repr]
-        return {name: _plain(getattr(value, name)) for name in shown}
+        return {name: plain(getattr(value, name)) for name in shown}
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     if isinstance(value, float) and not np.isfinite(value):

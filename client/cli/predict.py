@@ -23,6 +23,7 @@ from signatures.contract import names
 @click.command(cls=ConnectedCommand)
 @sample_arguments
 @click.option("--k", type=int, help="How many labels to keep; the export's default where it is left out.")
+@click.option("--min-score", type=float, help="The lowest score to keep; the export's default where it is left out.")
 @version_options
 @as_json_option
 @click.pass_obj
@@ -31,6 +32,7 @@ def predict(
     samples: tuple[Path, ...],
     golden: Path | None,
     k: int | None,
+    min_score: float | None,
     version: int | None,
     label: str | None,
     as_json: bool,
@@ -44,11 +46,13 @@ def predict(
     if not paths:
         raise click.UsageError("give SAMPLES to predict, or --golden PATH.")
     with connection.open() as client:
-        predictions = _predictions(client, paths, k, Target(client.model, version, label))
+        predictions = _predictions(client, paths, k, min_score, Target(client.model, version, label))
     show_or_print({"model": client.model, "predictions": predictions}, as_json, lambda: show.predictions(predictions))
 
 
-def _predictions(client: ServingClient, paths: list[Path], k: int | None, target: Target) -> list[dict[str, Any]]:
+def _predictions(
+    client: ServingClient, paths: list[Path], k: int | None, min_score: float | None, target: Target
+) -> list[dict[str, Any]]:
     metadata = client.metadata(version=target.version, label=target.label)
     labels: tuple[str, ...] = ()
     found = []
@@ -59,7 +63,7 @@ def _predictions(client: ServingClient, paths: list[Path], k: int | None, target
         if image is not None and signature != names.ENCODED_IMAGES_TOP_K:
             _note_resizing(image, sample)
         inputs = inputs_of([sample], metadata.signature(signature))
-        answer = client.predict(inputs, k, signature, version=target.version, label=target.label)
+        answer = client.predict(inputs, k, signature, min_score=min_score, version=target.version, label=target.label)
         if signature == names.SERVING_DEFAULT:
             labels = labels or client.info(version=target.version, label=target.label).labels
             kept = _kept_of_vector(answer[names.PROBABILITIES][0], labels)

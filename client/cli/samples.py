@@ -10,9 +10,10 @@ from client.client import ServingClient
 from client.errors import InputError
 from client.rpc.metadata import Metadata, Target
 from client.samples.golden import Sample
-from client.samples.made_up import Bound, random_samples
+from client.samples.made_up import Bound, random_samples, read_bounds
 from client.samples.read import read_samples
 from signatures.contract import names
+from signatures.contract.record import ExportRecord, RecordError
 
 # These take the same samples, each in its own way.
 _OURS = {names.TOP_K, names.FIXED_K, names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K, names.CLASSIFY}
@@ -42,7 +43,20 @@ def made_up_for(
     """Make up samples for a signature."""
     preprocessing = _preprocessing(client, Target(client.model), metadata)
     fitted_to = _fitted_to(metadata, signature)
-    return random_samples(metadata, count, preprocessing=preprocessing, bounds=bounds, signature=fitted_to)
+    inputs = metadata.signature(fitted_to).inputs
+    known = {name: bound for name, bound in bounds.items() if name in inputs}
+    return random_samples(metadata, count, preprocessing=preprocessing, bounds=known, signature=fitted_to)
+
+
+def bounds_of(golden: Path | None) -> dict[str, Bound]:
+    """Return the bounds of inputs that a version states in its export.json, given its directory or golden file."""
+    if golden is None:
+        return {}
+    try:
+        record = ExportRecord.from_file(golden_path(golden).with_name(names.EXPORT_FILE))
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    return read_bounds(record.input_bounds)
 
 
 def golden_path(path: Path) -> Path:

@@ -17,7 +17,7 @@ _BAR = 24
 _NO_EDGE = 100_000
 # As many labels are shown without --labels.
 _SHOWN_LABELS = 12
-_PASSED = {
+PASSED = {
     True: Text("passed", "green"),
     False: Text("failed", "bold red"),
     None: Text("not asked", "yellow"),
@@ -34,7 +34,7 @@ def waiting(address: str) -> Status:
 def status(model: str, replicas: Sequence[ReplicaStatus]) -> None:
     """Print the versions of a model, at each address where there are several."""
     several = ["address"] if len(replicas) > 1 else []
-    table = _table(*several, "version", "state", "error", title=f"model {model}")
+    table = new_table(*several, "version", "state", "error", title=f"model {model}")
     for replica in replicas:
         address = [Text(replica.address)] if several else []
         if replica.error:
@@ -42,13 +42,13 @@ def status(model: str, replicas: Sequence[ReplicaStatus]) -> None:
         for version in replica.versions:
             color = "green" if version.state == "AVAILABLE" else "red" if version.error else "yellow"
             table.add_row(*address, str(version.version), Text(version.state, color), Text(version.error))
-    _console().print(table)
+    stdout_console().print(table)
 
 
 def metadata(found: Metadata) -> None:
     """Print signatures, a row for each input and output."""
     title = f"model {found.model}, version {found.version}"
-    table = _table("signature", "", "name", "dtype", "shape", "default", title=title)
+    table = new_table("signature", "", "name", "dtype", "shape", "default", title=title)
     for signature in found.signatures.values():
         rows = [("in", *item) for item in signature.inputs.items()]
         rows += [("out", *item) for item in signature.outputs.items()]
@@ -56,23 +56,33 @@ def metadata(found: Metadata) -> None:
             key = signature.key if number == 0 else ""
             table.add_row(Text(key), side, Text(name), info_.dtype, _shape(info_), _default(info_))
         table.add_section()
-    _console().print(table)
+    stdout_console().print(table)
 
 
 def info(found: ExportInfo) -> None:
     """Print an export's identity."""
-    table = _table("", "")
+    table = new_table("", "")
     table.show_header = False
     for name, value in (
         ("export id", found.export_id),
         ("model", found.model),
         ("k", str(found.k)),
+        ("min score", f"{found.min_score:g}"),
         ("labels", _labels(found.labels)),
+        ("thresholds", _thresholds(found)),
         ("preprocessing", found.preprocessing or "unknown"),
         ("golden digest", found.golden_digest),
     ):
         table.add_row(name, Text(value))
-    _console().print(table)
+    stdout_console().print(table)
+
+
+def _thresholds(found: ExportInfo) -> str:
+    """Return the thresholds of the labels that have one, the first of many."""
+    each = zip(found.labels, found.thresholds, strict=False)
+    known = [f"{label} {threshold:g}" for label, threshold in each if threshold > 0]
+    shown, hidden = ", ".join(known[:_SHOWN_LABELS]), len(known) - _SHOWN_LABELS
+    return (shown or "none") + (f" and {hidden} more" if hidden > 0 else "")
 
 
 def labels(found: ExportInfo) -> None:
@@ -83,9 +93,9 @@ def labels(found: ExportInfo) -> None:
 
 def predictions(found: Sequence[dict[str, Any]]) -> None:
     """Print for each sample the labels kept, with their scores as bars."""
-    console = _console()
+    console = stdout_console()
     images = all("picture" in prediction for prediction in found)
-    table = _table("image" if images else "sample", "label", "score", "")
+    table = new_table("image" if images else "sample", "label", "score", "")
     for prediction in found:
         sample = Text(prediction["sample"])
         for kept in prediction["kept"] or [{"label": "none kept", "score": 0.0}]:
@@ -104,15 +114,15 @@ def checks(results: Sequence[CheckResult]) -> None:
 
 def check(result: CheckResult) -> None:
     """Print a verdict: a row for each question, the first fault of each that failed, the answer."""
-    console = _console()
+    console = stdout_console()
     title = f"model {result.model}, version {result.version} at {result.address}"
-    table = _table("question", "", "records", "answers", "near ties", "largest difference", title=title)
-    questions = {"identity": result.identity, "backbone": result.backbone, "head": result.head}
+    table = new_table("question", "", "records", "answers", "near ties", "largest difference", title=title)
+    questions = result.questions
     for name, question in questions.items():
         compared = name != "identity"
         table.add_row(
             name,
-            _PASSED[question.passed],
+            PASSED[question.passed],
             str(question.records) if compared else "",
             str(question.answers),
             str(question.near_ties) if compared else "",
@@ -159,12 +169,12 @@ def bench(
     comparisons: Sequence[Comparison],
 ) -> None:
     """Print a row for each load, the failed calls, and the change since a baseline."""
-    console = _console()
+    console = stdout_console()
     if not results:
         return console.print("Nothing was measured.")
     sent = f"{subject.batch} in each request" if subject.batch else "requests as recorded"
     title = f"{sent}, latencies in ms"
-    table = _table("load", "calls/s", "p50", "p90", "p99", "p99.9", "longest", "errors", title=title)
+    table = new_table("load", "calls/s", "p50", "p90", "p99", "p99.9", "longest", "errors", title=title)
     for result in results:
         percentiles = [f"{result.percentiles_ms[name]:.2f}" for name in ("50", "90", "99", "99.9")]
         errors = Text(str(sum(result.errors.values())), "bold red" if result.errors else "")
@@ -210,7 +220,7 @@ def _since(
         console.print(Text(text), soft_wrap=True)
 
 
-def _console() -> Console:
+def stdout_console() -> Console:
     """Return a console for stdout. Elsewhere than on a terminal there is no edge at which to break lines."""
     console = Console()
     if not console.is_terminal:
@@ -218,7 +228,7 @@ def _console() -> Console:
     return console
 
 
-def _table(*headers: str, title: str = "") -> Table:
+def new_table(*headers: str, title: str = "") -> Table:
     """Return an empty table that wraps wide cells: an ellipsis would hide text, and is not ASCII."""
     columns = [Column(header, overflow="fold") for header in headers]
     return Table(*columns, title=title or None, title_justify="left")

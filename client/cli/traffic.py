@@ -16,17 +16,20 @@ from client.rpc.metadata import Target
 from client.rpc.sequences import BATCHING_REFUSAL
 from client.samples.made_up import Bound
 from client.samples.read import IMAGE_SUFFIXES
+from signatures.contract import names
 
 
-def subject_of(paths: Sequence[Path], signature: str, ks: Sequence[int], batch: int) -> Subject:
+def subject_of(
+    paths: Sequence[Path], signature: str, ks: Sequence[int], batch: int, min_score: float | None
+) -> Subject:
     """Return what is sent, which can be told from the command line and the files alone."""
     given = click.get_current_context().get_parameter_source
-    chosen = [name for name in ("signature", "ks", "batch") if given(name) == ParameterSource.COMMANDLINE]
+    chosen = [name for name in ("signature", "ks", "min_score", "batch") if given(name) == ParameterSource.COMMANDLINE]
     if not chosen and holds_requests(paths):
         return AS_RECORDED
     images = paths and all(path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
     kind = "pictures" if images else "samples" if paths else "random"
-    return Subject(signature=signature, k=tuple(sorted(ks)), inputs=kind, batch=batch)
+    return Subject(signature=signature, k=tuple(sorted(ks)), inputs=kind, batch=batch, min_score=min_score)
 
 
 def requests_of(
@@ -42,13 +45,18 @@ def requests_of(
         samples = samples_for(client, target, paths, signature.key)
     else:
         samples = made_up_for(client, metadata, subject.batch, bounds, signature.key)
+    batch, min_score = subject.batch, subject.min_score
     try:
-        return _answered(client, sample_requests(target, signature, samples, subject.k, subject.batch))
+        return _answered(client, sample_requests(target, signature, samples, subject.k, batch, min_score))
     except ServerError as error:
-        if subject.k or BATCHING_REFUSAL not in str(error):
+        sent = {names.K: bool(subject.k), names.MIN_SCORE: min_score is not None}
+        if all(sent[name] for name in signature.limits) or BATCHING_REFUSAL not in str(error):
             raise
-    # A server that batches refuses requests without k.
-    return _answered(client, sample_requests(target, signature, samples, [client.info().k], subject.batch))
+    # A server that batches refuses requests without limits.
+    served = client.info()
+    if min_score is None and names.MIN_SCORE in signature.limits:
+        min_score = served.min_score
+    return _answered(client, sample_requests(target, signature, samples, subject.k or [served.k], batch, min_score))
 
 
 def _answered(client: ServingClient, requests: Iterable[BenchRequest]) -> list[BenchRequest]:

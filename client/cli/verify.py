@@ -1,6 +1,7 @@
 """`serving-client verify`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,12 +19,17 @@ def verify(directory: Path, as_json: bool) -> int:
     No server is asked.
     """
     result = run_verify(directory)
-    value = {"passed": result.passed} | {name: getattr(result, name) for name in result.__dataclass_fields__}
-    show_or_print(value, as_json, lambda: _show(result))
+    show_or_print(stated(result), as_json, lambda: show_verification(result))
     return 0 if result.passed else 1
 
 
-def _show(result: Verification) -> None:
+def stated(result: Verification) -> dict[str, Any]:
+    """Return what --json prints."""
+    return {"passed": result.passed} | {name: getattr(result, name) for name in result.__dataclass_fields__}
+
+
+def show_verification(result: Verification) -> None:
+    """Print what differs, a line for each file."""
     said = {
         "changed": dict.fromkeys(result.changed, ""),
         "missing": dict.fromkeys(result.missing, ""),
@@ -37,6 +43,10 @@ def _show(result: Verification) -> None:
         click.echo(f"{result.directory} is as exported: {result.intact} files compared.")
     else:
         click.echo(f"{result.directory} is not as exported; {result.intact} of its files are.")
+    origin = {name.replace("_", " "): result.origin[name] for name in ("git_commit", "source_digest")}
+    for name, value in {**origin, **result.origin["metadata"]}.items():
+        if value is not None:
+            click.echo(f"{_printable(name)}: {_printable(value)}")
 
 
 def _printable(name: str) -> str:

@@ -6,12 +6,14 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 
 from client.errors import InputError
+from client.promotion.history import flush_directory
 from client.rpc.messages import ModelServerConfig
 
 _TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}<>\[\]:;,]|[^\s{}<>\[\]:;,#"']+""")
@@ -43,25 +45,45 @@ def with_label(text: str, model: str, label: str, version: int) -> str:
     return changed
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, keeping its permissions; what reads it meanwhile sees the old one or the new one."""
+def without_label(text: str, model: str, label: str) -> str:
+    """Return the text without a label, as it was before `with_label` added the label.
+
+    Raises:
+        InputError: if the text is not a models.config, or if it has no such model.
+    """
+    wanted = _parsed(text)
+    _model_config(wanted, model).version_labels.pop(label, None)
+    changed = text
+    for entry in _entries(text, model):
+        for before, field in pairwise((_Field("", 0, entry.start + 1), *entry.fields)):
+            if field.name == "version_labels" and _scalar(text, field, "key") == label:
+                changed = text[: before.end] + text[field.end :]
+    if _parsed(changed) != wanted:
+        raise InputError(f"the label {label} cannot be removed from this models.config: remove its entry by hand")
+    return changed
+
+
+def replace_text(path: Path, expected: str, text: str) -> None:
+    """Replace a file's text as a whole, keeping its permissions; what reads it meanwhile sees the old or the new text.
+
+    Raises:
+        InputError: if the file does not hold the expected text, because another program has changed it.
+    """
     path = path.resolve()
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, path.stat().st_mode & 0o7777 if path.exists() else 0o644)
+        os.chmod(name, path.stat().st_mode & 0o7777)
+        if path.read_bytes() != expected.encode():
+            raise InputError(f"{path} was changed by another program in the meantime: run it again")
         os.replace(name, path)
     except BaseException:
         os.unlink(name)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush_directory(path.parent)
 
 
 def _parsed(text: str) -> Any:
@@ -89,9 +111,7 @@ class _Field:
 
 
 def _edited(text: str, model: str, label: str, version: int) -> str:
-    for entry in _named(_fields(text), "model_config_list", "config"):
-        if _scalar(text, entry, "name") != model:
-            continue
+    for entry in _entries(text, model):
         for labeled in _named(entry.fields, "version_labels"):
             if _scalar(text, labeled, "key") == label:
                 value = next(field for field in labeled.fields if field.name == "value")
@@ -102,6 +122,12 @@ def _edited(text: str, model: str, label: str, version: int) -> str:
         added = f"{indent}version_labels {{ key: {json.dumps(label, ensure_ascii=False)} value: {version} }}"
         return text[: last.end] + added + text[last.end :]
     return text
+
+
+def _entries(text: str, model: str) -> Iterator[_Field]:
+    for entry in _named(_fields(text), "model_config_list", "config"):
+        if _scalar(text, entry, "name") == model:
+            yield entry
 
 
 def _named(fields: tuple[_Field, ...], name: str, *more: str) -> Iterator[_Field]:

@@ -1,97 +1,37 @@
 """Moving a version label to another version: in the server's file, then on every replica, or not at all.
 
-There may be two more files next to FILE. FILE.promoting is the content of FILE before a change that is in progress: a
-later run restores it if it cannot finish the change. FILE.moved describes the last finished move: its label and its two
-versions. This is the only move that a rollback can undo.
+The beginning of a line in the history is written first and its end last (see `client.promotion.history`). If a move was
+cut off in between, the next one settles it: a promotion is put back, unless the same is made again, and a rollback is
+finished. While a move is made, a lock on the file's folder keeps other moves and exports away. Programs that know
+nothing of the lock may change the file at any time: what they write is kept, but for the label that we move.
 """
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from client.check.results import CheckResult
 from client.check.three_questions import check
 from client.client import ServingClient
 from client.errors import ClientError, InputError, ServerError, UnreachableError
-from client.promotion.models_config import base_path, labeled_versions, with_label, write_atomically
-from client.rpc.calls import Answer, identity_call
-from client.rpc.metadata import Target
+from client.promotion import history
+from client.promotion.history import Entry
+from client.promotion.models_config import labeled_versions, replace_text, with_label
+from client.promotion.plan import (
+    Move,
+    PromoteError,
+    cut_off_move,
+    file_name,
+    locked_config,
+    moved_to,
+    safe_version,
+    text_of,
+)
+from client.rpc.calls import metadata_call
+from client.rpc.metadata import Metadata, Target
 from client.rpc.sequences import CallSequence, Pause
 from client.samples.golden import Expectation
 from signatures.contract.tolerances import Tolerances
-
-
-@dataclass(frozen=True)
-class Move:
-    """The move of a label from one version to another.
-
-        `old` is None for a new label; `others` are the labels that exist. `found` is the text of the
-    file now. `before` is its text before an interrupted change, otherwise the same. `after` is the text to write.
-    """
-
-    config: Path
-    model: str
-    label: str
-    old: int | None
-    new: int
-    others: tuple[str, ...]
-    found: str
-    before: str
-    after: str
-
-
-class PromoteError(ClientError):
-    """A label was not moved. Everything is as it was before, unless the message says otherwise."""
-
-
-def plan(config: Path, model: str, label: str, version: int) -> Move:
-    """Return the move to make. After an interrupted change, it starts from the file before that change."""
-    found = before = _text(config)
-    if _promoting(config).exists():
-        before = _text(_promoting(config))
-        moved = labeled_versions(found, model).get(label)
-        if found != before and (moved is None or found != with_label(before, model, label, moved)):
-            raise InputError(
-                f"an earlier move of another label was cut off, or {config} was changed since: finish that move, "
-                f"or make the file what it should be and remove {_promoting(config)}"
-            )
-    after = with_label(before, model, label, version)
-    labels = labeled_versions(before, model)
-    return Move(config, model, label, labels.get(label), version, tuple(labels), found, before, after)
-
-
-def previous_version(config: Path, model: str, label: str) -> int:
-    """Return the version from which the last move took a label.
-
-    Raises:
-        InputError: if there is no such label.
-        PromoteError: if the last move was of another label, or if the label is no longer on the version to which that
-            move took it. Then there is nothing to go back to.
-    """
-    text = _text(config)
-    labels = labeled_versions(text, model)
-    if label not in labels:
-        there = ", ".join(labels) or "none at all"
-        raise InputError(f"model {model} has no label {label} in {config}, only {there}")
-    # A change that was cut off is undone by going back to what was before it; `plan` sees whether it was of this label.
-    if _promoting(config).exists() and (before := _text(_promoting(config))) != text:
-        old, why = labeled_versions(before, model).get(label), f"the label {label} was new"
-    else:
-        old, why = _last_move(config, model, label, labels[label])
-    if old is None:
-        advice = f"to move it, promote --label {label} with the --version that it should have"
-        raise PromoteError(f"there is nothing to go back to: {why}; {advice}")
-    return old
-
-
-def version_directory(move: Move) -> Path:
-    """Return where the new version lies: below the base_path, or, if that is the server's, below our output."""
-    served = Path(base_path(move.before, move.model)) / str(move.new)
-    # export-model writes <output>/deploy/models.config beside <output>/<name>/<version>.
-    exported = move.config.resolve().parent.parent / served.parent.name / served.name
-    return served if served.is_dir() else exported
 
 
 def check_version(
@@ -114,108 +54,124 @@ def check_version(
     return results
 
 
-def carry_out(clients: Sequence[ServingClient], move: Move, patience: float = 10.0) -> None:
+def entry_of(move: Move, clients: Sequence[ServingClient]) -> Entry:
+    """Return what the history says of a move, but for its verdict, message and export."""
+    return Entry(
+        time=history.now(),
+        user=history.user(),
+        host=history.host(),
+        command=move.command,
+        file=file_name(move.config),
+        model=move.model,
+        label=move.label,
+        old=move.old,
+        new=move.new,
+        replicas=tuple(client.address for client in clients),
+    )
+
+
+def carry_out(clients: Sequence[ServingClient], move: Move, entry: Entry, patience: float = 10.0) -> None:
     """Change the file, reload every replica, and ask each through the label. Undo everything if anything fails.
 
     Args:
         clients: a client for each replica.
         move: the move.
+        entry: what to write into the history.
         patience: how many seconds a replica may take to answer with the new version.
 
     Raises:
-        PromoteError: if the move failed and was undone.
+        InputError: if the file was changed since the move was planned.
+        PromoteError: if the move failed and was undone, or if another move is being made.
     """
-    if _text(move.config) != move.found:
-        raise InputError(f"{move.config} was changed while version {move.new} was checked: run it again")
-    write_atomically(_promoting(move.config), move.before.encode())
-    try:
-        _apply(clients, move, move.after, move.new, patience)
-    except (ClientError, OSError) as error:
+    with locked_config(move.config):
+        if (text_of(move.config), cut_off_move(move.config)) != (move.found, move.cut_off):
+            raise InputError(f"{move.config} was changed while version {move.new} was checked: run it again")
+        before = move.found
+        if move.cut_off is not None and not move.continues:
+            before = _settle(clients, move.config, move.cut_off, patience)
+            if move.settles:
+                return
+        after = with_label(before, move.model, move.label, move.new)
+        if move.old == move.new:
+            _apply(clients, move.config, before, after, (move.model, move.label), patience)
+            return
+        if not move.continues:
+            history.begin(move.config, entry)
         try:
-            _apply(clients, move, move.before, move.old, patience)
-        except (ClientError, OSError) as second:
-            raise PromoteError(
-                f"{error}; {move.config} is {_state(move)}, but putting all back failed too: {second}; run it again"
-            ) from second
-        _promoting(move.config).unlink(missing_ok=True)
-        raise PromoteError(f"{error}; the file and every replica are as they were") from error
-    if move.old != move.new:
-        record = {"model": move.model, "label": move.label, "from": move.old, "to": move.new}
-        write_atomically(_moved(move.config), (json.dumps(record) + "\n").encode())
-    _promoting(move.config).unlink()
+            _apply(clients, move.config, before, after, (move.model, move.label), patience)
+        except (ClientError, OSError, KeyboardInterrupt) as error:
+            _take_back(clients, move.config, entry, error, patience)
+        history.end(move.config, history.MOVED)
 
 
-def describe(move: Move, addresses: Sequence[str]) -> list[str]:
-    """Return the steps of a move, one sentence each."""
-    what = f"Label {move.label} of model {move.model}"
-    if move.old is None:
-        there = f"there are {', '.join(move.others)}" if move.others else "there is none so far"
-        step = f"{what} does not exist yet ({there}): create it, on version {move.new}."
-    elif move.old == move.new:
-        step = f"{what} is on version {move.new} already."
-    else:
-        step = f"{what}: from version {move.old} to version {move.new}."
-    return [step, f"Change {move.config}, then reload and ask {', '.join(addresses)}."]
+def _take_back(
+    clients: Sequence[ServingClient],
+    config: Path,
+    entry: Entry,
+    error: ClientError | OSError | KeyboardInterrupt,
+    patience: float,
+) -> None:
+    """Undo a move that failed, and raise PromoteError; after Ctrl-C, KeyboardInterrupt."""
+    try:
+        _leave_on(clients, config, entry, entry.old, patience)
+    except (ClientError, OSError) as second:
+        raise PromoteError(f"{error}; putting all back failed too: {second}; run it again") from second
+    history.end(config, history.PUT_BACK, str(error) or "interrupted")
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    raise PromoteError(f"{error}; the file and every replica are as they were") from error
 
 
-def _apply(clients: Sequence[ServingClient], move: Move, text: str, version: int | None, patience: float) -> None:
-    write_atomically(move.config, text.encode())
+def _settle(clients: Sequence[ServingClient], config: Path, cut_off: Entry, patience: float) -> str:
+    """Put a promotion back that was cut off, or finish a rollback; return the text of the file."""
+    text = _leave_on(clients, config, cut_off, safe_version(cut_off), patience)
+    history.end(config, history.MOVED if cut_off.command == history.ROLLBACK else history.CUT_OFF)
+    return text
+
+
+def _leave_on(
+    clients: Sequence[ServingClient], config: Path, entry: Entry, version: int | None, patience: float
+) -> str:
+    """Leave the label of a move on one of its versions, in the file as it is now and on every replica."""
+    found = text_of(config)
+    text = moved_to(found, entry, version)
+    _apply(clients, config, found, text, (entry.model, entry.label), patience)
+    return text
+
+
+def _apply(
+    clients: Sequence[ServingClient], config: Path, found: str, text: str, moved: tuple[str, str], patience: float
+) -> None:
+    """Write a text in place of the one found, have every replica take it, and ask for the label that was moved."""
+    if text != found:
+        replace_text(config, found, text)
+    model, label = moved
+    try:
+        version = labeled_versions(text, model).get(label)
+    except InputError:
+        # Another program has removed the model.
+        version = None
     failures = []
     for client in clients:
         try:
             client.reload(text)
             if version is not None:
-                client.run(_seen(Target(move.model, label=move.label), version, time.monotonic() + patience))
+                client.run(_seen(Target(model, label=label), version, time.monotonic() + patience))
         except ClientError as error:
             failures.append(error)
     # Reload every replica even if one fails, so that fewer are left behind.
     if failures:
         raise failures[0]
+    if text_of(config) != text:
+        raise PromoteError(f"{config} was changed by another program in the meantime")
 
 
 def _seen(target: Target, version: int, deadline: float) -> CallSequence[None]:
     """Ask through the label until the version answers."""
     while True:
-        answer: Answer = yield identity_call(target)
-        if answer.version == version:
+        found: Metadata = yield metadata_call(target)
+        if found.version == version:
             return
         if time.monotonic() > deadline:
-            raise PromoteError(f"version {answer.version} answers to the label {target.label}, not version {version}")
+            raise PromoteError(f"version {found.version} answers to the label {target.label}, not version {version}")
         yield Pause(0.2)
-
-
-def _state(move: Move) -> str:
-    current = _text(move.config)
-    return "as it was" if current == move.before else "changed" if current == move.after else "neither old nor new"
-
-
-def _promoting(config: Path) -> Path:
-    return config.with_name(config.name + ".promoting")
-
-
-def _moved(config: Path) -> Path:
-    return config.with_name(config.name + ".moved")
-
-
-def _last_move(config: Path, model: str, label: str, now: int) -> tuple[int | None, str]:
-    """Return the version that the last move took the label from, or None and why that is not known."""
-    file = _moved(config)
-    if not file.exists():
-        return None, f"no promote was finished yet with {config}"
-    try:
-        last = json.loads(_text(file))
-        moved, old, new = (last["model"], last["label"]), last["from"], last["to"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{file} is not what promote writes: remove it") from error
-    if moved != (model, label):
-        return None, f"the last move was of label {moved[1]} of model {moved[0]}, from version {old} to version {new}"
-    if new != now:
-        return None, f"the last move took it to version {new}, and it is on version {now} now"
-    return old, f"the label {label} was new"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error

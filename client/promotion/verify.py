@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from client.errors import InputError
 from signatures.contract.record import ExportRecord, RecordError, record_file
@@ -26,6 +27,7 @@ class Verification:
         missing: files that were exported and do not exist.
         added: files and links that the export did not write.
         unreadable: the reason by name, of files and directories.
+        origin: where the export comes from, as its record says.
     """
 
     directory: Path
@@ -35,6 +37,7 @@ class Verification:
     missing: tuple[str, ...]
     added: tuple[str, ...]
     unreadable: Mapping[str, str]
+    origin: Mapping[str, Any]
 
     @property
     def passed(self) -> bool:
@@ -84,7 +87,14 @@ def verify(directory: Path) -> Verification:
     missing = [name for name in record.files if name not in seen and not name.startswith(hidden)]
     intact = len(seen & set(record.files)) - len(changed) - len(unreadable.keys() & seen)
     return Verification(
-        directory, record.export_id, intact, _listed(changed), _listed(missing), _listed(added), unreadable
+        directory,
+        record.export_id,
+        intact,
+        _listed(changed),
+        _listed(missing),
+        _listed(added),
+        unreadable,
+        record.origin,
     )
 
 

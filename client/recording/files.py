@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from client.recording.tfrecord import HEADER_BYTES, record_length
+from signatures.contract.locks import locked
 
 # A record, in parts that are written one after the other.
 Record: TypeAlias = Sequence[bytes]
@@ -61,20 +62,14 @@ class RecordFiles:
     @contextmanager
     def _locked(self) -> Iterator[int]:
         """Open the newest file for this process alone."""
-        import fcntl
-
         while True:
             # Requests hold what users sent. Nobody else may read that.
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                try:
+                with locked(file):
                     if _is_still(self.path, file):
                         yield file
                         return
-                finally:
-                    # Closing would not unlock it while a forked process has it open.
-                    fcntl.flock(file, fcntl.LOCK_UN)
             finally:
                 os.close(file)
 

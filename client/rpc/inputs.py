@@ -16,14 +16,18 @@ _LEAST, _MOST = -(2**31), 2**31 - 1
 
 
 def arrange_inputs(
-    signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None
+    signature: Signature,
+    inputs: Mapping[str, ArrayLike] | ArrayLike,
+    k: ArrayLike | None,
+    min_score: ArrayLike | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays to send, by input name.
 
     Args:
         signature: the signature to call.
-        inputs: arrays by name, or a single array if there is only one input besides k.
+        inputs: arrays by name, or a single array if there is only one input besides k and min_score.
         k: one number, or one per example. None means the server's default.
+        min_score: the same.
 
     Raises:
         InputError: if the inputs do not fit. The message names the input, what is expected and what was received.
@@ -33,26 +37,51 @@ def arrange_inputs(
         raise InputError(f"signature {signature.key} has no input {unknown[0]!r}, only {', '.join(signature.inputs)}")
     arrays = {name: _fitting(signature.key, name, signature.inputs[name], value) for name, value in given.items()}
     batch = _batch(signature, arrays)
-    if k is not None:
-        if names.K not in signature.inputs:
-            raise InputError(f"signature {signature.key} takes no k: leave it out")
-        arrays[names.K] = _scalar(signature, k) if signature.inputs[names.K].shape == () else per_example(k, batch)
+    for name, value in ((names.K, k), (names.MIN_SCORE, min_score)):
+        if value is not None:
+            require_limit(signature, name)
+            scalar = signature.inputs[name].shape == ()
+            arrays[name] = _scalar(signature, name, value) if scalar else limit_per_example(name, value, batch)
     missing = [name for name, info in signature.inputs.items() if name not in arrays and info.default is None]
     if missing:
         raise InputError(f"signature {signature.key} needs the input {missing[0]!r}, which was not given")
     return arrays
 
 
-def per_example(k: ArrayLike, batch: int) -> NDArray[np.int32]:
-    """Return k as one int32 per example. Every server takes that, including one that batches requests itself."""
-    if type(k) is int:
-        return np.full(batch, min(max(k, _LEAST), _MOST), np.int32)
-    array = whole_numbers(k)
+def require_limit(signature: Signature, name: str) -> None:
+    """Raise InputError, with what to do, unless a signature takes k or min_score."""
+    if name in signature.inputs:
+        return
+    if name == names.MIN_SCORE and names.K in signature.inputs:
+        raise InputError(
+            f"signature {signature.key} takes k but no min_score, as the served model was exported before there was "
+            "one: leave min_score out, or export the model again"
+        )
+    raise InputError(f"signature {signature.key} takes no {name}: leave it out")
+
+
+def limit_per_example(name: str, value: ArrayLike, batch: int) -> NDArray[Any]:
+    """Return k or min_score, one per example. Every server takes that, including one that batches requests itself."""
+    if type(value) is int and name == names.K:
+        return np.full(batch, min(max(value, _LEAST), _MOST), np.int32)
+    array = whole_numbers(value) if name == names.K else finite_numbers(value)
     if array.shape == (batch,):
         return array
     if array.size != 1 or array.ndim > 1:
-        raise InputError(f"k has shape {list(array.shape)}: give one number, or one for each of the {batch} examples")
-    return np.full(batch, array.item(), np.int32)
+        raise InputError(
+            f"{name} has shape {list(array.shape)}: give one number, or one for each of the {batch} examples"
+        )
+    return np.full(batch, array.item(), array.dtype)
+
+
+def finite_numbers(min_score: ArrayLike) -> NDArray[np.float32]:
+    """Return min_score as float32."""
+    array = as_array(min_score)
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32) if array.dtype.kind in "iuf" else np.full(1, np.nan, np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"min_score is {min_score!r}: it must be a finite number, or one for each example")
+    return values
 
 
 def whole_numbers(k: ArrayLike) -> NDArray[np.int32]:
@@ -80,11 +109,11 @@ def trim_top_k(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[st
     return {name: array[:, :width] if name in listed and array.ndim == 2 else array for name, array in outputs.items()}
 
 
-def _scalar(signature: Signature, k: ArrayLike) -> NDArray[np.int32]:
-    array = whole_numbers(k)
+def _scalar(signature: Signature, name: str, value: ArrayLike) -> NDArray[Any]:
+    array = whole_numbers(value) if name == names.K else finite_numbers(value)
     if array.size != 1:
         raise InputError(
-            f"k of signature {signature.key} is one number for all, not of shape {listed_shape(array.shape)}"
+            f"{name} of signature {signature.key} is one number for all, not of shape {listed_shape(array.shape)}"
         )
     return array.reshape(())
 
@@ -92,7 +121,7 @@ def _scalar(signature: Signature, k: ArrayLike) -> NDArray[np.int32]:
 def _named(signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike) -> Mapping[str, ArrayLike]:
     if isinstance(inputs, Mapping):
         return inputs
-    own = [name for name in signature.inputs if name != names.K]
+    own = [name for name in signature.inputs if name not in names.LIMITS]
     if len(own) != 1:
         raise InputError(f"signature {signature.key} has the inputs {', '.join(own)}: give them by name")
     return {own[0]: inputs}
@@ -140,7 +169,7 @@ def _batch(signature: Signature, arrays: Mapping[str, NDArray[Any]]) -> int:
     """Return how many examples the inputs hold: the leading length that they share."""
     batch = None
     for name, array in arrays.items():
-        if name == names.K or not array.ndim or (signature.inputs[name].shape or (-1,))[0] != -1:
+        if name in names.LIMITS or not array.ndim or (signature.inputs[name].shape or (-1,))[0] != -1:
             continue
         length = array.shape[0]
         if length == 0:

@@ -13,6 +13,7 @@ from client.rpc.codec import decode_tensor
 from client.rpc.dtypes import type_name
 from client.rpc.messages import VERSION_STATES
 from signatures.contract import names
+from signatures.contract.bounds import shortest
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Signature:
         return None if k is None or k.default is None else int(k.default.reshape(-1)[0])
 
     @property
+    def limits(self) -> dict[str, TensorInfo]:
+        """The inputs that limit what an answer keeps, k and min_score, as far as the signature takes them."""
+        return {name: self.inputs[name] for name in names.LIMITS if name in self.inputs}
+
+    @property
     def rounded(self) -> dict[str, str]:
         """The inputs that are sent in another dtype than numpy can hold them in: bfloat16, made of float32."""
         return {name: "bfloat16" for name, info in self.inputs.items() if info.dtype == "bfloat16"}
@@ -81,15 +87,16 @@ class Metadata:
             )
         return self.signatures[key]
 
-    def with_default_k(self, k: int) -> Self:
-        """Return the same with a default k for each signature that takes one and has none declared."""
-        default = np.array(k, np.int32)
+    def with_defaults(self, k: int, min_score: float) -> Self:
+        """Return the same with a default k and min_score for each signature that takes one and has none declared."""
+        defaults = {names.K: np.array(k, np.int32), names.MIN_SCORE: np.array(min_score, np.float32)}
 
         def completed(signature: Signature) -> Signature:
-            info = signature.inputs.get(names.K)
-            if info is None or info.default is not None:
-                return signature
-            return replace(signature, inputs={**signature.inputs, names.K: replace(info, default=default)})
+            inputs = {
+                name: replace(info, default=defaults[name]) if name in defaults and info.default is None else info
+                for name, info in signature.inputs.items()
+            }
+            return replace(signature, inputs=inputs)
 
         signatures = {key: completed(signature) for key, signature in self.signatures.items()}
         return replace(self, signatures=signatures)
@@ -128,6 +135,8 @@ class ExportInfo:
     labels: tuple[str, ...]
     preprocessing: str | None
     golden_digest: str
+    min_score: float = 0.0
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, NDArray[Any]]) -> Self:
@@ -145,9 +154,14 @@ class ExportInfo:
 
         try:
             k = np.unique(outputs[names.K])
+            # An older export does not limit answers by these.
+            min_score = np.unique(outputs.get(names.MIN_SCORE, np.zeros(1, np.float32)))
+            thresholds = json.loads(text(names.THRESHOLDS)) if names.THRESHOLDS in outputs else []
             labels = json.loads(text(names.LABELS))
-            if k.size != 1 or not isinstance(labels, list):
-                raise DecodeError(f"{names.EXPORT_INFO} answers k {k.tolist()} and labels {labels!r}")
+            lists = isinstance(labels, list) and isinstance(thresholds, list)
+            if k.size != 1 or min_score.size != 1 or not lists:
+                limits = f"k {k.tolist()}, min_score {min_score.tolist()}, thresholds {thresholds!r}"
+                raise DecodeError(f"{names.EXPORT_INFO} answers {limits} and labels {labels!r}")
             return cls(
                 export_id=text(names.EXPORT_ID),
                 model=text(names.MODEL),
@@ -155,6 +169,8 @@ class ExportInfo:
                 labels=tuple(str(label) for label in labels),
                 preprocessing=json.loads(text(names.PREPROCESSING)),
                 golden_digest=text(names.GOLDEN_DIGEST),
+                min_score=shortest(float(min_score[0])),
+                thresholds=tuple(map(float, thresholds)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DecodeError(f"{names.EXPORT_INFO} does not answer with an identity: {error!r}") from error

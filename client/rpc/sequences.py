@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import grpc
+import numpy as np
 from google.protobuf import text_format
 from numpy.typing import ArrayLike, NDArray
 
@@ -17,8 +18,8 @@ from client.errors import InputError, ServerError, UnreachableError
 from client.rpc import messages
 from client.rpc.calls import Answer, Call, identity_call, metadata_call, predict_call, reload_call, status_call
 from client.rpc.codec import as_array
-from client.rpc.inputs import arrange_inputs, length, per_example, trim_top_k
-from client.rpc.metadata import ExportInfo, Metadata, Signature, Target, VersionStatus
+from client.rpc.inputs import arrange_inputs, length, limit_per_example, trim_top_k
+from client.rpc.metadata import ExportInfo, Metadata, Signature, Target, TensorInfo, VersionStatus
 from signatures.contract import names
 
 
@@ -32,8 +33,8 @@ class Pause:
 T = TypeVar("T")
 CallSequence = Generator[Call[Any] | Pause, Any, T]
 
-# What a server started with --enable_batching says to a k that is left out, a scalar, or one element for several
-# examples.
+# What a server started with --enable_batching says to a k or min_score that is left out, a scalar, or one element for
+# several examples.
 BATCHING_REFUSAL = "Batching Run() input tensors must have"
 
 
@@ -56,26 +57,28 @@ def predict(
     target: Target,
     inputs: Mapping[str, ArrayLike] | ArrayLike,
     k: ArrayLike | None,
+    min_score: ArrayLike | None,
     signature: str,
     outputs: Sequence[str],
     validate: bool,
 ) -> CallSequence[dict[str, NDArray[Any]]]:
     """Ask a signature, the inputs first compared with what it declares unless `validate` is off."""
     if not validate:
-        answer: Answer = yield predict_call(target, signature, _unchecked(inputs, k), outputs)
+        answer: Answer = yield predict_call(target, signature, _unchecked(inputs, k, min_score), outputs)
         return trim_top_k(answer.outputs, k)
     known = target in cache.metadata
-    leaves_k_out = k is None and not (isinstance(inputs, Mapping) and names.K in inputs)
-    metadata = yield from _described(cache, target, signature, leaves_k_out)
+    limits = {names.K: k, names.MIN_SCORE: min_score} | (dict(inputs) if isinstance(inputs, Mapping) else {})
+    left_out = [name for name in names.LIMITS if limits[name] is None]
+    metadata = yield from _described(cache, target, signature, left_out)
     try:
-        prepared = arrange_inputs(metadata.signature(signature), inputs, k)
+        prepared = arrange_inputs(metadata.signature(signature), inputs, k, min_score)
     except InputError:
         if not known:
             raise
         # A version that came since may take what the one we know of did not.
         del cache.metadata[target]
-        metadata = yield from _described(cache, target, signature, leaves_k_out)
-        prepared = arrange_inputs(metadata.signature(signature), inputs, k)
+        metadata = yield from _described(cache, target, signature, left_out)
+        prepared = arrange_inputs(metadata.signature(signature), inputs, k, min_score)
     declared = metadata.signature(signature)
     if outputs and (unknown := sorted(set(outputs) - set(declared.outputs))):
         raise InputError(f"signature {signature} has no output {unknown[0]!r}, only {', '.join(declared.outputs)}")
@@ -127,14 +130,14 @@ def reload(config: str) -> CallSequence[None]:
         raise ServerError(f"the server did not take the configuration: {status.error_message}", code)
 
 
-def _described(cache: ServerCache, target: Target, key: str, leaves_k_out: bool) -> CallSequence[Metadata]:
-    """Return the metadata of a target, with the default k that `export_info` tells where it is needed and missing."""
+def _described(cache: ServerCache, target: Target, key: str, left_out: Sequence[str]) -> CallSequence[Metadata]:
+    """Return the metadata of a target, with the defaults that `export_info` tells where they are needed and missing."""
     metadata: Metadata = cache.metadata.get(target) or (yield metadata_call(target))
-    signature = metadata.signature(key)
-    unknown = names.K in signature.inputs and signature.default_k is None
-    if leaves_k_out and unknown and names.EXPORT_INFO in metadata.signatures:
+    limits = metadata.signature(key).limits
+    unknown = any(name in limits and limits[name].default is None for name in left_out)
+    if unknown and names.EXPORT_INFO in metadata.signatures:
         served = yield from info(target)
-        metadata = metadata.with_default_k(served.k)
+        metadata = metadata.with_defaults(served.k, served.min_score)
     cache.metadata[target] = metadata
     return metadata
 
@@ -143,27 +146,32 @@ def _asked(
     cache: ServerCache, target: Target, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: Sequence[str]
 ) -> CallSequence[Answer]:
     dtypes = signature.rounded
-    fillable = names.K not in inputs and signature.default_k is not None
+    left_out = {name: info for name, info in signature.limits.items() if name not in inputs}
+    fillable = {name: info for name, info in left_out.items() if info.default is not None}
     if cache.batching and fillable:
-        inputs = _with_default_k(signature, inputs)
+        inputs = _with_defaults(fillable, inputs)
     try:
         answer: Answer = yield predict_call(target, signature.key, inputs, outputs, dtypes)
     except ServerError as error:
         if cache.batching or not fillable or BATCHING_REFUSAL not in str(error):
             raise
-        answer = yield predict_call(target, signature.key, _with_default_k(signature, inputs), outputs, dtypes)
+        answer = yield predict_call(target, signature.key, _with_defaults(fillable, inputs), outputs, dtypes)
         cache.batching = True
     return answer
 
 
-def _with_default_k(signature: Signature, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return inputs | {names.K: per_example(signature.default_k or 0, length(inputs))}
+def _with_defaults(fillable: Mapping[str, TensorInfo], inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    batch = length(inputs)
+    defaults = ((name, info.default) for name, info in fillable.items())
+    return inputs | {name: np.full(batch, default, default.dtype) for name, default in defaults if default is not None}
 
 
-def _unchecked(inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None) -> dict[str, NDArray[Any]]:
+def _unchecked(
+    inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None, min_score: ArrayLike | None
+) -> dict[str, NDArray[Any]]:
     if not isinstance(inputs, Mapping):
         raise InputError("without validation, inputs are given by name: {'images': array}")
     arrays = {name: as_array(value) for name, value in inputs.items()}
-    if k is not None:
-        arrays[names.K] = per_example(k, length(arrays))
-    return arrays
+    batch = length(arrays)
+    limits = ((names.K, k), (names.MIN_SCORE, min_score))
+    return arrays | {name: limit_per_example(name, value, batch) for name, value in limits if value is not None}

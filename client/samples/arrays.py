@@ -1,4 +1,4 @@
-"""Samples of a .npz file: an array for each input, and perhaps the truth."""
+"""Samples of a .npz file: an array for each input, and optionally the truth."""
 
 import zipfile
 import zlib
@@ -31,7 +31,7 @@ def array_samples(path: Path, served: Served) -> Iterator[Sample]:
     count = next(iter(sizes.values()), 0)
     for name, size in sizes.items():
         if not size or size != count:
-            raise InputError(f"{path}: array {name} holds {size} samples, others {count}: each needs as many")
+            raise InputError(f"{path}: array {name} holds {size} samples, others {count}: all need the same number")
     rows = [None] * count if truth is None else _truth(truth, count, served.labels, path)
     for number in range(count):
         values = {name: array[number] for name, array in arrays.items()}
@@ -72,7 +72,7 @@ def _truth(labels: NDArray[Any], count: int, expected: int | None, path: Path) -
     wrong = ~np.isin(labels, (0, 1)).all(axis=1) & ~unknown
     if wrong.any():
         number = int(wrong.argmax())
-        raise InputError(f"{path}, row {number}: labels hold other values than 0 and 1")
+        raise InputError(f"{path}, row {number}: labels must be 0 or 1")
     return [
         None if hidden else tuple(np.flatnonzero(row).tolist()) for row, hidden in zip(labels, unknown, strict=True)
     ]

@@ -11,7 +11,7 @@ from client.samples.making import Served, sample_of
 from client.samples.rows import flat_row
 from signatures.contract import names
 
-# TensorFlow's own image pipelines call the label so.
+# The name of the label in TensorFlow's own image pipelines.
 LABEL_FEATURE = "image/class/label"
 
 
@@ -54,7 +54,7 @@ def _values(feature: Any) -> Sequence[Any]:
 
 def _one(features: Mapping[str, Sequence[Any]], name: str, source: str) -> Any:
     if len(features[name]) != 1:
-        raise InputError(f"{source}: feature {name} has {len(features[name])} values, and needs one")
+        raise InputError(f"{source}: feature {name} has {len(features[name])} values, but needs one")
     return features[name][0]
 
 

@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class ExpectedIdentity:
-    """The identity expected; what is None is not known, or need not be the same."""
+    """The expected identity; a field that is None is unknown, or need not be the same."""
 
     labels: tuple[str, ...]
     export_id: str | None = None
@@ -56,6 +56,8 @@ class ExpectedIdentity:
     k: int | None = None
     preprocessing: str | None = None
     golden_digest: str | None = None
+    min_score: float | None = None
+    thresholds: tuple[float, ...] | None = None
     signatures: Mapping[str, Any] | None = None
     precision: str | None = None
 
@@ -96,8 +98,8 @@ def read_golden(path: Path) -> Expectation:
 
 def _sample(payload: bytes) -> Sample:
     log = PredictionLog.FromString(payload).predict_log
-    asked = (names.K, names.MIN_SCORE)
-    inputs = {name: decode_tensor(tensor) for name, tensor in sorted(log.request.inputs.items()) if name not in asked}
+    given = sorted(log.request.inputs.items())
+    inputs = {name: decode_tensor(tensor) for name, tensor in given if name not in names.LIMITS}
     dense = decode_tensor(log.response.outputs[names.PROBABILITIES])
     if not inputs or dense.ndim != 2 or len(dense) != 1 or any(array.shape[:1] != (1,) for array in inputs.values()):
         raise DecodeError("a record is not one example with its dense probabilities")

@@ -1,4 +1,4 @@
-"""Samples made of image files, and image files made of samples."""
+"""Make samples of image files, and image files of samples."""
 
 import io
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def image_input(metadata: Metadata) -> tuple[str, tuple[int, int, int]]:
 
 
 def pixels_of(sample: Sample, preprocessing: str | None) -> NDArray[np.uint8] | None:
-    """Return the 8-bit pixels, [H, W, C], that a sample was preprocessed from, None if it was not from any."""
+    """Return the 8-bit pixels, [H, W, C], that a sample was preprocessed from, or None if there are none."""
     array: NDArray[Any] = next(iter(sample.inputs.values()))
     if len(sample.inputs) != 1 or array.ndim != 4 or array.shape[-1] not in (1, 3) or preprocessing is None:
         return None
@@ -64,12 +64,12 @@ def pixels_of(sample: Sample, preprocessing: str | None) -> NDArray[np.uint8] | 
     except ValueError as error:
         raise InputError(str(error)) from error
     pixels = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
-    # A tenth of a gray level is far more than float32 loses, and far less than how much made-up pixels would differ.
+    # A tenth of a gray level is far more than float32 loses, and far less than made-up pixels would differ by.
     return pixels if np.abs(exact - pixels).max(initial=0) < 0.1 else None
 
 
 def with_file(sample: Sample, preprocessing: str) -> Sample:
-    """Return the sample with a PNG file of its pixels, where it has none and was made of pixels."""
+    """Return the sample with a PNG file of its pixels, if it has no file and was made of pixels."""
     try:
         pixels = pixels_of(sample, preprocessing) if sample.file is None else None
     except InputError:  # a preprocessing that cannot be undone here

@@ -1,4 +1,4 @@
-"""Image files to the arrays that a served image model takes."""
+"""Turn image files into the arrays that a served image model takes."""
 
 import io
 import struct
@@ -62,7 +62,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def preprocessed(pixels: NDArray[np.uint8], preprocessing: str | None) -> NDArray[np.float32]:
-    """Return pixels, uint8 [..., C], as the model takes them, float32 of the same shape.
+    """Turn pixels, uint8 [..., C], into the model's input, float32 of the same shape.
 
     preprocessing: the name that export_info gives: "none" (0 to 255), "unit" (0 to 1), "tf" (-1 to 1), "caffe" (BGR,
     mean subtracted), "torch" (mean and deviation). Raises InputError for another, and for None, which stands for
@@ -79,7 +79,9 @@ def preprocessed(pixels: NDArray[np.uint8], preprocessing: str | None) -> NDArra
         case "tf":
             return values / np.float32(127.5) - np.float32(1)
         case "caffe" | "torch" if pixels.shape[-1] != 3:
-            raise InputError(f"preprocessing {preprocessing!r} wants 3 channels, the model takes {pixels.shape[-1]}")
+            raise InputError(
+                f"preprocessing {preprocessing!r} needs 3 channels, but the model takes {pixels.shape[-1]}"
+            )
         case "caffe":
             return values[..., ::-1] - CAFFE_MEAN
         case "torch":

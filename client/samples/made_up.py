@@ -1,4 +1,4 @@
-"""Samples made up where there are none: noise within what is known of each input."""
+"""Make up samples: noise within what is known about each input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _WORDS = ("a", "good", "day", "for", "old", "cats", "and", "new", "dogs", "in", 
 
 @dataclass(frozen=True)
 class Bound:
-    """What the values of an input may be.
+    """The bounds of an input's values.
 
     Attributes:
         ids: they are whole numbers from 0 to ids - 1, as an embedding of so many rows takes.
@@ -65,7 +65,7 @@ def random_samples(
     length: int = 32,
     seed: int = 0,
 ) -> tuple[Sample, ...]:
-    """Make up samples; the same arguments make the same ones.
+    """Make up samples; the same arguments make the same samples.
 
     Floats are from 0 to 1, whole numbers are 0 or 1, words are from a short list, unless bounds are known. Where the
     model takes images and the preprocessing is known, a sample is a PNG file of noise and what becomes of it.
@@ -90,7 +90,7 @@ def random_samples(
     served = Served(metadata, preprocessing, signature)
     bounds = bounds or {}
     if unknown := sorted(bounds.keys() - served.inputs.keys()):
-        raise InputError(f"bounds are given of an input {unknown[0]!r}, and the inputs are {', '.join(served.inputs)}")
+        raise InputError(f"bounds are given for an input {unknown[0]!r}, but the inputs are {', '.join(served.inputs)}")
     random = np.random.default_rng(seed)
     if _takes_images(served):
         return tuple(_image(served, random, length, number) for number in range(1, count + 1))
@@ -131,13 +131,13 @@ def _made_up(name: str, info: TensorInfo, bound: Bound, random: np.random.Genera
         shape = [length if size == -1 else size for size in declared]
         return row(_values(info.dtype, shape, bound, random, length), info)
     except InputError as error:
-        raise InputError(f"input {name} {error}, so nothing can be made up for it: give samples") from error
+        raise InputError(f"input {name} {error}, so nothing can be made up for it: pass samples") from error
 
 
 def _values(dtype: str, shape: list[int], bound: Bound, random: np.random.Generator, length: int) -> Any:
     if dtype == "string":
         words = np.array(bound.words or _WORDS, object)
-        # A string alone is a text, and one of several is a word.
+        # A single string is a text; one of several is a word.
         if np.prod(shape) > 1:
             return random.choice(words, shape)
         return np.full(shape, " ".join(random.choice(words, length)))

@@ -1,4 +1,4 @@
-"""Samples made of named values, whatever kind of file these come from."""
+"""Make samples of named values, whatever kind of file these come from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ class Served:
 
     @property
     def inputs(self) -> dict[str, TensorInfo]:
-        """The model's own inputs, as the signature declares them."""
+        """The model's inputs, as the signature declares them."""
         return own_inputs(self.metadata.signature(self.signature))
 
     @property
     def labels(self) -> int | None:
-        """How many labels the model has, or None where its signatures do not tell."""
+        """The number of labels, or None if the signatures do not tell."""
         signature = self.metadata.signatures.get(names.SERVING_DEFAULT)
         dense = None if signature is None else signature.outputs.get(names.PROBABILITIES)
         shape = () if dense is None else dense.shape or ()
@@ -62,7 +62,7 @@ def sample_of(served: Served, values: Mapping[str, Any], source: str) -> Sample:
             raise InputError(f"{source} holds an image, and {error}") from error
         return image_sample(file, source, served.metadata, served.preprocessing)
     if unknown := sorted(values.keys() - declared.keys()):
-        raise InputError(f"{source} has an input {unknown[0]!r}, and the model's inputs are {', '.join(declared)}")
+        raise InputError(f"{source} has an input {unknown[0]!r}, but the model's inputs are {', '.join(declared)}")
     missing = [name for name, info in declared.items() if name not in values and info.default is None]
     if missing:
         raise InputError(f"{source} has no input {missing[0]!r}, which the model needs")
@@ -76,7 +76,7 @@ def sample_of(served: Served, values: Mapping[str, Any], source: str) -> Sample:
 
 
 def _image_file(declared: Mapping[str, TensorInfo], values: Mapping[str, Any]) -> bytes | None:
-    """Return the image's file that the values are, or None for anything else."""
+    """Return the image file in the values, or None if they hold something else."""
     if len(values) != 1:
         return None
     ((name, value),) = values.items()

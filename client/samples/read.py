@@ -1,4 +1,4 @@
-"""Samples of every kind of file, by what the file is."""
+"""Read samples from every kind of file."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ from client.samples.recorded import request_samples
 from client.samples.rows import title
 from signatures.contract import names
 
-# Stands for standard input, which holds JSON lines.
+# Standard input, which holds JSON lines.
 STANDARD_INPUT = "-"
 _JSON_LINES = {".jsonl", ".ndjson", ".json"}
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -68,7 +68,7 @@ def iterate_samples(
     preprocessing: str | None = None,
     signature: str = names.SERVING_DEFAULT,
 ) -> Iterator[Sample]:
-    """Yield what `read_samples` returns, one by one as it is read, for more than the memory holds."""
+    """Yield what `read_samples` returns one by one, for files that do not fit into memory."""
     served = Served(metadata, preprocessing, signature)
     for path in paths:
         found = False
@@ -111,7 +111,7 @@ def _folder_samples(folder: Path, served: Served) -> Iterator[Sample]:
     labels = folder / _LABELS_FILE
     truth = _named_labels(labels) if labels.exists() else {}
     if strangers := sorted(truth.keys() - {file.name for file in files}):
-        raise InputError(f"{labels} names {strangers[0]!r}, and the folder has no image of that name")
+        raise InputError(f"{labels} names {strangers[0]!r}, but the folder has no image of that name")
     for file in files:
         yield replace(_image(file, served), truth=truth.get(file.name))
 

@@ -15,8 +15,6 @@ from client.samples.golden import Sample
 from client.samples.making import Served, sample_of
 from signatures.contract import names
 
-_OPTIONS = (names.K, names.MIN_SCORE)
-
 
 def request_samples(recorded: RecordedRequest, source: str, served: Served) -> Iterator[Sample]:
     """Yield a sample for each example of a request, with the `k` and `min_score` that it asked for.
@@ -41,14 +39,14 @@ def request_samples(recorded: RecordedRequest, source: str, served: Served) -> I
 
 
 def _predict_samples(arrays: dict[str, NDArray[Any]], source: str, served: Served) -> Iterator[Sample]:
-    asked = {name: arrays.pop(name) for name in _OPTIONS if name in arrays}
+    asked = {name: arrays.pop(name) for name in names.LIMITS if name in arrays}
     count = _examples(arrays, source)
     for name, array in asked.items():
         if array.size not in (1, count):
             raise InputError(f"{source}: {name} is of shape {list(array.shape)}, for {count} examples")
     for number in range(count):
         values = {name: array[number] for name, array in arrays.items()}
-        k, min_score = (_asked(asked.get(name), number) for name in _OPTIONS)
+        k, min_score = (_asked(asked.get(name), number) for name in names.LIMITS)
         sample = sample_of(served, values, source if count == 1 else f"{source}, example {number}")
         yield replace(
             sample, k=None if k is None else int(k), min_score=None if min_score is None else float(min_score)

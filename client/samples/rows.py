@@ -1,4 +1,4 @@
-"""What a file says of an input, made into a row of it: an array of the declared dtype and shape."""
+"""Turn a value from a file into a row of an input: an array of the declared dtype and shape."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,17 @@ from client.rpc.inputs import fits, listed_shape
 from client.rpc.metadata import Signature, TensorInfo
 from signatures.contract import names
 
-# As many values of a row are shown.
+# How many values of a row to show.
 _SHOWN = 6
 
 
 def own_inputs(signature: Signature) -> dict[str, TensorInfo]:
-    """Return the inputs of the model itself: all but `k` and `min_score`."""
-    return {name: info for name, info in signature.inputs.items() if name not in (names.K, names.MIN_SCORE)}
+    """Return the model's own inputs: all but `k` and `min_score`."""
+    return {name: info for name, info in signature.inputs.items() if name not in names.LIMITS}
 
 
 def row_shape(info: TensorInfo) -> tuple[int, ...] | None:
-    """Return the shape of one example, -1 for any length, None for any shape at all.
+    """Return the shape of one example, with -1 for any length, or None for any shape.
 
     Raises:
         InputError: for an input that no batch of one example fits.
@@ -87,7 +87,7 @@ def _strings(value: Any) -> NDArray[Any]:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     array: NDArray[Any] = np.array(_encoded(value), dtype=object)
-    # numpy makes an array of lists where these are of several lengths.
+    # From lists of different lengths, numpy makes an array of lists.
     if any(isinstance(item, list) for item in array.reshape(-1).tolist()):
         raise InputError("holds lists of several lengths in one row")
     return array
@@ -139,7 +139,7 @@ def _numbers(value: Any, dtype: str) -> NDArray[Any]:
 
 
 def _values(array: Any) -> str:
-    """Return the values of a row of up to one dimension, the first few of many."""
+    """Return the values of a row of up to one dimension, or the first few."""
     if not isinstance(array, np.ndarray):
         return _value(array)
     shown = ", ".join(map(_value, array[:_SHOWN]))

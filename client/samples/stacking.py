@@ -1,4 +1,4 @@
-"""Many samples as arrays: the inputs of one request, and what is true of each."""
+"""Turn samples into arrays: the inputs of one request, and the true labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,17 +34,35 @@ def inputs_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDAr
         inputs = {names.ENCODED_IMAGES: _files(samples, signature)}
     else:
         inputs = _stacked(samples, signature)
-    for name, values in (
-        (names.K, [sample.k for sample in samples]),
-        (names.MIN_SCORE, [sample.min_score for sample in samples]),
-    ):
-        if name in signature.inputs and any(value is not None for value in values):
-            inputs[name] = _asked(name, values, signature.inputs[name])
-    return inputs
+    return inputs | limits_of(samples, signature)
+
+
+def limits_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDArray[Any]]:
+    """Return the k and the min_score that samples ask for, as far as they ask and the signature takes them.
+
+    Args:
+        samples: at least one.
+        signature: what the request is for.
+
+    Returns:
+        One of each for each sample, by name. A sample that asks for none gets the signature's default.
+
+    Raises:
+        InputError: when some samples ask and others do not, and there is no default.
+    """
+    wanted: dict[str, list[int | None] | list[float | None]] = {
+        names.K: [sample.k for sample in samples],
+        names.MIN_SCORE: [sample.min_score for sample in samples],
+    }
+    return {
+        name: _asked(name, wanted[name], info)
+        for name, info in signature.limits.items()
+        if any(value is not None for value in wanted[name])
+    }
 
 
 def truth_of(samples: Sequence[Sample], labels: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which labels are true of which samples.
+    """Return which labels are true for which samples.
 
     Args:
         samples: S samples.
@@ -66,7 +84,7 @@ def truth_of(samples: Sequence[Sample], labels: Sequence[str]) -> tuple[NDArray[
         for label in sample.truth or ():
             number = index.get(label) if isinstance(label, str) else label
             if number is None or not 0 <= number < len(labels):
-                raise InputError(f"{sample.source} has the label {label!r}, and the model has {_some(labels)}")
+                raise InputError(f"{sample.source} has the label {label!r}, but the model has {_some(labels)}")
             truth[row, number] = True
     return truth, np.array([sample.truth is not None for sample in samples], bool)
 
@@ -100,12 +118,12 @@ def _stacked(samples: Sequence[Sample], signature: Signature) -> dict[str, NDArr
 def _asked(name: str, values: Sequence[int | float | None], info: TensorInfo) -> NDArray[Any]:
     if None in values and info.default is None:
         raise InputError(
-            f"some samples ask for a {name} and others do not, and the server has no default: send them apart"
+            f"some samples ask for a {name} and others do not, and the server has no default: send them separately"
         )
     default = None if info.default is None else info.default.reshape(-1)[0]
     return np.array([default if value is None else value for value in values], info.dtype)
 
 
 def _some(labels: Sequence[str]) -> str:
-    """Return the labels, the first of many."""
+    """Return the labels, or the first ten."""
     return ", ".join(labels) if len(labels) <= 10 else f"{', '.join(labels[:10])} and {len(labels) - 10} more"

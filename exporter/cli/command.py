@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from exporter.cli import show
-from exporter.cli.options import PROGRAM_VERSION, all_options, export_options, source_options
+from exporter.cli.model_options import source_options
+from exporter.cli.options import PROGRAM_VERSION, all_options, export_options
 from exporter.cli.terminal import filtered_stderr, interrupted_once, replace_unprintable
 from exporter.errors import ExportError, StoreError, ValidationError
 from exporter.sources.load import load_classifier
@@ -64,7 +65,7 @@ def main(model: str, k: int, output: Path, as_json: bool, **given: Any) -> None:
 def _run(console: Console, model: str, k: int, output: Path, as_json: bool, given: dict[str, Any]) -> None:
     started = time.monotonic()
     if given["list_versions"]:
-        show.print_versions(list_versions(output), as_json)
+        show.print_versions(list_versions(output, _version_labels(console, output)), as_json)
         return
     with _step(console, "Loading TensorFlow"):
         _import_tensorflow()
@@ -80,6 +81,17 @@ def _run(console: Console, model: str, k: int, output: Path, as_json: bool, give
         print(json.dumps(_summary(version, classifier.name, k, time.monotonic() - started, options.dry_run)))
     else:
         show.print_export(version, classifier.name, output, time.monotonic() - started)
+
+
+def _version_labels(console: Console, output: Path) -> dict[str, dict[int, list[str]]]:
+    """Return which version has which label; none, with a note, if that cannot be read."""
+    try:
+        from exporter.deploy.models_config import version_labels
+
+        return version_labels(output)
+    except (ImportError, OSError, ValueError) as error:
+        console.print(f"Note: labels are unknown: {error}.", style="yellow", markup=False, soft_wrap=True)
+        return {}
 
 
 def _status(error: ExportError) -> int:
@@ -121,6 +133,9 @@ def _summary(version: PublishedVersion, name: str, k: int, seconds: float, dry_r
         "version": version.version,
         "model": name,
         "k": k,
+        "min_score": version.limits.min_score,
+        "thresholds": list(version.limits.thresholds),
+        "threshold_fit": version.threshold_fit and asdict(version.threshold_fit),
         "signatures": [signature.key for signature in version.signatures],
         "export_id": version.export_id,
         "quality": version.quality and asdict(version.quality),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.limits import LIMIT_OPTIONS
+from exporter.cli.model_options import MODEL_OPTIONS
 from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
-from exporter.sources.load import SourceOptions
-from signatures.contract import names
 
 if TYPE_CHECKING:
     from exporter.options import ExportOptions
@@ -103,41 +103,8 @@ _OPTIONS = [
         show_default=True,
         help="Directory that holds the base path of each model.",
     ),
-    click.option("--name", help="The name that the server uses for the model.  [default: the preset's or file's name]"),
-    click.option("--labels", type=_PATH, help="File with the labels in order: one on each line, or a JSON list."),
-    click.option(
-        "--activation",
-        type=click.Choice(["sigmoid", "softmax"]),
-        help="What to apply to a model's logits.",
-    ),
-    click.option(
-        "--preprocessing",
-        type=click.Choice(names.PREPROCESSINGS),
-        help="How pixels from 0 to 255 become the model's input. Without it, the export takes no image files.",
-    ),
-    click.option(
-        "--samples",
-        type=_PATH,
-        help="Samples to validate with: a folder of images, .npz or .tfrecord.  [default: the preset's, or noise]",
-    ),
-    click.option(
-        "--weights", default="none", show_default=True, help="For mobilenetv2 and resnet18: none, imagenet or a file."
-    ),
-    click.option(
-        "--allow-unsafe", is_flag=True, help="Load even what brings its own code: Lambda layers, a SavedModel."
-    ),
-    click.option(
-        "--custom-objects",
-        multiple=True,
-        metavar="MODULE",
-        help="Module that registers the model's own layers with Keras; repeatable.",
-    ),
-    click.option(
-        "--max-image-pixels",
-        default=64_000_000,
-        show_default=True,
-        help="Width times height of the largest image file that is decoded.",
-    ),
+    *LIMIT_OPTIONS,
+    *MODEL_OPTIONS,
     click.option(
         "--signature", "signatures", multiple=True, help="Only export this signature; repeatable.  [default: all]"
     ),
@@ -209,6 +176,17 @@ _OPTIONS = [
         help="Remove all versions but the newest N and those that deploy/models.config names.",
     ),
     click.option(
+        "--forbid-breaking-changes",
+        is_flag=True,
+        help="Refuse what would break callers of the newest version; without this, it is a warning.",
+    ),
+    click.option(
+        "--metadata",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="What to record about the export, such as the run that trained the model; repeatable.",
+    ),
+    click.option(
         "--validate-on",
         multiple=True,
         metavar="TARGET",
@@ -236,15 +214,10 @@ def all_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def source_options(given: Mapping[str, Any]) -> SourceOptions:
-    """Return the options about the model."""
-    said = {field.name: given[field.name] for field in fields(SourceOptions)}
-    return SourceOptions(**{**said, "labels": _read_labels(given["labels"])})
-
-
 def export_options(given: Mapping[str, Any]) -> ExportOptions:
     """Return the options about the export."""
     from exporter.options import ExportOptions
+    from exporter.thresholds import read_thresholds
     from signatures import Batching
 
     said = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
@@ -260,17 +233,32 @@ def export_options(given: Mapping[str, Any]) -> ExportOptions:
         batching = Batching(**said)
     except ValueError as error:
         raise ExportError(str(error)) from error
+    thresholds = given["thresholds"] and read_thresholds(given["thresholds"])
     values = {field.name: given[field.name] for field in fields(ExportOptions) if field.name in given}
     return ExportOptions(
         **{
             **values,
+            "thresholds": thresholds,
             "require_gpu_kernels": given["require_gpu_kernels"] or given["strict"],
             "signatures": given["signatures"] or None,
             "batching": batching if given["batching"] == "in-graph" else None,
             "server_batching": batching if given["batching"] == "server" else None,
             "version": _version(given["version"]),
+            "metadata": _metadata(given["metadata"]),
         }
     )
+
+
+def _metadata(pairs: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise ExportError(f"--metadata is {pair!r}; use KEY=VALUE, as in --metadata run=42.")
+        if found.get(key, value) != value:
+            raise ExportError(f"--metadata sets {key!r} to both {found[key]!r} and {value!r}: choose one.")
+        found[key] = value
+    return found
 
 
 def _version(said: str | None) -> int | None:
@@ -281,18 +269,3 @@ def _version(said: str | None) -> int | None:
     if not said.isdecimal():
         raise ExportError(f"--version is {said!r}; use a number, or the word timestamp.")
     return int(said)
-
-
-def _read_labels(path: Path | None) -> tuple[str, ...]:
-    import json
-
-    if path is None:
-        return ()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        labels = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
-    except (OSError, ValueError) as error:
-        raise ExportError(f"The labels in {path} could not be read: {error}.") from error
-    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
-        raise ExportError(f"{path} holds no list of labels; write one label on each line, or a JSON list of strings.")
-    return tuple(labels)

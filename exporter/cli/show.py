@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from exporter.cli.terminal import folding
@@ -17,6 +18,10 @@ from exporter.cli.terminal import folding
 if TYPE_CHECKING:
     from exporter.pipeline import PublishedVersion
     from exporter.store.listing import VersionRecord
+    from exporter.thresholds import ThresholdFit
+
+# As much of a commit tells it from others.
+_COMMIT = 12
 
 
 def print_export(version: PublishedVersion, name: str, output: Path, seconds: float) -> None:
@@ -31,6 +36,8 @@ def print_export(version: PublishedVersion, name: str, output: Path, seconds: fl
         table.add_row(signature.key, _listed(signature.inputs), _listed(signature.outputs))
     console.print(table)
     console.print(readiness_table(version.gpu))
+    if version.threshold_fit:
+        console.print(_fit_table(version.threshold_fit))
     if version.quality:
         quality = version.quality
         console.print(
@@ -54,6 +61,16 @@ def print_export(version: PublishedVersion, name: str, output: Path, seconds: fl
         )
     for line in _next(version, name, output, seconds):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _fit_table(fit: ThresholdFit) -> Table:
+    title = f"Thresholds for {fit.rule}, fitted on {fit.samples} labeled samples"
+    table = Table(*folding("label", "threshold", "positives", "precision", "recall"), title=title, title_justify="left")
+    for each in fit.labels:
+        numbers = ("-" if value is None else f"{value:.4f}" for value in (each.threshold, each.precision, each.recall))
+        threshold, precision, recall = numbers
+        table.add_row(escape(each.label), threshold, str(each.positives), precision, recall)
+    return table
 
 
 def _next(version: PublishedVersion, name: str, output: Path, seconds: float) -> list[str]:
@@ -83,7 +100,8 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"versions": [asdict(version) for version in versions]}))
         return
-    table = Table(*folding("model", "version", "created", "k", "MB", "TensorFlow", "export id"))
+    headers = ("model", "version", "created", "k", "MB", "TensorFlow", "labels", "export id", "commit", "metadata")
+    table = Table(*folding(*headers))
     for each in versions:
         known = ("-" if value is None else str(value) for value in (each.created, each.k))
         table.add_row(
@@ -92,7 +110,10 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
             *known,
             f"{each.bytes / 1e6:.1f}",
             each.tensorflow or "-",
+            escape(", ".join(each.labels)) or "-",
             each.export_id or "not ours",
+            (each.git_commit or "-")[:_COMMIT],
+            "\n".join(f"{key}={value}" for key, value in each.metadata.items()),
         )
     Console().print(table)
 

@@ -1,9 +1,9 @@
-"""Alert rules for Prometheus, on the metrics that the server itself has.
+"""Alert rules for Prometheus on the server's own metrics.
 
-Its counters begin with their first event, which a rate therefore never sees: a load that fails once and for good is
-told by the counter itself. A warm-up that fails is not counted at all: a version that was loaded and never warmed up
-shows it. Buckets of its histograms grow by 1.8 or 2, and a quantile may be off by as much; where that would matter the
-mean is used, which is exact.
+The server's counters start with their first event, which a rate therefore never sees: the alert on failed loads uses
+the counter itself. A failed warm-up is not counted at all, so its alert looks for a version that was loaded but never
+warmed up. The buckets of the server's histograms grow by a factor of 1.8 or 2, and a quantile may be off by as much;
+where that would matter, the rules use the mean, which is exact.
 """
 
 import re
@@ -15,7 +15,7 @@ JOB = "model-server"
 
 _ERROR_SHARE = 0.01
 _P99_SECONDS = 1
-# With few callers each batch waits for its timeout and little more; far above, it waits for a free thread.
+# With few callers, a batch waits little longer than its timeout; far longer means that it waits for a free thread.
 _TIMEOUTS = 2
 
 _SERVING = ":tensorflow:serving"
@@ -37,11 +37,11 @@ _HEADER = f"""\
 
 
 def alerts_file(warmed_up: Collection[str], batch_timeouts: Mapping[str, int], startup_seconds: int) -> str:
-    """Return the rules.
+    """Return the alert rules.
 
     Args:
         warmed_up: the models whose versions have warm-up requests.
-        batch_timeouts: of each model that batches in the graph, how long a request waits for others, in microseconds.
+        batch_timeouts: for each model that batches in the graph, how long a request waits for others, in microseconds.
         startup_seconds: how long a version may take to load and warm up.
     """
     rules = [_absent(), _errors(), _slow(), _failed_load()]
@@ -52,9 +52,9 @@ def alerts_file(warmed_up: Collection[str], batch_timeouts: Mapping[str, int], s
 
 
 def batch_ops(model: str) -> str:
-    """Return a regular expression of the names that a model's batching in the graph has, as a string of PromQL.
+    """Return a regular expression for the op names of a model's batching in the graph, for a PromQL string.
 
-    A graph may show a node under the function that calls it, and a length that requests are padded to at its end.
+    A name may start with the function that calls the op, and end with a length that requests are padded to.
 
     Example:
         >>> batch_ops("digits")
@@ -144,7 +144,7 @@ def _backlog(model: str, micros: int) -> Manifest:
 
 
 def _quoted(model: str) -> str:
-    """Return a regular expression of a model's name, as a part of a string of PromQL."""
+    """Return a regular expression for a model's name, for a PromQL string."""
     return re.escape(model).replace("\\", "\\\\")
 
 

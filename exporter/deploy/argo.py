@@ -1,11 +1,11 @@
-"""A rollout by Argo Rollouts: blue-green, with the check before any caller meets the candidate."""
+"""A blue-green rollout by Argo Rollouts, with a check before any caller reaches the candidate."""
 
 from exporter.deploy.files import Manifest, to_yaml
 from exporter.deploy.gate import Candidate, candidate_pod, check_job, check_script, config_map, header
 from exporter.deploy.kubernetes import name_label, progress_deadline, service
 from exporter.deploy.start import GRPC_PORT
 
-# Callers keep their connections to the old servers until those go; new names take a while to be known.
+# Callers keep their connections to the old servers until these stop; new addresses take a while to spread.
 _SCALE_DOWN_SECONDS = 120
 
 
@@ -22,7 +22,7 @@ def argo_file(candidate: Candidate) -> str:
         "checked too. Keep the ConfigMaps of earlier versions (no pruning): going back mounts one of them.",
     )
     return said + to_yaml(
-        config_map(candidate, f"{candidate.start.root.rstrip('/')}/{model}"),
+        config_map(candidate, candidate.base_path),
         service(name, name_label(name)),
         service(f"{name}-preview", name_label(name)),
         _analysis(candidate),
@@ -41,7 +41,7 @@ def _analysis(candidate: Candidate) -> Manifest:
                 {
                     "name": "check",
                     "count": 1,
-                    # How many failures are let through: 1 would promote whatever fails the one check.
+                    # The number of failures that are tolerated: 1 would promote a candidate that fails the only check.
                     "failureLimit": 0,
                     "provider": {"job": {"spec": check_job(candidate, command)}},
                 }

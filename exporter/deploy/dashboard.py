@@ -1,4 +1,4 @@
-"""A dashboard for Grafana, on the same metrics as the alert rules."""
+"""A dashboard for Grafana with the same metrics as the alert rules."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SESSION = f"{_SERVING}:batching_session"
 
 @dataclass(frozen=True)
 class _Graph:
-    """One panel: lines over time. unit: as Grafana names it. queries: an expression of PromQL and a legend each."""
+    """One panel of lines over time; `unit` is in Grafana's terms, `queries` are PromQL expressions with legends."""
 
     title: str
     unit: str

@@ -1,6 +1,5 @@
-"""Writing the files of `deploy/`: atomically, and never over a person's edits."""
+"""Write the files of `deploy/` atomically, and never over a user's edits."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 import yaml
 
+from signatures.contract.locks import locked_directory
+
 State: TypeAlias = Literal["written", "unchanged", "kept"]
 Manifest: TypeAlias = dict[str, Any]
 
@@ -20,11 +21,12 @@ _RECORD = ".written.json"
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """What became of one file.
+    """The result of writing one file.
 
     Attributes:
-        path: the file; where a person's edits were kept, it holds those.
-        state: "written", "unchanged", or "kept": then what was to be written is in `path` + ".new" instead.
+        path: the file.
+        state: "written"; "unchanged"; or "kept" if a user had edited the file, which stays as it is: the new text is
+            then in `new`.
     """
 
     path: Path
@@ -32,26 +34,22 @@ class WrittenFile:
 
     @property
     def new(self) -> Path:
-        """Where the text is that was not written over a person's edits."""
+        """The file beside it for text that would overwrite a user's edits."""
         return self.path.with_name(f"{self.path.name}.new")
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold a directory, made if need be, against other exporters and whoever else changes what is in it."""
+    """Lock a directory against other exporters and editors of its files, and create it if needed."""
     directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked_directory(directory):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def write_unless_edited(file: Path, text: str) -> WrittenFile:
-    """Write a file, unless it holds something that is neither this text nor what was written here before.
+    """Write a file, unless its content is neither this text nor what was last written here.
 
-    A record of the SHA-256 of each file written lies beside them.
+    A file beside it records the SHA-256 of what was written.
     """
     written = WrittenFile(file, "written")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -70,21 +68,21 @@ def write_unless_edited(file: Path, text: str) -> WrittenFile:
         write_atomically(
             file.parent / _RECORD, json.dumps(record | {file.name: digest}, indent=2, sort_keys=True) + "\n"
         )
-    # What an earlier run left beside edits that are gone now.
+    # An earlier run may have left it beside edits that are gone now.
     written.new.unlink(missing_ok=True)
     return written
 
 
 def to_yaml(*documents: Manifest) -> str:
-    """Return YAML as people write it: no aliases, keys in their order, several lines as a block."""
+    """Return YAML as people write it: without aliases, with keys in order and multi-line strings as blocks."""
     text: str = yaml.dump_all(documents, Dumper=_PlainDumper, sort_keys=False, width=1000)
     return text
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Write a file so that a server that polls it sees the old text or the new one, and nothing between.
+    """Write a file so that a server that polls it sees either the old text or the new one.
 
-    The new file is renamed into place: whoever mounts it must mount its directory.
+    The new file is renamed into place, so mounts must be of its directory.
     """
     temporary = file.with_name(f".{file.name}.tmp")
     with temporary.open("w", encoding="utf-8") as stream:
@@ -108,7 +106,7 @@ def _digest(content: bytes) -> str:
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes a list or dict that is used twice twice, and not as an alias, which people find hard to read."""
+    """Repeats a list or dict that is used twice; aliases are hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

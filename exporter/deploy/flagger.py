@@ -1,4 +1,4 @@
-"""A rollout by Flagger: blue-green, with the check as a webhook before any caller meets the candidate."""
+"""A blue-green rollout by Flagger, with the check as a webhook before any caller reaches the candidate."""
 
 from exporter.deploy.files import Manifest, to_yaml
 from exporter.deploy.gate import (
@@ -11,14 +11,14 @@ from exporter.deploy.gate import (
     config_map,
     header,
 )
-from exporter.deploy.kubernetes import models_mount, models_volume, name_label, progress_deadline
+from exporter.deploy.kubernetes import deployment, models_mount, models_volume, name_label, progress_deadline
 from exporter.deploy.start import GRPC_PORT
 
 _WEBHOOK_PORT = 8080
 
 
 def flagger_file(candidate: Candidate) -> str:
-    """Return a Canary, the Deployment that it watches, the server of its webhook and the candidate's ConfigMap."""
+    """Return a Canary, the Deployment that it watches, its webhook's server and the candidate's ConfigMap."""
     name = candidate.name
     said = header(
         f"Flagger, without a service mesh: {candidate.model}, version {candidate.version}, blue-green.",
@@ -31,24 +31,13 @@ def flagger_file(candidate: Candidate) -> str:
         f"apply is not checked. Where the namespace is not {NAMESPACE}, change it in the webhook.",
     )
     return said + to_yaml(
-        config_map(candidate, f"{candidate.start.root.rstrip('/')}/{candidate.model}"),
-        _deployment(candidate),
+        config_map(candidate, candidate.base_path),
+        deployment(
+            name, candidate_pod(candidate), candidate.template_labels, deadline=progress_deadline(candidate.start)
+        ),
         *_webhook_server(candidate),
         _canary(candidate),
     )
-
-
-def _deployment(candidate: Candidate) -> Manifest:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": candidate.name, "labels": name_label(candidate.name)},
-        "spec": {
-            "progressDeadlineSeconds": progress_deadline(candidate.start),
-            "selector": {"matchLabels": name_label(candidate.name)},
-            "template": {"metadata": {"labels": candidate.template_labels}, "spec": candidate_pod(candidate)},
-        },
-    }
 
 
 def _webhook_server(candidate: Candidate) -> tuple[Manifest, Manifest]:
@@ -62,22 +51,13 @@ def _webhook_server(candidate: Candidate) -> tuple[Manifest, Manifest]:
         "volumeMounts": [models_mount(candidate.start)],
     }
     pod = {"securityContext": {"runAsNonRoot": True}, "containers": [container], "volumes": [models_volume()]}
-    deployment = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "labels": name_label(name)},
-        "spec": {
-            "selector": {"matchLabels": name_label(name)},
-            "template": {"metadata": {"labels": name_label(name)}, "spec": pod},
-        },
-    }
     service = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "labels": name_label(name)},
         "spec": {"selector": name_label(name), "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
     }
-    return deployment, service
+    return deployment(name, pod), service
 
 
 def _canary(candidate: Candidate) -> Manifest:
@@ -87,7 +67,7 @@ def _canary(candidate: Candidate) -> Manifest:
         "type": "pre-rollout",
         "url": f"http://{name}-gate.{NAMESPACE}/",
         "timeout": "15m",
-        # Of any other type the answer comes before the command has run, and gates nothing.
+        # Other types answer before the command has run, and so gate nothing.
         "metadata": {"type": "bash", "cmd": check_script(candidate, f"{name}-canary.{NAMESPACE}:{GRPC_PORT}")},
     }
     return {

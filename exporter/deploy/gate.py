@@ -1,8 +1,8 @@
-"""What every rollout is gated by: the check of a candidate against its golden records, and what runs it.
+"""The gate of every rollout: the check of a candidate against its golden records, and what runs the check.
 
-A rollout controller acts when a pod template changes. Servers that follow `models.config` on a volume never change
-theirs. So here the version is in the template: a pod mounts a ConfigMap whose name carries the version, and the config
-in it names that version alone.
+A rollout controller acts when a pod template changes, which it never does for servers that follow `models.config` on a
+volume. So here the template holds the version: a pod mounts a ConfigMap with the version in its name, and the config
+in it names only that version.
 """
 
 import re
@@ -19,19 +19,19 @@ from exporter.deploy.start import ServerStart
 DOCKERFILE = "Dockerfile"
 LOADTESTER_TARGET = "flagger"
 
-# The namespace that addresses name where a short name would not be found. The files say where to change it.
+# The namespace in addresses that need one. The files say where to change it.
 NAMESPACE = "default"
 
 _PYTHON_IMAGE = "python:3.12-slim-bookworm"
 _LOADTESTER_IMAGE = "ghcr.io/fluxcd/flagger-loadtester:0.34.0"
-# Any user that is not root will do.
+# Any user but root works.
 _USER = 65532
 
 _DISTRIBUTION = "sparsehead"
 
 _CONFIG_DIRECTORY = "/etc/model-server"
 
-# How often a check that did not reach the server is tried again, and how long all of it may take.
+# How often to retry a check that did not reach the server, and how long all tries together may take.
 _RETRIES = 5
 _DEADLINE_SECONDS = 900
 
@@ -59,10 +59,10 @@ FROM client
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A version that a rollout is to bring to a model's callers.
+    """A version that a rollout brings to a model's callers.
 
     Attributes:
-        start: how a server of it starts.
+        start: how its server starts.
         model: the model's name.
         version: the version's number.
     """
@@ -73,13 +73,18 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What the model's servers are called."""
+        """The name of the model's servers."""
         return kubernetes_name(self.model)
 
     @property
     def config_name(self) -> str:
-        """What the ConfigMap is called: another one for every version."""
+        """The name of the ConfigMap, which differs for every version."""
         return f"{self.name}-v{self.version}"
+
+    @property
+    def base_path(self) -> str:
+        """Where the server sees the model's versions."""
+        return f"{self.start.root.rstrip('/')}/{self.model}"
 
     @property
     def template_labels(self) -> dict[str, str]:
@@ -88,12 +93,12 @@ class Candidate:
 
 
 def client_image(target: str | None = None) -> str:
-    """Return what the image is called that the Dockerfile makes."""
+    """Return the name of the image that the Dockerfile builds."""
     return f"sparsehead-client:{_release()}{f'-{target}' if target else ''}"
 
 
 def header(what: str, *lines: str) -> str:
-    """Return the comment that a file begins with: what it is for, and that no cluster has seen it."""
+    """Return the comment at the top of a file: what it is for, and that it was never applied to a cluster."""
     said = (
         what,
         "",
@@ -106,7 +111,7 @@ def header(what: str, *lines: str) -> str:
 
 
 def config_map(candidate: Candidate, base_path: str) -> Manifest:
-    """Return the config of a server that serves the candidate alone, as its `stable` version."""
+    """Return the config of a server that serves only the candidate, as its `stable` version."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -117,12 +122,12 @@ def config_map(candidate: Candidate, base_path: str) -> Manifest:
 
 
 def config_flag() -> str:
-    """Return where a server finds the config of `config_map`."""
+    """Return the path where a server finds the config of `config_map`."""
     return f"{_CONFIG_DIRECTORY}/{MODELS_CONFIG}"
 
 
 def config_mount() -> Manifest:
-    """Return where a container sees the ConfigMap."""
+    """Return the mount of the ConfigMap in a container."""
     return {"name": "config", "mountPath": _CONFIG_DIRECTORY, "readOnly": True}
 
 
@@ -132,7 +137,7 @@ def config_volume(candidate: Candidate) -> Manifest:
 
 
 def candidate_pod(candidate: Candidate) -> Manifest:
-    """Return the pod of a server that serves the candidate alone."""
+    """Return the pod of a server that serves only the candidate."""
     pod = server_pod(candidate.start, candidate.start.flags_for(config_flag()))
     (container,) = pod["containers"]
     container["volumeMounts"].append(config_mount())
@@ -141,22 +146,22 @@ def candidate_pod(candidate: Candidate) -> Manifest:
 
 
 def check_command(candidate: Candidate, address: str) -> list[str]:
-    """Return the command that says whether the servers at an address serve the candidate as it was exported."""
+    """Return the command that checks whether the servers at an address serve the candidate as exported."""
     version = candidate.version
     golden = f"{_golden(candidate)}{version}"
     return [*_client(candidate, address), "check", f"--version={version}", golden, *_answers(candidate)]
 
 
 def check_script(candidate: Candidate, address: str) -> str:
-    """Return the same as a shell script for whichever version the servers at an address have.
+    """Return a shell script that runs the same check for whichever version the servers at an address have.
 
-    A rollback changes the pod template and leaves the gate as it is: a gate that named the newer version would refuse
-    the older one. The template pins the version, so the servers have no other.
+    A rollback changes the pod template but not the gate, and a gate that named the newer version would refuse the
+    older one. The template pins the version, so the servers have no other.
     """
     client = shlex.join(_client(candidate, address))
     golden, answers = shlex.quote(_golden(candidate)), shlex.join(_answers(candidate))
     read = shlex.quote('import json, sys; print(json.load(sys.stdin)["version"])')
-    # In backticks, because Kubernetes takes $( ) for a variable of its own.
+    # In backticks, because Kubernetes would expand $( ) as a variable.
     return (
         f"found=`{client} metadata --json` || exit $?\n"
         f'version=`printf %s "$found" | python -c {read}` || exit 2\n'
@@ -165,16 +170,16 @@ def check_script(candidate: Candidate, address: str) -> str:
 
 
 def check_job(candidate: Candidate, command: Sequence[str], final: Sequence[int] = (1, 2)) -> Manifest:
-    """Return the spec of a Job that checks: a "no" ends it at once, a server out of reach is asked again.
+    """Return the spec of a Job that runs the check: a "no" ends it at once, and a server out of reach is tried again.
 
-    Exit status 1 is "no", and 2 a check that cannot be made, one of a version that is not there included; 3 is a server
-    that was not reached, and 4 a file or network error of ours. The deadline is for an image that cannot be pulled,
-    which fails no Job by itself.
+    Exit status 1 means "no"; 2, a check that cannot run, for example because the version is absent; 3, a server that
+    was not reached; 4, a file or network error on our side. The deadline is for an image that cannot be pulled, which
+    alone does not fail a Job.
 
     Args:
-        candidate: whose golden records the Job needs.
-        command: of the check.
-        final: the statuses that no second try could change.
+        candidate: the version whose golden records the Job needs.
+        command: the command of the check.
+        final: the exit statuses that a retry cannot change.
     """
     again = [status for status in (1, 2, 3, 4) if status not in final]
     container = {
@@ -189,7 +194,7 @@ def check_job(candidate: Candidate, command: Sequence[str], final: Sequence[int]
         "activeDeadlineSeconds": _DEADLINE_SECONDS,
         "podFailurePolicy": {
             "rules": [
-                # Kubernetes before 1.28, and controllers built with its types, want the conditions even if empty.
+                # Kubernetes before 1.28, and controllers built with its types, need the conditions even if empty.
                 {"action": "FailJob", "onExitCodes": _exit_codes(*final), "onPodConditions": []},
                 {"action": "Count", "onExitCodes": _exit_codes(*again), "onPodConditions": []},
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -208,7 +213,7 @@ def check_job(candidate: Candidate, command: Sequence[str], final: Sequence[int]
 
 
 def dockerfile() -> str:
-    """Return the Dockerfile of the client's image, with the releases that this environment has."""
+    """Return the Dockerfile of the client's image, with the releases in this environment."""
     requirements = " \\\n".join(f"    {requirement}" for requirement in _requirements())
     return _DOCKERFILE.format(
         version=_release(),
@@ -225,8 +230,8 @@ def _client(candidate: Candidate, address: str) -> list[str]:
 
 
 def _golden(candidate: Candidate) -> str:
-    """Return the option that names the golden records, but for the version's number at its end."""
-    return f"--golden={candidate.start.root.rstrip('/')}/{candidate.model}/"
+    """Return the option for the golden records, without the version's number at its end."""
+    return f"--golden={candidate.base_path}/"
 
 
 def _answers(candidate: Candidate) -> list[str]:
@@ -246,7 +251,7 @@ def _release() -> str:
 
 
 def _requirements() -> list[str]:
-    """Return what to install, in the releases of this environment: the client and all that it needs."""
+    """Return the client and all its dependencies, in the releases of this environment."""
     found: dict[str, str] = {}
     wanted = [_DISTRIBUTION]
     while wanted:
@@ -256,7 +261,7 @@ def _requirements() -> list[str]:
         try:
             found[name] = f"{name}=={metadata.version(name)}"
         except metadata.PackageNotFoundError:
-            # Only for another platform; or ourselves, in a source tree that is not installed.
+            # For another platform only, or this package itself if it is not installed.
             continue
         needed = (each for each in metadata.requires(name) or () if "extra ==" not in each)
         wanted += [re.split(r"[^\w.-]", each, maxsplit=1)[0].lower() for each in needed]

@@ -1,4 +1,4 @@
-"""The server under KServe: one InferenceService a model, plain or with a canary."""
+"""The server under KServe: one InferenceService for each model, plain or with a canary."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ from exporter.deploy.gate import (
 from exporter.deploy.kubernetes import CLAIM, environment_list, kubernetes_name, name_label
 from exporter.deploy.start import ServerStart
 
-# KServe mounts a model here, and expects a server to listen on these.
+# Where KServe mounts a model, and the ports that it expects a server to listen on.
 MODEL_PATH = "/mnt/models"
 GRPC_PORT, REST_PORT = 9000, 8080
 
@@ -25,7 +25,7 @@ _MEMORY_BYTES = 8 * 2**30
 
 
 def kserve_file(starts: Mapping[str, ServerStart]) -> str:
-    """Return one InferenceService a model. KServe serves the newest version of each, and knows no models.config."""
+    """Return one InferenceService for each model. KServe serves its newest version and ignores models.config."""
     return to_yaml(
         *(
             inference_service(model, {"predictor": {"model": model_server(start, model)}})
@@ -45,7 +45,7 @@ def inference_service(model: str, spec: Manifest, **metadata: Manifest) -> Manif
 
 
 def model_server(start: ServerStart, model: str, *more: str) -> Manifest:
-    """Return how KServe runs a server of this model, with more flags if need be."""
+    """Return how KServe runs a server of this model, with additional flags."""
     resources: Manifest = {"limits": {"cpu": "4", "memory": "8Gi"}}
     if start.memory_request and start.memory_bytes is not None:
         resources["requests"] = {"memory": start.memory_request}
@@ -57,11 +57,11 @@ def model_server(start: ServerStart, model: str, *more: str) -> Manifest:
         "modelFormat": {"name": "tensorflow"},
         "protocolVersion": "grpc-v1",
         "runtime": "kserve-tensorflow-serving",
-        # KServe's own is years old.
+        # KServe's default image is years old.
         "image": start.image,
         # The parent of the version directories.
         "storageUri": f"pvc://{CLAIM}/{model}",
-        # They follow those of the runtime, which calls the model as the InferenceService, and the last one counts.
+        # They follow the runtime's flags, which name the model after the InferenceService; the last flag wins.
         "args": [
             f"--model_name={model}",
             f"--port={GRPC_PORT}",
@@ -113,7 +113,7 @@ def knative_file(candidate: Candidate) -> str:
 
 
 def standard_file(candidate: Candidate) -> str:
-    """Return the InferenceService as it is when the candidate has been promoted, or is the first."""
+    """Return the InferenceService for a candidate that was promoted or is the first version."""
     name = candidate.name
     said = header(
         f"KServe without Knative (Standard, 0.20 or newer): {candidate.model}, version {candidate.version}.",
@@ -140,7 +140,7 @@ def standard_file(candidate: Candidate) -> str:
 
 
 def standard_canary_file(candidate: Candidate) -> str:
-    """Return the patch that puts the candidate beside whichever version there is, without traffic."""
+    """Return the patch that adds the candidate beside the current version, without traffic."""
     said = header(
         f"A patch, for kubectl patch alone: see kserve-standard.yaml. {candidate.model}, {candidate.version}."
     )
@@ -164,19 +164,19 @@ def _check_file(candidate: Candidate, address: str, remark: str) -> str:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": f"{candidate.config_name}-check", "labels": name_label(candidate.name)},
-        # The address may lead to the version before until the new one is ready: one that is not there is asked again.
+        # The address may lead to the previous version until the new one is ready, so a missing version is retried.
         "spec": check_job(candidate, check_command(candidate, address), final=(1,)),
     }
     return header(f"The check of {candidate.model}, version {candidate.version}.", remark) + to_yaml(job)
 
 
 def _named(candidate: Candidate) -> Manifest:
-    """Return a predictor that KServe can tell from another of the same service."""
+    """Return a predictor with a name, which KServe needs to tell it from another of the same service."""
     return {"name": f"v{candidate.version}", **_predictor(candidate)}
 
 
 def _predictor(candidate: Candidate) -> Manifest:
-    """Return a predictor with the candidate alone. A server that has a config ignores the model that flags name."""
+    """Return a predictor with only the candidate. A server with a config ignores the model that its flags name."""
     flags = (f"--model_config_file={config_flag()}", "--allow_version_labels_for_unavailable_models=true")
     server = model_server(candidate.start, candidate.model, *flags)
     return {"model": {**server, "volumeMounts": [config_mount()]}, "volumes": [config_volume(candidate)]}

@@ -1,4 +1,4 @@
-"""The server on Kubernetes: a Deployment and its Service, how it scales, and the parts that rollouts share."""
+"""The server on Kubernetes: a Deployment, its Service, its scaling, and the parts that rollouts share."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,11 @@ from math import ceil
 from exporter.deploy.files import Manifest, to_yaml
 from exporter.deploy.start import GRPC_PORT, NAME, REST_PORT, ServerStart
 
-# The claim of the volume that holds the output directory, as users are told to call it.
+# The claim of the volume that holds the output directory; the docs tell users to use this name.
 CLAIM = "models"
 
 _PROBE_SECONDS = 5
-# A Deployment that takes longer is reported as stuck; a server that is still starting is not.
+# Added to a server's startup time, so that a Deployment is not reported as stuck while a server still starts.
 _SPARE_SECONDS = 300
 
 _AUTOSCALING_HEADER = """\
@@ -22,20 +22,29 @@ _AUTOSCALING_HEADER = """\
 
 
 def kubernetes_file(start: ServerStart) -> str:
-    """Return a Deployment, and a headless Service: its name resolves to every replica, so that gRPC can use all."""
-    labels = name_label(NAME)
-    deployment = {
+    """Return a Deployment and a headless Service, whose name resolves to all replicas, so that gRPC can use them."""
+    pod = server_pod(start, start.flags)
+    return to_yaml(deployment(NAME, pod, deadline=progress_deadline(start)), service(NAME, name_label(NAME)))
+
+
+def deployment(
+    name: str, pod: Manifest, pod_labels: Mapping[str, str] | None = None, deadline: int | None = None
+) -> Manifest:
+    """Return a Deployment of a pod, which `name_label` finds.
+
+    It leaves out the number of replicas, so that applying it again keeps what an autoscaler chose; the default is one.
+    """
+    labels = name_label(name)
+    return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": NAME, "labels": labels},
-        # Without a number of replicas, which is one, applying this again leaves what an autoscaler chose.
+        "metadata": {"name": name, "labels": labels},
         "spec": {
-            "progressDeadlineSeconds": progress_deadline(start),
+            **({} if deadline is None else {"progressDeadlineSeconds": deadline}),
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": server_pod(start, start.flags)},
+            "template": {"metadata": {"labels": dict(pod_labels or labels)}, "spec": pod},
         },
     }
-    return to_yaml(deployment, service(NAME, labels))
 
 
 def autoscaling_file() -> str:
@@ -48,14 +57,14 @@ def autoscaling_file() -> str:
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
             "minReplicas": 2,
             "maxReplicas": 8,
-            # A share of what was requested would need a request; the cores that a replica uses do not.
+            # A share of the requested CPU would need a request; a number of cores does not.
             "metrics": [
                 {
                     "type": "Resource",
                     "resource": {"name": "cpu", "target": {"type": "AverageValue", "averageValue": "3"}},
                 }
             ],
-            # A new replica loads and warms up every model: neither start nor stop one for a short peak.
+            # A new replica loads and warms up every model, so a short peak should neither start nor stop one.
             "behavior": {
                 "scaleUp": {"stabilizationWindowSeconds": 60},
                 "scaleDown": {"stabilizationWindowSeconds": 900},
@@ -66,16 +75,16 @@ def autoscaling_file() -> str:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": {"name": NAME, "labels": name_label(NAME)},
-        # A least number of replicas would keep a node with the only one from ever being drained.
+        # With minAvailable instead, a node with the only replica could never be drained.
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": name_label(NAME)}},
     }
     return _AUTOSCALING_HEADER + to_yaml(autoscaler, budget)
 
 
 def server_pod(start: ServerStart, flags: Sequence[str]) -> Manifest:
-    """Return the spec of a pod with one server that sees the output directory and only reads it."""
-    # The health service answers for the server as a whole, the empty service name, as soon as the port is open; and the
-    # port opens when every model has a version loaded and warmed up.
+    """Return the spec of a pod with one server and the output directory, read-only."""
+    # For the empty service name, the health service answers as soon as the port is open, which it is once every model
+    # has a version loaded and warmed up.
     probe = {"grpc": {"port": GRPC_PORT}, "timeoutSeconds": 5}
     patience = {"periodSeconds": _PROBE_SECONDS, "failureThreshold": ceil(start.startup_seconds / _PROBE_SECONDS)}
     container: Manifest = {
@@ -97,7 +106,7 @@ def server_pod(start: ServerStart, flags: Sequence[str]) -> Manifest:
 
 
 def service(name: str, selector: Mapping[str, str]) -> Manifest:
-    """Return a headless Service of the servers with these labels."""
+    """Return a headless Service for the servers with these labels."""
     ports = {"grpc": GRPC_PORT, "rest": REST_PORT}
     return {
         "apiVersion": "v1",
@@ -112,7 +121,7 @@ def service(name: str, selector: Mapping[str, str]) -> Manifest:
 
 
 def models_mount(start: ServerStart) -> Manifest:
-    """Return where a container sees the output directory."""
+    """Return the mount of the output directory in a container."""
     return {"name": "models", "mountPath": start.root, "readOnly": True}
 
 
@@ -122,22 +131,22 @@ def models_volume() -> Manifest:
 
 
 def environment_list(start: ServerStart) -> list[Manifest]:
-    """Return the server's environment as containers list it."""
+    """Return the server's environment in the form of a container spec."""
     return [{"name": name, "value": value} for name, value in start.environment.items()]
 
 
 def progress_deadline(start: ServerStart) -> int:
-    """Return how long a controller waits for a server before it reports that it is stuck."""
+    """Return how many seconds a controller waits for a server before it reports it as stuck."""
     return start.startup_seconds + _SPARE_SECONDS
 
 
 def name_label(name: str) -> dict[str, str]:
-    """Return the label that pods and what belongs to them are found by."""
+    """Return the label that selects pods and what belongs to them."""
     return {"app.kubernetes.io/name": name}
 
 
 def kubernetes_name(model: str) -> str:
-    """Return a name that Kubernetes and KServe take: a letter, then small letters, digits and hyphens.
+    """Return a name that Kubernetes and KServe accept: a letter, then lowercase letters, digits and hyphens.
 
     Example:
         >>> kubernetes_name("2nd_Model.b")

@@ -1,4 +1,4 @@
-"""Two of the server's own messages that `tensorflow-serving-api` leaves out, as its .proto files declare them.
+"""Two of the server's messages that `tensorflow-serving-api` lacks, as the server's .proto files declare them.
 
 Both are what a configuration file holds, in protobuf text format.
 
@@ -67,7 +67,7 @@ def batching_config(batching: Mapping[str, Any]) -> str:
     try:
         parameters = json_format.ParseDict(dict(batching), batching_parameters())
     except json_format.ParseError as error:
-        raise ExportError(f"The batching parameters {dict(batching)} are not what a server takes: {error}") from None
+        raise ExportError(f"The batching parameters {dict(batching)} are not valid for a server: {error}") from None
     sizes = list(parameters.allowed_batch_sizes)
     largest = (
         parameters.max_execution_batch_size
@@ -75,7 +75,9 @@ def batching_config(batching: Mapping[str, Any]) -> str:
         else parameters.max_batch_size
     ).value
     if sizes and (sizes != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != largest):
-        raise ExportError(f"allowed_batch_sizes are {sizes}, and must rise and end with the largest batch, {largest}.")
+        raise ExportError(
+            f"allowed_batch_sizes are {sizes}; they must rise and end with the largest batch size, {largest}."
+        )
     return text_format.MessageToString(parameters)
 
 
@@ -89,7 +91,7 @@ def metrics_config() -> str:
 
 @cache
 def _message_class(name: str) -> Any:
-    # A pool of their own, so that they never meet the full messages of the same purpose.
+    # In a separate pool, so that they never clash with the full messages.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(text_format.Parse(_FILE, descriptor_pb2.FileDescriptorProto()))

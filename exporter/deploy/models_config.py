@@ -1,10 +1,10 @@
 """`models.config`: which versions of which models a server loads, and under which labels.
 
-A running server reads the file again and again, and takes a new one whole or not at all. It checks the labels before it
-loads anything: a label in use may only move to a version that is loaded by then, and one that is new to the server may
-name any (`--allow_version_labels_for_unavailable_models`). So an edit that adds a version and at once moves a label to
-it is refused at every poll, forever: the version never gets loaded. An export therefore adds its version and never
-moves a label; who moves one can see the server.
+A running server polls the file, and accepts a new one as a whole or not at all. It checks the labels before it loads
+anything: a label in use may only move to a version that is already loaded, while a new label may name any version
+(`--allow_version_labels_for_unavailable_models`). So an edit that adds a version and moves a label to it at the same
+time is refused at every poll, and the version is never loaded. An export therefore adds its version but never moves a
+label; `serving-client promote` does that, which can see the server.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ class MergedConfig:
     """A models.config with a new version in it.
 
     Attributes:
-        text: what to write; the text that was there where nothing had to change.
-        notes: what a person should know of it, a sentence each.
+        text: what to write; the old text if nothing had to change.
+        notes: what the user should know about it, one sentence each.
     """
 
     text: str
@@ -37,22 +37,22 @@ class MergedConfig:
 def merge_version(
     text: str, model: str, version: int, published: Mapping[str, Sequence[int]], serving_root: str
 ) -> MergedConfig:
-    """Add a version that was just published, and every model that is missing, to a models.config.
+    """Add a version that was just published, and every missing model, to a models.config.
 
-    A model that is not listed yet is served with its newest version, as `stable`. Of a model that is, labels stay as
-    they are; `canary` names the new version only where no version has it. Loaded are the versions that have a label,
-    the new one, and the one before the stable one, to roll back to. A policy other than `specific` is left alone, and
-    so is all else.
+    A model that is not listed yet is served with its newest version, as `stable`. The labels of a listed model stay as
+    they are, but if it has no `canary`, the new version becomes that. The server loads all versions with a label, the
+    new one, and the one before the stable one, for rollbacks. A policy other than `specific` and everything else stay
+    unchanged.
 
     Args:
-        text: the file's content, "" for none.
-        model: whose version it is.
-        version: the number of the version.
+        text: the file's content, or "" if there is none.
+        model: the model of the version.
+        version: the version's number.
         published: the versions of each model on disk, by model name.
         serving_root: where the server sees the directory that holds the models.
 
     Raises:
-        ValueError: when `text` is no ModelServerConfig with a list of models.
+        ValueError: when `text` is not a ModelServerConfig with a list of models.
 
     Example:
         >>> print(merge_version("", "digits", 1, {"digits": [1]}, "/models").text)
@@ -87,7 +87,7 @@ def merge_version(
             entry.model_version_policy.specific.versions.append(max(versions))
             entry.version_labels[STABLE] = max(versions)
         elif entries[name].base_path != base_path:
-            notes.append(f"{MODELS_CONFIG} has {name} at {entries[name].base_path}, and keeps it, not at {base_path}.")
+            notes.append(f"{MODELS_CONFIG} keeps {name} at {entries[name].base_path} instead of {base_path}.")
     notes += [
         f"{MODELS_CONFIG} lists {name}, which has no version here: a server opens no port until it has one."
         for name in entries
@@ -96,15 +96,15 @@ def merge_version(
     if config.SerializeToString(deterministic=True) == before:
         return MergedConfig(text, tuple(notes))
     if "#" in text:
-        notes.append(f"{MODELS_CONFIG} was written anew, without the comments that it had.")
+        notes.append(f"{MODELS_CONFIG} was rewritten, without the comments that it had.")
     return MergedConfig(text_format.MessageToString(config), tuple(notes))
 
 
 def read_models_config(file: Path) -> str:
-    """Return the text of a models.config, "" where there is none.
+    """Return the text of a models.config, or "" if there is none.
 
     Raises:
-        ValueError: when it is no text.
+        ValueError: when it is not text.
     """
     try:
         return file.read_text(encoding="utf-8")
@@ -115,9 +115,9 @@ def read_models_config(file: Path) -> str:
 
 
 def only_version(model: str, version: int, base_path: str) -> str:
-    """Return a models.config with one version of one model, which is its stable one.
+    """Return a models.config with one version of one model, labeled `stable`.
 
-    It is for a server that never reads another config: whoever asks for `stable` gets the version that it started with.
+    It is for a server that never reads another config.
     """
     config = model_server_config_pb2.ModelServerConfig()
     entry = config.model_config_list.config.add(name=model, base_path=base_path, model_platform=_PLATFORM)
@@ -131,10 +131,10 @@ def local_config(text: str, base_paths: Mapping[str, str]) -> str:
 
     Args:
         text: the content of the models.config.
-        base_paths: where that server sees each model. Others are left out: it would wait for them for ever.
+        base_paths: where that server sees each model. Other models are left out: it would wait for them forever.
 
     Raises:
-        ValueError: when `text` is no ModelServerConfig with a list of models.
+        ValueError: when `text` is not a ModelServerConfig with a list of models.
     """
     found = _parse(text)
     config = model_server_config_pb2.ModelServerConfig()
@@ -146,10 +146,10 @@ def local_config(text: str, base_paths: Mapping[str, str]) -> str:
 
 
 def named_versions(output: Path, model: str) -> frozenset[int]:
-    """The versions of a model that a label or a specific policy in deploy/models.config names, and a server may need.
+    """Return the versions of a model that deploy/models.config names, which a server may need.
 
     Raises:
-        ValueError: when the file is no ModelServerConfig with a list of models.
+        ValueError: when the file is not a ModelServerConfig with a list of models.
     """
     config = _parse(read_models_config(output / "deploy" / MODELS_CONFIG))
     return frozenset(
@@ -180,12 +180,24 @@ def loaded_versions(text: str, published: Mapping[str, Sequence[int]]) -> dict[s
     return found
 
 
+def version_labels(output: Path) -> dict[str, dict[int, list[str]]]:
+    """Return the labels of each version in deploy/models.config, by model and version.
+
+    Raises:
+        ValueError: when the file is not a ModelServerConfig with a list of models.
+    """
+    found: dict[str, dict[int, list[str]]] = {}
+    for entry in _parse(read_models_config(output / "deploy" / MODELS_CONFIG)).model_config_list.config:
+        of_model = found.setdefault(entry.name, {})
+        for label, version in sorted(entry.version_labels.items()):
+            of_model.setdefault(version, []).append(label)
+    return found
+
+
 def _add_version(entry: Any, version: int) -> list[str]:
-    """Let the server load one more version of a model, and drop those that nothing needs any more."""
+    """Let the server load one more version of a model, and drop those that are no longer needed."""
     if entry.model_version_policy.WhichOneof("policy_choice") != "specific":
-        return [
-            f"{MODELS_CONFIG} leaves it to the server which versions of {entry.name} to load, and was left as it is."
-        ]
+        return [f"{MODELS_CONFIG} lets the server choose which versions of {entry.name} to load, and stays as it is."]
     listed = entry.model_version_policy.specific.versions
     labels = entry.version_labels
     if version in listed:
@@ -213,7 +225,7 @@ def _parse(text: str) -> Any:
     try:
         config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     except text_format.ParseError as error:
-        raise ValueError(f"{MODELS_CONFIG} is no ModelServerConfig in protobuf text format: {error}") from None
+        raise ValueError(f"{MODELS_CONFIG} is not a ModelServerConfig in protobuf text format: {error}") from None
     if config.WhichOneof("config") == "custom_model_config":
-        raise ValueError(f"{MODELS_CONFIG} has a custom_model_config, where a list of models is needed.")
+        raise ValueError(f"{MODELS_CONFIG} has a custom_model_config, but a list of models is needed.")
     return config

@@ -1,4 +1,4 @@
-"""Writing `<output>/deploy/` after a version was published."""
+"""Write `<output>/deploy/` after a version was published."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,23 +36,23 @@ DIRECTORY = "deploy"
 
 LOCAL, ROLLOUT = "local", "rollout"
 
-# What each version on disk says of itself, by model; None of one that another tool wrote.
+# The record of each version on disk, by model; None for a version that another tool wrote.
 Records: TypeAlias = Mapping[str, Mapping[int, ExportRecord | None]]
 
 _LOCAL_HEADER = """\
-# ../models.config with the paths of this machine, to rehearse a promotion on; every export writes it anew:
+# ../models.config with the paths of this machine, for rehearsing a promotion; every export rewrites it:
 # {command}
 """
 
 
 @dataclass(frozen=True)
 class ServerFiles:
-    """What was written, and what to do with it.
+    """The files in `deploy/`, and the commands that use them.
 
     Attributes:
-        files: what became of each file.
-        notes: what a person should know, a sentence each.
-        docker_run: the command that starts a server, given in the output directory.
+        files: the result of writing each file.
+        notes: what the user should know, one sentence each.
+        docker_run: the command that starts a server, to be run in the output directory.
         serve_model: the command that starts the stand-in on this machine, with the same versions and labels.
     """
 
@@ -73,23 +73,24 @@ def write_server_files(
 ) -> ServerFiles:
     """Write what a server needs to serve every model in the output directory.
 
-    A file that a person has changed stays as it is; what would have been written lies beside it as NAME.new.
+    A file that a user has edited stays as it is, and its new text goes beside it as NAME.new.
     `models.config` is merged instead (see `exporter.deploy.models_config`).
 
     Args:
         output: the directory that holds the base path of each model.
-        model: whose version was just published.
-        version: its number.
+        model: the model whose version was just published.
+        version: the version's number.
         serving_root: where the server will see `output`, an absolute path.
         image: the server's image.
-        batching: fields of the server's BatchingParameters, where the server merges requests. Once there is a
-            batching.config it stays in use; to end batching, delete it.
+        batching: fields of the server's BatchingParameters, to let the server merge requests. An existing
+            batching.config stays in use; to end batching, delete it.
 
     Raises:
-        ExportError: when `serving_root` or `batching` cannot be.
+        ExportError: when `batching` is invalid.
         StoreError: when the directory cannot be written to.
 
     Example:
+        >>> Path("models/digits/1").mkdir(parents=True)
         >>> write_server_files(Path("models"), "digits", 1).files[0]
         WrittenFile(path=PosixPath('models/deploy/models.config'), state='written')
     """
@@ -127,14 +128,14 @@ def write_server_files(
 
 def _kept(files: Sequence[WrittenFile]) -> list[str]:
     return [
-        f"{file.path} was changed by hand and stays as it is; see {file.new.name} beside it."
+        f"{file.path} was edited by hand and stays as it is; the new text is in {file.new.name} beside it."
         for file in files
         if file.state == "kept"
     ]
 
 
 def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str]:
-    """Return what starts and watches a server of all models, by path."""
+    """Return the files that start and monitor a server of all models, by path."""
     return {
         "compose.yaml": compose_file(start),
         "kubernetes.yaml": kubernetes.kubernetes_file(start),
@@ -148,7 +149,7 @@ def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str
 
 
 def _rollout(candidate: gate.Candidate) -> dict[str, str]:
-    """Return the gates of a version, by path: the files of other models stay as their own exports left them."""
+    """Return the rollout files of a version, by path; those of other models stay unchanged."""
     texts = {
         "argo-rollouts.yaml": argo.argo_file(candidate),
         "flagger.yaml": flagger.flagger_file(candidate),
@@ -164,7 +165,7 @@ def _rollout(candidate: gate.Candidate) -> dict[str, str]:
 
 
 def _write_local_config(local: Path, models_config: Path, command: str, base_paths: Mapping[str, Path]) -> None:
-    """Write the same models.config with this machine's paths; one that cannot be read has nothing to follow."""
+    """Write the same models.config with this machine's paths, if it can be parsed."""
     try:
         text = local_config(read_models_config(models_config), {name: str(path) for name, path in base_paths.items()})
     except ValueError:
@@ -176,7 +177,7 @@ def _write_local_config(local: Path, models_config: Path, command: str, base_pat
 
 
 def _needs_xla(records: Records) -> bool:
-    """Whether any version says that it must be compiled."""
+    """Return whether XLA must compile any version."""
     return any(record is not None and record.jit_compile for each in records.values() for record in each.values())
 
 
@@ -208,7 +209,7 @@ def _batch_timeouts(records: Records) -> dict[str, int]:
 
 
 def _published_models(output: Path) -> dict[str, list[int]]:
-    """The versions of each model in the output directory that has one."""
+    """Return the versions of each model in the output directory that has any."""
     children = (child for child in output.iterdir() if child.is_dir() and child.name != DIRECTORY)
     found = {child.name: VersionStore(child).versions() for child in children if not child.name.startswith(".")}
     return {name: versions for name, versions in found.items() if versions}
@@ -221,7 +222,7 @@ def _write_models_config(
         text = read_models_config(file)
         merged = merge_version(text, model, version, published, serving_root)
     except ValueError as error:
-        # The version is published by now: an edit gone wrong is the user's to mend, and nothing to fail for.
+        # The version is already published, so a user's broken edit must not fail the export.
         kept = WrittenFile(file, "kept")
         write_atomically(kept.new, merge_version("", model, version, published, serving_root).text)
         return kept, (f"{error}",)

@@ -1,4 +1,4 @@
-"""How to start a server: the flags, and the lines for Docker, compose and the stand-in that carry them."""
+"""How to start a server: its flags, and the commands and files for Docker, compose and the stand-in."""
 
 import shlex
 from collections.abc import Iterable
@@ -17,9 +17,9 @@ MONITORING_CONFIG = "monitoring.config"
 NAME = "model-server"
 GRPC_PORT, REST_PORT = 8500, 8501
 
-# How long a server may take before its first answer, where nothing was measured, and at the least.
+# How long a server may take to start if nothing was measured, and at least.
 _PATIENCE_SECONDS = 600
-# A measured warm-up took place on an idle machine with the files in memory; the server's may be neither.
+# Warm-up was measured on an idle machine with the files cached; the server may have neither.
 _SAFETY_FACTOR = 10
 # For the server itself, without any model. It was not measured.
 _SERVER_BYTES = 512 * 2**20
@@ -27,15 +27,15 @@ _SERVER_BYTES = 512 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class ServerStart:
-    """How a server is to be started.
+    """How to start a server.
 
     Attributes:
         image: the server's image.
         root: where the server sees the output directory.
         batching: whether the server merges requests, by batching.config.
         jit_compile: whether a model needs XLA.
-        startup_seconds: how long it may take to load and warm up, before Kubernetes starts it anew.
-        memory_bytes: the memory that it needs on its host; None where that is not known.
+        startup_seconds: how long it may take to load and warm up before Kubernetes restarts it.
+        memory_bytes: the memory that it needs on its host; None if unknown.
         grpc_port: where it listens for gRPC.
         rest_port: where it listens for REST.
     """
@@ -55,7 +55,7 @@ class ServerStart:
         return self.flags_for(f"{self.directory}/{MODELS_CONFIG}", "--model_config_file_poll_wait_seconds=30")
 
     def flags_for(self, config: str, *more: str) -> list[str]:
-        """Return the flags of a server of this config; without the one for labels it refuses one that has some."""
+        """Return the flags of a server with this config, among them the one without which it refuses labels."""
         flags = [
             f"--port={self.grpc_port}",
             f"--rest_api_port={self.rest_port}",
@@ -76,7 +76,7 @@ class ServerStart:
 
     @property
     def xla_flags(self) -> list[str]:
-        """Without these a model that must be compiled loads, and then fails every request."""
+        """The flags without which a model that needs XLA loads but fails every request."""
         device = "gpu" if self.on_gpu else "cpu"
         return [f"--xla_{device}_compilation_enabled=true"] if self.jit_compile else []
 
@@ -87,12 +87,12 @@ class ServerStart:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Without this a server takes nearly all of a GPU's memory at its start, whatever its models need."""
+        """The variables without which a server takes nearly all of a GPU's memory when it starts."""
         return {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if self.on_gpu else {}
 
     @property
     def memory_request(self) -> str | None:
-        """The memory that it needs, as Kubernetes writes it."""
+        """The memory that it needs, in Kubernetes' notation."""
         return None if self.memory_bytes is None else f"{ceil(self.memory_bytes / 2**20)}Mi"
 
 
@@ -111,7 +111,7 @@ def with_needs(start: ServerStart, records: Iterable[ExportRecord | None]) -> Se
 
 
 def startup_seconds(warmup_seconds: float | None) -> int:
-    """Return how long a server may take to start, from how long a version took to load and warm up here.
+    """Return how long a server may take to start, given how long a version took to load and warm up here.
 
     Example:
         >>> startup_seconds(None), startup_seconds(2.5), startup_seconds(90)
@@ -130,10 +130,10 @@ def container_options(start: ServerStart, engine: str = "docker") -> list[str]:
 
 
 def docker_run(start: ServerStart) -> str:
-    """Return the command that starts the server in the output directory."""
+    """Return the command that starts the server, to be run in the output directory."""
     words = ["docker", "run", "--rm", *container_options(start)]
     words += [f"--publish={port}:{port}" for port in (GRPC_PORT, REST_PORT)]
-    # The shell that runs it knows the directory.
+    # $PWD is left to the shell that runs the command.
     mount = f'--mount=type=bind,source="$PWD",target={shlex.quote(start.root)},readonly'
     return " ".join([shlex.join(words), mount, shlex.join([start.image, *start.flags])])
 
@@ -158,7 +158,7 @@ def serve_model(start: ServerStart, config: Path) -> str:
 
 
 def compose_file(start: ServerStart) -> str:
-    """Return a compose.yaml that lies in `deploy/`, for `docker compose up`."""
+    """Return a compose.yaml for `docker compose up` in `deploy/`."""
     service: Manifest = {
         "image": start.image,
         "command": start.flags,

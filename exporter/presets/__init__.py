@@ -1,1 +1,1 @@
-"""Trained models that `export-model` can publish without a file of the user's own."""
+"""Models that `export-model` can publish without a file from the user."""

@@ -1,4 +1,4 @@
-"""MobileNetV2 for several labels: global average pooling and one sigmoid a label, eight of them, six kept (k = 6)."""
+"""MobileNetV2 for several labels: global average pooling, then one sigmoid for each of eight labels."""
 
 import socket
 import sys
@@ -31,13 +31,13 @@ def build_mobilenetv2(weights: str = "none", labels: int = 8, image_size: int = 
     The backbone is `keras.applications.MobileNetV2` (Sandler et al. 2018, arXiv:1801.04381).
 
     Args:
-        weights: "none"; "imagenet", for the backbone alone, from the network where Keras has not fetched them before;
-            or the path of a `.weights.h5` file of a model built here.
+        weights: "none"; "imagenet", for the backbone only, which Keras downloads unless it has them already; or the
+            path of a `.weights.h5` file of a model built here.
         labels: N.
         image_size: height and width in pixels.
 
     Raises:
-        ExportError: when the weights cannot be had, or the pictures are too small.
+        ExportError: when the weights cannot be loaded, or `image_size` is too small.
 
     Example:
         >>> build_mobilenetv2(image_size=96).output_shape
@@ -55,7 +55,7 @@ def build_mobilenetv2(weights: str = "none", labels: int = 8, image_size: int = 
 
 
 def _backbone(images: Any, weights: str | None) -> keras.Model:
-    # Keras picks the weights by the declared shape, not by the tensor's.
+    # Keras chooses the weights by this shape, not by the tensor's.
     return keras.applications.MobileNetV2(
         input_shape=images.shape[1:], input_tensor=images, include_top=False, weights=weights, pooling="avg"
     )
@@ -63,13 +63,13 @@ def _backbone(images: Any, weights: str | None) -> keras.Model:
 
 def _imagenet_backbone(images: Any) -> keras.Model:
     timeout = socket.getdefaulttimeout()
-    # Keras waits forever where a firewall drops what it sends.
+    # Behind a firewall that drops packets, Keras would wait forever.
     socket.setdefaulttimeout(SECONDS_WITHOUT_ANSWER)
     try:
-        # Keras tells of the download on stdout, where a command may owe JSON.
+        # Keras reports the download on stdout, which is for the command's JSON.
         with redirect_stdout(sys.stderr):
             return _backbone(images, "imagenet")
-    except Exception as error:  # Keras raises Exception itself where the network fails.
+    except Exception as error:  # Keras raises a plain Exception when the network fails.
         raise ExportError(
             f"MobileNetV2's ImageNet weights need the network, which failed ({error}): connect this machine, or use "
             "the weights none or a file."

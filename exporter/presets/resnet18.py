@@ -1,4 +1,4 @@
-"""ResNet-18 for several labels, with a head of two dense layers: eight sigmoids of which two are kept (k = 2)."""
+"""ResNet-18 for several labels, with a head of two dense layers and one sigmoid for each of eight labels."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ from exporter.presets.preset import Preset
 from exporter.presets.weights import load_weights
 from signatures.contract import names
 
-# ImageNet's mean and deviation, as the ResNet-18 weights that are published (torchvision's) were trained. The network
-# scales nothing itself before its first convolution, and He's initial weights expect about zero mean and unit variance.
+# ImageNet's mean and deviation, as used to train the published ResNet-18 weights (torchvision's). The network does no
+# scaling before its first convolution, and He's initial weights expect about zero mean and unit variance.
 PREPROCESSING = "torch"
 
 POOL = 3
-# The backbone halves a picture five times, rounding up: 65 pixels give a last feature map of 3x3.
+# The backbone halves an image five times, rounding up: 65 pixels become a last feature map of 3x3.
 SMALLEST_IMAGE = 65
 
 
@@ -28,8 +28,8 @@ def build_resnet18(weights: str = "none", labels: int = 8, image_size: int = 224
     """Build the classifier: `images` float32 [B, image_size, image_size, 3] to `probabilities` float32 [B, labels].
 
     The backbone is the ResNet of 18 layers of He et al. 2016 (arXiv:1512.03385, table 1) down to its last feature map,
-    512 channels, with 11,176,512 trained parameters. Strided convolutions are padded alike on both sides, as published
-    weights want it. Above it: 3x3 average pooling, Flatten, Dense 256 with ReLU, Dropout 0.5, Dense with sigmoid.
+    512 channels, with 11,176,512 trained parameters. Strided convolutions are padded equally on both sides, for
+    published weights. Above it: 3x3 average pooling, Flatten, Dense 256 with ReLU, Dropout 0.5, Dense with sigmoid.
 
     Args:
         weights: "none", or the path of a `.weights.h5` file of a model built here.
@@ -37,7 +37,7 @@ def build_resnet18(weights: str = "none", labels: int = 8, image_size: int = 224
         image_size: height and width in pixels, at least 65.
 
     Raises:
-        ExportError: when the weights cannot be had, or the pictures are too small.
+        ExportError: when the weights cannot be loaded, or `image_size` is too small.
 
     Example:
         >>> build_resnet18(image_size=96).output_shape
@@ -62,9 +62,9 @@ def build_resnet18(weights: str = "none", labels: int = 8, image_size: int = 224
 
 
 def _backbone(images: Any) -> Any:
-    """From pictures to the last feature map, [B, H/32, W/32, 512]."""
+    """Return the last feature map of images, [B, H/32, W/32, 512]."""
     features = keras.layers.ReLU()(_convolved(images, 64, size=7, stride=2))
-    # Zeros never win against what a ReLU returns.
+    # After a ReLU, padding with zeros does not change a maximum.
     features = keras.layers.MaxPooling2D(3, strides=2)(keras.layers.ZeroPadding2D(1)(features))
     for filters, first_stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
         features = _basic_block(features, filters, first_stride)
@@ -73,7 +73,7 @@ def _backbone(images: Any) -> Any:
 
 
 def _basic_block(features: Any, filters: int, stride: int) -> Any:
-    """Add two 3x3 convolutions to the features, these projected where the shape changes."""
+    """Add two 3x3 convolutions to the features, which are projected if the shape changes."""
     shortcut = features
     if stride > 1 or features.shape[-1] != filters:
         shortcut = _convolved(features, filters, size=1, stride=stride)
@@ -83,7 +83,7 @@ def _basic_block(features: Any, filters: int, stride: int) -> Any:
 
 
 def _convolved(features: Any, filters: int, size: int, stride: int) -> Any:
-    """Convolve, padded by half the kernel, and normalize."""
+    """Pad by half the kernel, convolve and normalize."""
     if size > 1:
         features = keras.layers.ZeroPadding2D(size // 2)(features)
     features = keras.layers.Conv2D(filters, size, strides=stride, use_bias=False, kernel_initializer="he_normal")(

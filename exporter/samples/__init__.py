@@ -1,1 +1,1 @@
-"""The examples that an export is validated with, and what each signature is sent of them."""
+"""The examples that an export is validated with, and the requests that are made of them."""

@@ -1,4 +1,4 @@
-"""Sample requests: what each signature is sent, made of samples. Validation, gate and warm-up all use them."""
+"""Requests to each signature, made of samples, for the validation, the quality gate and the warm-up."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,49 +11,59 @@ from exporter.samples.samples import Samples
 from signatures.contract import names
 
 K = int | npt.NDArray[np.int32] | None
+MinScore = float | npt.NDArray[np.float32] | None
+
+# Signatures that take neither k nor min_score.
+_WITHOUT_LIMITS = (names.FIXED_K, names.DENSE, names.ENCODED_IMAGES_DENSE)
 
 
-def request(key: str, samples: Samples, k: K = None) -> dict[str, npt.NDArray[Any]]:
-    """What to send to a signature for these samples.
+def request(key: str, samples: Samples, k: K = None, min_score: MinScore = None) -> dict[str, npt.NDArray[Any]]:
+    """Return the request that asks a signature of ours about samples.
 
     Args:
         key: the signature.
         samples: the examples.
-        k: as it is sent: a scalar or an array. None leaves it out; so does a signature that has none.
+        k: a scalar or an array to send as k. None leaves it out, as for signatures without k.
+        min_score: the same for min_score.
     """
-    samples = samples.asked_of(key)
+    samples, limits = samples.asked_of(key), _limits(k, min_score)
     if key == names.CLASSIFY:
-        return {names.EXAMPLES: _examples(samples, k)}
-    if key in (names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K):
+        return {names.EXAMPLES: _examples(samples, limits)}
+    if key in names.PICTURE_SIGNATURES:
         inputs: Mapping[str, npt.NDArray[Any]] = {names.ENCODED_IMAGES: np.array(samples.images, object)}
     else:
         inputs = samples.inputs
-    if k is None or key == names.FIXED_K:
-        return dict(inputs)
-    return {**inputs, names.K: np.asarray(k, np.int32)}
+    return dict(inputs) if key in _WITHOUT_LIMITS else {**inputs, **limits}
 
 
-def own_request(taken: Collection[str], samples: Samples, k: K = None) -> dict[str, npt.NDArray[Any]]:
-    """What to send for these samples to a signature of the user's own.
+def own_request(
+    taken: Collection[str], samples: Samples, k: K = None, min_score: MinScore = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the request that asks a user's own signature about samples.
 
     Args:
-        taken: the names of its inputs. One that the samples do not hold is left out.
+        taken: the names of its inputs. Those that the samples do not hold are left out.
         samples: the examples.
-        k: as it is sent; None leaves it out, and so does a signature that has none.
+        k: a scalar or an array to send as k. None leaves it out, as for signatures without k.
+        min_score: the same for min_score.
     """
     if names.ENCODED_IMAGES in taken and names.ENCODED_IMAGES not in samples.inputs:
         samples = samples.asked_of(names.ENCODED_IMAGES)
         known = {**samples.inputs, names.ENCODED_IMAGES: np.array(samples.images, object)}
     else:
         known = dict(samples.inputs)
-    if k is not None:
-        known[names.K] = np.asarray(k, np.int32)
+    known |= _limits(k, min_score)
     return {name: known[name] for name in taken if name in known}
 
 
-def _examples(samples: Samples, k: K) -> npt.NDArray[np.object_]:
-    """Serialized tf.Examples, [S]."""
-    each = None if k is None else np.broadcast_to(k, len(samples))
+def _limits(k: K, min_score: MinScore) -> dict[str, npt.NDArray[Any]]:
+    given = {names.K: (k, np.int32), names.MIN_SCORE: (min_score, np.float32)}
+    return {name: np.asarray(value, kind) for name, (value, kind) in given.items() if value is not None}
+
+
+def _examples(samples: Samples, limits: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.object_]:
+    """Return serialized tf.Examples, [S]."""
+    each = {name: np.broadcast_to(value, len(samples)) for name, value in limits.items()}
     serialized = np.empty(len(samples), object)
     for row in range(len(samples)):
         features = (
@@ -61,8 +71,7 @@ def _examples(samples: Samples, k: K) -> npt.NDArray[np.object_]:
             if samples.images
             else {name: _feature(array[row : row + 1].ravel()) for name, array in samples.inputs.items()}
         )
-        if each is not None:
-            features[names.K] = _feature(each[row : row + 1])
+        features |= {name: _feature(values[row : row + 1]) for name, values in each.items()}
         serialized[row] = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(
             deterministic=True
         )

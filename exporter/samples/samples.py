@@ -1,4 +1,4 @@
-"""Sample inputs: what an export is validated with, and what its golden and warm-up records are made of."""
+"""Sample inputs, which an export is validated with and which its golden and warm-up records hold."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +20,24 @@ from signatures.input_forms import Decoder, decoder
 
 @dataclass(frozen=True)
 class Samples:
-    """S examples of what a model is asked.
+    """S examples of a model's inputs.
 
     Attributes:
-        inputs: the model's inputs by name, [S, ...] each.
-        images: the same examples as JPEG or PNG files, where they come from such.
-        truth: bool [S, N], the labels that are true, where these are known.
-        known: bool [S], whether they are known of each sample; of all by default, if there is a truth.
-        made_up: whether they are noise: good to compare two ways of computing one answer, and for nothing else.
-        stand_ins: made-up pictures for the signatures that take picture files, where an image model got other samples.
+        inputs: the model's inputs by name, each [S, ...].
+        images: the same examples as JPEG or PNG files, if they were read from image files.
+        truth: bool [S, N], which labels are true; None if that is unknown for all samples.
+        known: bool [S], whether the truth of each sample is known; by default it is, if there is a `truth`.
+        made_up: whether they are noise, which can only show that two ways of computing an answer agree.
+        stand_ins: made-up image files for the signatures that take these, if `images` is empty.
+        left_out: how many examples a file held besides, of other shapes.
+
+    Raises:
+        ExportError: from `fitted`, when the samples do not fit a model.
+
+    Example:
+        >>> samples = Samples({"images": np.zeros((3, 4, 4, 1), np.float32)}, truth=np.eye(3, dtype=bool))
+        >>> len(samples), len(samples.rows(0, 2))
+        (3, 2)
     """
 
     inputs: Mapping[str, npt.NDArray[Any]]
@@ -37,29 +46,30 @@ class Samples:
     known: npt.NDArray[np.bool_] | None = None
     made_up: bool = False
     stand_ins: "Samples | None" = None
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values()), ()))
 
     def fitted(self, inputs: ModelInputs) -> "Samples":
-        """The same examples in the types that a model declares, as no server takes others.
+        """Return the same examples in the types that a model declares; servers take no others.
 
         Raises:
-            ExportError: when the model has other inputs, or inputs of other shapes, or its types cannot hold a value.
+            ExportError: when the model has other inputs or shapes, or its types cannot hold a value.
         """
         if set(self.inputs) != set(inputs.specs):
             raise ExportError(f"The samples hold {sorted(self.inputs)}; the model's inputs are {sorted(inputs.specs)}.")
         arrays = {name: _fitted(name, np.asarray(self.inputs[name]), spec) for name, spec in inputs.specs.items()}
         if len(sizes := {len(array) for array in arrays.values()}) > 1:
-            raise ExportError(f"The samples hold {sorted(sizes)} examples; every input needs as many.")
+            raise ExportError(f"The samples hold {sorted(sizes)} examples; every input needs the same number.")
         return replace(self, inputs=arrays)
 
     def repeated(self, count: int) -> "Samples":
-        """Exactly `count` examples: the first ones, again and again if need be."""
+        """Return exactly `count` examples: the first ones, repeated as needed."""
         return self.chosen(np.arange(count) % len(self))
 
     def of_length(self, length: int, specs: Mapping[str, tf.TensorSpec]) -> "Samples":
-        """The same examples with every dimension of no declared size cut to a length, or repeated up to it."""
+        """Return the same examples with every variable dimension cut or repeated to a length."""
 
         def resized(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             for dimension in variable_dimensions(specs[name]):
@@ -69,16 +79,16 @@ class Samples:
         return replace(self, inputs={name: resized(name, array) for name, array in self.inputs.items()})
 
     def longest(self, specs: Mapping[str, tf.TensorSpec]) -> int:
-        """The largest size of a dimension that has no declared size; 0 where every dimension has one."""
+        """Return the largest size of a variable dimension, or 0 if there is no such dimension."""
         sizes = (self.inputs[name].shape[d] for name, spec in specs.items() for d in variable_dimensions(spec))
         return max(sizes, default=0)
 
     def rows(self, start: int, stop: int) -> "Samples":
-        """The examples from `start` up to `stop`."""
+        """Return the examples from `start` up to `stop`."""
         return self.chosen(np.arange(len(self))[start:stop])
 
     def chosen(self, places: npt.NDArray[np.intp]) -> "Samples":
-        """The examples at these places, in this order."""
+        """Return the examples at these places, in this order."""
         return replace(
             self,
             inputs={name: array[places] for name, array in self.inputs.items()},
@@ -88,58 +98,59 @@ class Samples:
         )
 
     def asked_of(self, key: str) -> "Samples":
-        """As many examples in the form that a signature takes: pictures, where it takes files."""
+        """Return as many examples in the form that a signature takes: these, or stand-ins if it takes image files."""
         if self.stand_ins is None or key not in names.PICTURE_SIGNATURES:
             return self
         return self.stand_ins.repeated(len(self))
 
     def batches(self, size: int) -> Iterator["Samples"]:
-        """All examples in order, `size` at a time; the last time what is left."""
+        """Yield all examples in order, `size` at a time and the rest last."""
         for start in range(0, len(self), size):
             yield self.rows(start, start + size)
 
 
-def samples_of_pictures(
+def samples_of_images(
     files: Sequence[bytes], inputs: ModelInputs, decoding: ImageDecoding, sources: Sequence[str] = ()
 ) -> Samples:
-    """Make samples of picture files, decoded as the exported model decodes them.
+    """Make samples of image files, decoded as the exported model decodes them.
 
     Args:
         files: the files' bytes.
         inputs: what the model takes.
-        decoding: how image files become that.
-        sources: what a message calls each file.
+        decoding: how image files become the model's input.
+        sources: the name of each file for error messages.
 
     Raises:
-        ExportError: when the model takes no pictures, or not with this preprocessing, or a file is not an image.
+        ExportError: when the model takes no images, or not with this preprocessing, or a file is not an image.
     """
-    if len(inputs.specs) != 1 or (spec := next(iter(inputs.specs.values()))).shape.rank != 4:
-        raise ExportError("The samples are pictures, but the model's input is not: give samples as .npz.")
+    (name, spec), *others = inputs.specs.items()
+    if others or spec.shape.rank != 4:
+        raise ExportError("The samples are images, but the model takes something else: pass samples as a .npz file.")
     try:
         decode = decoder(spec, decoding)
-        # One by one, to know which one is broken.
-        named = zip(files, sources or ["A made-up picture"] * len(files), strict=True)
+        # One by one, to find out which one is broken.
+        named = zip(files, sources or ["A made-up image"] * len(files), strict=True)
         images = [_decoded(decode, file, source) for file, source in named]
     except ValueError as error:
-        raise ExportError(f"The model cannot take picture files: {error}.") from error
-    return Samples({names.IMAGES: np.concatenate(images)}, tuple(files))
+        raise ExportError(f"The model cannot take image files: {error}.") from error
+    return Samples({name: np.concatenate(images)}, tuple(files))
 
 
-def made_up_samples(inputs: ModelInputs, pictures: ImageDecoding | None, count: int = 8) -> Samples:
-    """Make up samples where there are none: seeded noise, the same every time.
+def made_up_samples(inputs: ModelInputs, decoding: ImageDecoding | None, count: int = 8) -> Samples:
+    """Make up samples: seeded noise, the same every time.
 
-    Of what a lookup does not know, one is as good as another to a model, and as what pads it. So words are mostly some
-    that the model knows. A dimension of no declared size gets 32.
+    A model cannot tell words outside of its vocabulary from each other, or from padding, so most made-up words are in
+    its vocabulary. A variable dimension gets the size 32.
 
     Raises:
-        ExportError: for an input of a type that noise cannot be made for.
+        ExportError: when an input has a type that noise cannot be made for.
     """
     generator = np.random.default_rng(0)
-    if pictures:
+    if decoding:
         _, height, width, channels = next(iter(inputs.specs.values())).shape
         noise = generator.integers(0, 256, (count, height, width, channels), np.uint8)
         files = [_png(pixels) for pixels in noise]
-        return Samples(samples_of_pictures(files, inputs, pictures).inputs, files, made_up=True)
+        return Samples(samples_of_images(files, inputs, decoding).inputs, files, made_up=True)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, spec in inputs.specs.items():
         shape = [count, *(size or 32 for size in spec.shape.as_list()[1:])]
@@ -163,14 +174,14 @@ def _decoded(decode: Decoder, file: bytes, source: str) -> npt.NDArray[Any]:
     try:
         decoded: npt.NDArray[Any] = decode(tf.constant([file])).numpy()
     except tf.errors.InvalidArgumentError as error:
-        # The graph counts the pictures of a request, and this is the only one.
+        # The graph numbers the images of a request, and this is the only one.
         said = reason(error).replace("image 0", "it")
         raise ExportError(f"{source} cannot be decoded: {said}.") from error
     return decoded
 
 
 def _held(numbers: npt.NDArray[np.int64], spec: tf.TensorSpec) -> npt.NDArray[np.int64]:
-    """Those of the numbers that a type can hold."""
+    """Return those of the numbers that the input's type can hold."""
     held: npt.NDArray[np.int64] = numbers[(numbers >= spec.dtype.min) & (numbers <= spec.dtype.max)]
     return held
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import tensorflow as tf
 from exporter.errors import ExportError, reason
 from exporter.samples.samples import Samples
 from exporter.sources.model_inputs import ModelInputs, model_inputs
+from exporter.sources.model_outputs import chosen_outputs, named_outputs
 from exporter.writing.saved_model import exported_variables
 from signatures import Backbone, Batching, ImageDecoding
 from signatures.contract import names
@@ -30,7 +31,7 @@ _BATCH = 2
 
 @dataclass(frozen=True)
 class Classifier:
-    """A Keras model with one output of N scores, and what serving needs to know about it.
+    """A Keras model with an output of N scores, and what serving needs to know about it.
 
     Constructing one runs nothing: `export` reads the samples and tries the model.
 
@@ -43,24 +44,33 @@ class Classifier:
         activation: "sigmoid" or "softmax" for a model that outputs logits; None if it outputs probabilities.
         max_image_pixels: width times height of the largest image file that is decoded.
         untrained: whether the weights are random; every export then says so.
+        output_name: the output that holds the scores, where the model has several; see
+            `exporter.sources.model_outputs`.
+        also_outputs: other outputs, which are served unchanged beside the probabilities.
+        input_names: other names for inputs, by the names that they would have; see `exporter.sources.model_inputs`.
         sample_path: where to read samples if `export` is given none; see `exporter.samples.files`.
+        source_digest: SHA-256 of the file or directory that the model was loaded from; see `exporter.origin`.
 
     Raises:
         ExportError: when the name, a label, the activation or the preprocessing is invalid.
 
     Example:
         >>> Classifier(model, "digits", preprocessing="unit").inputs.specs
-        {'images': TensorSpec(shape=(None, 32, 32, 1), dtype=tf.float32, name='images')}
+        {'images': TensorSpec(shape=(None, 4, 4, 1), dtype=tf.float32, name='images')}
     """
 
     model: Any
     name: str
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = field(default=(), repr=False)
     preprocessing: str | None = None
     activation: str | None = None
     max_image_pixels: int = 64_000_000
     untrained: bool = False
+    output_name: str | None = None
+    also_outputs: tuple[str, ...] = ()
+    input_names: Mapping[str, str] = field(default_factory=dict)
     sample_path: Path | None = None
+    source_digest: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name) or self.name == "deploy":
@@ -84,7 +94,7 @@ class Classifier:
     @cached_property
     def inputs(self) -> ModelInputs:
         """The model's inputs."""
-        return model_inputs(self.model)
+        return model_inputs(self.model, self.input_names)
 
     @cached_property
     def image_decoding(self) -> ImageDecoding | None:
@@ -108,13 +118,24 @@ class Classifier:
 
     def probabilities(self, *tensors: tf.Tensor) -> tf.Tensor:
         """Return the dense probabilities, float32 [B, N], for inputs in the order of `inputs.specs`."""
-        scores = tf.ensure_shape(tf.cast(self._output(*tensors), tf.float32), [None, len(self.labels) or None])
-        return scores if self.activation is None else ACTIVATIONS[self.activation](scores)
+        return self.answered(*tensors)[0]
+
+    def answered(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        """Return the dense probabilities, followed by the outputs in `also_outputs`, for inputs in the same order."""
+        output, *also = self._outputs(*tensors)
+        scores = tf.ensure_shape(tf.cast(output, tf.float32), [None, len(self.labels) or None])
+        return [scores if self.activation is None else ACTIVATIONS[self.activation](scores), *also]
 
     def backbone(self, batching: Batching | None, jit_compile: bool) -> Backbone:
         """Return the backbone that all signatures share."""
         return Backbone(
-            self.probabilities, self.inputs.specs, self.inputs.id_bounds, self.image_decoding, batching, jit_compile
+            self.answered if self.also_outputs else self.probabilities,
+            self.inputs.specs,
+            self.inputs.id_bounds,
+            self.image_decoding,
+            batching,
+            jit_compile,
+            self.also_outputs,
         )
 
     def weight_bytes(self) -> int:
@@ -147,13 +168,23 @@ class Classifier:
         batches = (self._called(self.probabilities, batch) for batch in samples.batches(_BATCH))
         return np.concatenate([keras.ops.convert_to_numpy(answer) for answer in batches])
 
-    def outputs(self, samples: Samples) -> tf.Tensor:
-        """Return the model's raw output for samples, of any shape and type.
+    def also_answers(self, samples: Samples) -> dict[str, npt.NDArray[Any]]:
+        """Return the model's outputs in `also_outputs` for samples, [S, ...] each.
 
         Raises:
-            ExportError: when the model fails, or has several outputs.
+            ExportError: when the model fails.
         """
-        return self._called(self._output, samples)
+        _, *also = self._called(self._outputs, samples)
+        return {name: tensor.numpy() for name, tensor in zip(self.also_outputs, also, strict=True)}
+
+    def outputs(self, samples: Samples) -> list[tf.Tensor]:
+        """Return the model's raw outputs for samples, of any shape and type: the scores, then `also_outputs`.
+
+        Raises:
+            ExportError: when the model fails, or has several outputs of which none was chosen.
+        """
+        outputs: list[tf.Tensor] = self._called(self._outputs, samples)
+        return outputs
 
     def _called(self, function: Callable[..., Any], samples: Samples) -> Any:
         try:
@@ -173,9 +204,6 @@ class Classifier:
     def _tensors(self, samples: Samples) -> list[tf.Tensor]:
         return [tf.constant(samples.inputs[name], spec.dtype) for name, spec in self.inputs.specs.items()]
 
-    def _output(self, *tensors: tf.Tensor) -> tf.Tensor:
-        """Return the model's only output, which may be in a list or a dict."""
-        outputs = keras.tree.flatten(self.inputs.call(*tensors))
-        if len(outputs) != 1:
-            raise ExportError(f"The model has {len(outputs)} outputs; a classifier has one, of shape [B, N].")
-        return outputs[0]
+    def _outputs(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        answer = self.inputs.call(*tensors)
+        return chosen_outputs(named_outputs(self.model, answer), self.output_name, self.also_outputs)

@@ -1,8 +1,10 @@
 """A trial run of a classifier, which finds the number of its outputs and checks or makes up its samples."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import tensorflow as tf
 
 from exporter.errors import ExportError
 from exporter.samples.files import read_samples
@@ -66,7 +68,8 @@ def _completed(classifier: Classifier, samples: Samples | None) -> Samples:
 def _output_size(classifier: Classifier, all_samples: Samples) -> int:
     """Find N by a trial run, as a subclassed model does not declare it."""
     samples = all_samples.repeated(2)
-    output = classifier.outputs(samples)
+    output, *also = classifier.outputs(samples)
+    _check_also_outputs(classifier.also_outputs, also, len(samples))
     if len(output.shape) != 2 or not output.shape[1] or output.shape[0] != len(samples):
         sizes = ["B" if size == len(samples) and not place else str(size) for place, size in enumerate(output.shape)]
         raise ExportError(
@@ -75,7 +78,7 @@ def _output_size(classifier: Classifier, all_samples: Samples) -> int:
         )
     if not (output.dtype.is_floating or output.dtype.is_integer or output.dtype.is_bool):
         raise ExportError(f"The model's output is of type {output.dtype.name}; a classifier's scores are numbers.")
-    if not np.array_equal(output, classifier.outputs(samples), equal_nan=True):
+    if not np.array_equal(output, classifier.outputs(samples)[0], equal_nan=True):
         raise ExportError(
             "The model answers the same samples differently each time: its layers may draw random numbers in "
             "training only."
@@ -91,10 +94,19 @@ def _output_size(classifier: Classifier, all_samples: Samples) -> int:
     return size
 
 
+def _check_also_outputs(names: Sequence[str], outputs: Sequence[tf.Tensor], examples: int) -> None:
+    for name, output in zip(names, outputs, strict=True):
+        if not output.shape.rank or output.shape[0] != examples:
+            raise ExportError(
+                f"The output {name!r} for {examples} examples has the shape {list(output.shape)}; what is served with "
+                "the scores has a row for each example, [B, ...]."
+            )
+
+
 def _size_at(classifier: Classifier, samples: Samples, length: int) -> int | None:
     """Find N for inputs of another length; None if the model does not take that length."""
     resized = samples.repeated(1).of_length(length, classifier.inputs.specs)
     try:
-        return int(classifier.outputs(resized).shape[-1])
+        return int(classifier.outputs(resized)[0].shape[-1])
     except ExportError:
         return None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ExportError, reason
+from exporter.origin import source_digest
+from exporter.sources import user_modules
 
 if TYPE_CHECKING:
     from exporter.sources.classifier import Classifier
@@ -28,6 +31,10 @@ class SourceOptions:
         activation: "sigmoid" or "softmax" for a model that outputs logits.
         weights: "none", "imagenet" or a file, for the presets mobilenetv2 and resnet18.
         max_image_pixels: width times height of the largest image file that is decoded.
+        input_names: other names for the model's inputs, by the names that they would have.
+        endpoint: the signature of a SavedModel to export, or a traced function in it.
+        output_name: the output that holds the scores, where a model has several.
+        also_outputs: other outputs, which are served unchanged.
         allow_unsafe: also load what brings its own code: a file with Lambda layers, or a SavedModel.
         custom_objects: modules to import before loading; they register the model's own layers with Keras.
 
@@ -43,15 +50,19 @@ class SourceOptions:
     activation: str | None = None
     weights: str = "none"
     max_image_pixels: int = 64_000_000
+    input_names: Mapping[str, str] = field(default_factory=dict)
+    endpoint: str | None = None
+    output_name: str | None = None
+    also_outputs: Sequence[str] = ()
     allow_unsafe: bool = False
     custom_objects: Sequence[str] = ()
 
 
-def load_classifier(source: str, options: SourceOptions | None = None) -> Classifier:
+def load_classifier(source: Any, options: SourceOptions | None = None) -> Classifier:
     """Load a classifier.
 
     Args:
-        source: a preset's name, the path of a `.keras` or `.h5` file or of a SavedModel that Keras exported, or
+        source: a Keras model; or a preset's name, the path of a `.keras` or `.h5` file or of a SavedModel, or
             "package.module:factory", a function without arguments that returns a Keras model.
         options: what else is known about the model.
 
@@ -66,15 +77,19 @@ def load_classifier(source: str, options: SourceOptions | None = None) -> Classi
         ('0', '1', '2', '3', '4', '5', '6', '7')
     """
     options = options or SourceOptions()
+    path = Path(source) if isinstance(source, str | Path) else None
+    if options.endpoint is not None and not (path and (path / "saved_model.pb").is_file()):
+        raise ExportError("--endpoint picks a signature of a SavedModel, and the model is not one: leave it out.")
     for module in options.custom_objects:
-        _import(module)
+        user_modules.import_module(module)
+    if path is None:
+        return _of_model(source, options)
     if source in PRESETS:
         return _preset(source, options)
-    if ":" in source and not Path(source).exists():
+    if isinstance(source, str) and ":" in source and not path.exists():
         module, _, factory = source.partition(":")
         return _classifier(_made_by(module, factory), factory, options)
-    path = Path(source)
-    return _classifier(_load_file(path, options), path.stem, options)
+    return replace(_classifier(_load_file(path, options), path.stem, options), source_digest=source_digest(path))
 
 
 def _preset(preset: str, options: SourceOptions) -> Classifier:
@@ -109,6 +124,9 @@ def _classifier(
         preprocessing=options.preprocessing or preprocessing,
         activation=options.activation,
         max_image_pixels=options.max_image_pixels,
+        input_names=options.input_names,
+        output_name=options.output_name,
+        also_outputs=tuple(options.also_outputs),
         untrained=untrained,
         sample_path=options.samples or samples,
     )
@@ -123,9 +141,9 @@ def _load_file(path: Path, options: SourceOptions) -> Any:
                 f"{path} is a SavedModel, a program that may also read and write files: if you trust its source, "
                 "pass --allow-unsafe."
             )
-        from exporter.sources.keras_exports import load_keras_export
+        from exporter.sources.saved_models import load_saved_model
 
-        return load_keras_export(path)
+        return load_saved_model(path, options.endpoint)
     if path.suffix not in (".keras", ".h5") or not path.is_file():
         raise ExportError(
             f"{path} is not a .keras file, .h5 file or SavedModel: save the model with model.save('NAME.keras') and "
@@ -150,17 +168,19 @@ def _load_file(path: Path, options: SourceOptions) -> Any:
 def _made_by(module: str, factory: str) -> Any:
     import keras
 
-    function = getattr(_import(module), factory, None)
-    if not callable(function):
-        raise ExportError(f"The module {module} has no function {factory!r}.")
-    model = function()
+    model = user_modules.call(module, factory)
     if not isinstance(model, keras.Model):
         raise ExportError(f"{module}:{factory} returned a {type(model).__name__}, not a Keras model.")
     return model
 
 
-def _import(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ExportError(f"The module {module} could not be imported: {error}.") from error
+def _of_model(model: Any, options: SourceOptions) -> Classifier:
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise ExportError(
+            f"A {type(model).__name__} cannot be exported: pass a path, a preset's name or a Keras model."
+        )
+    # Keras counts the models that have no name of their own, as in functional_3.
+    made_up = re.fullmatch(r"(functional|sequential|model)_\d+", model.name)
+    return _classifier(model, made_up[1] if made_up else model.name, options)

@@ -1,8 +1,6 @@
 """The names, shapes and types of a Keras model's inputs, however it was built."""
 
 import inspect
-import keyword
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,23 +9,12 @@ import keras
 import tensorflow as tf
 
 from exporter.errors import ExportError
-from signatures.contract import names
-
-# Names that Keras makes up: they count the layers created in the process so far, and tell a caller nothing.
-_MADE_UP = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+from exporter.sources.input_names import named_inputs
 
 _OF_WORDS = (keras.layers.StringLookup, keras.layers.TextVectorization)
 _ENTRIES = 100
-
-# What a request may hold besides the model's inputs, or in their place.
-_RESERVED = {
-    names.K: "the number of labels to keep",
-    names.MIN_SCORE: "the lowest score to keep",
-    names.ENCODED_IMAGES: "image files",
-}
-
-# Argument names that TensorFlow does not change.
-_ARGUMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# Made-up words, which a vocabulary hardly holds.
+_UNKNOWN = ("word0", "word1")
 
 
 @dataclass(frozen=True)
@@ -47,12 +34,31 @@ class ModelInputs:
     call: Callable[..., Any]
     values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
+    @property
+    def bounds(self) -> dict[str, dict[str, Any]]:
+        """What export.json states of the inputs, so that a client can make some up: {"ids": N} or {"words": [...]}."""
+        words = {
+            name: [word for word in dict.fromkeys(values) if isinstance(word, str) and word not in _UNKNOWN]
+            for name, values in self.values.items()
+        }
+        return {
+            **{name: {"words": known} for name, known in words.items() if known},
+            **{name: {"ids": count} for name, count in self.id_bounds.items()},
+        }
 
-def model_inputs(model: Any) -> ModelInputs:
+
+def model_inputs(model: Any, renamed: Mapping[str, str] | None = None) -> ModelInputs:
     """Find the inputs of a Sequential or functional model, or of a subclassed model that was called once.
 
-    A single image input, [B, H, W, C], is always named "images". Other inputs keep the names that the model's author
-    chose.
+    They keep the names that the model's author chose. Where Keras made the names up, a single image input,
+    [B, H, W, C], is named "images", any other single one "inputs", and several "input_0", "input_1" and so on.
+
+    Args:
+        model: the model.
+        renamed: other names for some of the inputs, by the names above.
+
+    Returns:
+        The inputs, in the order in which the model takes them.
 
     Raises:
         ExportError: when a subclassed model has never been called, or an input's name is reserved or invalid.
@@ -63,16 +69,16 @@ def model_inputs(model: Any) -> ModelInputs:
     """
     tensors = getattr(model, "inputs", None)
     if tensors:
-        return _declared(model, tensors)
+        return _declared(model, tensors, renamed or {})
     if getattr(model, "_build_shapes_dict", None):
-        return _as_built(model)
+        return _as_built(model, renamed or {})
     raise ExportError("The model has no declared inputs: call it once on data, or build it with keras.Input.")
 
 
-def _declared(model: Any, tensors: Sequence[Any]) -> ModelInputs:
+def _declared(model: Any, tensors: Sequence[Any], renamed: Mapping[str, str]) -> ModelInputs:
     # A functional model may take a list or a dict, even of one input; a Sequential model takes the tensor itself.
     structure = tensors[0] if isinstance(model, keras.Sequential) else model.input
-    specs = _named([(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors])
+    specs = named_inputs([(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors], renamed)
 
     def call(*values: tf.Tensor) -> Any:
         return model(keras.tree.pack_sequence_as(structure, list(values)), training=False)
@@ -107,7 +113,7 @@ def _values(layer: Any) -> list[Any]:
     known: list[Any] = layer.get_vocabulary(include_special_tokens=False)[:_ENTRIES]
     if refuses_unknown(layer):
         return known
-    return [*known, 0, 1] if isinstance(layer, keras.layers.IntegerLookup) else [*known, "word0", "word1"]
+    return [*known, 0, 1] if isinstance(layer, keras.layers.IntegerLookup) else [*known, *_UNKNOWN]
 
 
 def refuses_unknown(layer: Any) -> bool:
@@ -115,7 +121,7 @@ def refuses_unknown(layer: Any) -> bool:
     return getattr(layer, "num_oov_indices", None) == 0 and not layer.invert
 
 
-def _as_built(model: Any) -> ModelInputs:
+def _as_built(model: Any, renamed: Mapping[str, str]) -> ModelInputs:
     """Find the inputs of a subclassed model from the shapes that it was first called with.
 
     Keras stores shapes by argument of `call`, where an argument may be a structure of several tensors, and no types.
@@ -131,11 +137,9 @@ def _as_built(model: Any) -> ModelInputs:
     shapes = {argument.removesuffix("_shape"): shape for argument, shape in model._build_shapes_dict.items()}
     paths = [(argument, path, shape) for argument, nested in shapes.items() for path, shape in _leaves(nested)]
     dtype = getattr(model, "input_dtype", None) or "float32"
-    specs = _named(
-        [
-            (_joined(argument if len(shapes) > 1 or not path else "", path), shape, dtype)
-            for argument, path, shape in paths
-        ]
+    # Keras names a single argument "input", whatever its author did.
+    specs = named_inputs(
+        [(_joined(argument if len(shapes) > 1 else "", path), shape, dtype) for argument, path, shape in paths], renamed
     )
 
     def call(*values: tf.Tensor) -> Any:
@@ -145,30 +149,6 @@ def _as_built(model: Any) -> ModelInputs:
         return model(*arguments, training=False) if takes_training else model(*arguments)
 
     return ModelInputs(specs, {}, call)
-
-
-def _named(inputs: Sequence[tuple[str, Sequence[int | None], str]]) -> dict[str, tf.TensorSpec]:
-    specs: dict[str, tf.TensorSpec] = {}
-    for position, (given, shape, dtype) in enumerate(inputs):
-        name = re.sub(r"\W", "_", given)
-        if len(inputs) == 1 and len(shape) == 4:
-            name = names.IMAGES
-        elif _MADE_UP.fullmatch(name):
-            name = "inputs" if len(inputs) == 1 else f"input_{position}"
-        # To TensorFlow, names that differ only in case are the same name.
-        if name.lower() in _RESERVED:
-            raise ExportError(
-                f"The model's input name {name!r} is reserved for {_RESERVED[name.lower()]} in a request: rename it."
-            )
-        if name.lower() in map(str.lower, specs):
-            raise ExportError(f"Two of the model's inputs are named {name!r}, in upper or lower case: rename one.")
-        if not _ARGUMENT.fullmatch(name) or keyword.iskeyword(name) or name == "self":
-            raise ExportError(
-                f"The model's input name {given!r} cannot name an argument: rename it, with a letter from A to Z "
-                "first, then letters, digits and '_'; Python's keywords and 'self' are not allowed."
-            )
-        specs[name] = tf.TensorSpec([None, *shape[1:]], dtype, name=name)
-    return specs
 
 
 def _leaves(nested: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], tuple[int | None, ...]]]:

@@ -1,1 +1,1 @@
-"""Version directories: numbering, atomic publishing, pruning, listing."""
+"""Version directories: numbering, atomic publishing, pruning and listing."""

@@ -1,6 +1,6 @@
-"""What follows publishing: the server's files, and removing old versions.
+"""After publishing: write the server's files, and remove old versions.
 
-A server may have loaded the version by now. So nothing here makes the export fail: it becomes a warning.
+A server may have loaded the version by now, so an error here does not fail the export; it becomes a warning.
 """
 
 from collections.abc import Iterator
@@ -19,23 +19,23 @@ def only_warn(warnings: list[str], consequence: str) -> Iterator[None]:
     """Turn any error into a warning that ends with its reason."""
     try:
         yield
-    except Exception as error:  # Whatever it is, the version is published.
+    except Exception as error:  # Whatever it is, the version has been published.
         warnings.append(f"{consequence}: {reason(error)}.")
 
 
 def follow_up(
     store: VersionStore, version: int, options: ExportOptions, warnings: list[str]
 ) -> tuple[ServerFiles | None, list[int]]:
-    """Write the server's files, and remove the versions that are not to be kept.
+    """Write the server's files, and remove the versions that `options.keep` does not keep.
 
     Args:
         store: where the version was published.
         version: its number.
-        options: what the export was asked for.
-        warnings: what goes wrong is added to these.
+        options: the options of the export.
+        warnings: a list to add a sentence to for each problem.
 
     Returns:
-        What was written, None where that failed, and the numbers of the versions that were removed.
+        The files that were written, or None if that failed, and the numbers of the versions that were removed.
     """
     output, model = store.base_path.parent, store.base_path.name
     files = None
@@ -51,7 +51,7 @@ def follow_up(
     if options.keep is None:
         return files, []
     if files is None:
-        warnings.append(f"No older version of {model} was removed: what a server needs of them is not known.")
+        warnings.append(f"No older version of {model} was removed: it is unknown which of them a server needs.")
         return files, []
     before: list[int] = []
     with only_warn(
@@ -64,10 +64,10 @@ def follow_up(
 
 
 def server_parameters(batching: Batching) -> dict[str, Any]:
-    """Say the same in the server's own words, BatchingParameters.
+    """Return the fields of the server's BatchingParameters.
 
-    There "max_batch_size" bounds a request as well as a run. The server can split larger requests, but not these: the
-    parts of a `top_k` answer are as wide as the largest k that each part met, and a server that joins parts of
+    There, "max_batch_size" limits a request as well as a run. A server can split larger requests, but must not do so
+    here: each part of a `top_k` answer is as wide as the largest k in that part, and a server that joins parts of
     different widths writes past the end of its memory.
     """
     return {

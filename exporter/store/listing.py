@@ -1,6 +1,7 @@
-"""What was published before: the versions of every model in an output directory, as their export.json tell."""
+"""List the published versions of every model in an output directory, as their export.json describes them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from exporter.errors import StoreError
@@ -15,11 +16,15 @@ class VersionRecord:
     Attributes:
         model: the model's name.
         version: the number.
-        bytes: the room that its files take.
-        created: when, in ISO 8601; this and what follows is None for a version that another tool wrote.
+        bytes: the size of its files.
+        created: when it was exported, in ISO 8601. This and what follows is None if another tool wrote the version.
         k: the default k.
-        tensorflow: the version that exported it.
-        export_id: what its `export_info` answers.
+        tensorflow: the TensorFlow release that exported it.
+        export_id: the export id that its `export_info` answers.
+        labels: the version labels that deploy/models.config gives it.
+        git_commit: the commit of the repository that it was exported in; None outside one.
+        source_digest: SHA-256 of the model's file or directory; None for a model without one.
+        metadata: what the user said about the export, by name.
     """
 
     model: str
@@ -29,23 +34,33 @@ class VersionRecord:
     k: int | None = None
     tensorflow: str | None = None
     export_id: str | None = None
+    labels: tuple[str, ...] = ()
+    git_commit: str | None = None
+    source_digest: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def list_versions(output: Path) -> list[VersionRecord]:
+def list_versions(output: Path, labels: Mapping[str, Mapping[int, Sequence[str]]] | None = None) -> list[VersionRecord]:
     """List the versions of every model below `output`.
+
+    Args:
+        output: the directory that holds the base path of each model.
+        labels: the version labels, by model and version.
 
     Raises:
         StoreError: when the directory cannot be read.
     """
     try:
         models = sorted(child for child in output.iterdir() if child.is_dir())
-        return [_record(model, version) for model in models for version in VersionStore(model).versions()]
+        found = [_record(model, version) for model in models for version in VersionStore(model).versions()]
     except OSError as error:
         raise StoreError(f"{output} cannot be read: {error.strerror}.") from error
+    known = labels or {}
+    return [replace(each, labels=tuple(known.get(each.model, {}).get(each.version, ()))) for each in found]
 
 
 def read_record(version: Path) -> ExportRecord | None:
-    """Return the record in a version's directory; None for a version that another tool, or a newer release, wrote."""
+    """Return the record in a version's directory; None if another tool or a newer release of ours wrote it."""
     try:
         return ExportRecord.read(version)
     except RecordError:
@@ -59,5 +74,10 @@ def _record(model: Path, version: int) -> VersionRecord:
     if record is None:
         return VersionRecord(model.name, version, size)
     return VersionRecord(
-        model.name, version, size, record.created, record.k, record.tensorflow, export_id=record.export_id
+        model.name,
+        version,
+        size,
+        k=record.k,
+        tensorflow=record.tensorflow,
+        **record.origin,
     )

@@ -1,7 +1,7 @@
-"""The versions below a model's base path: numbered directories that appear whole or not at all.
+"""The versions in a model's base path: numbered directories that appear whole or not at all.
 
-A TensorFlow server takes every child whose name is an integer for a version, complete or not, and ends the good one
-for it. So a version is written under another name on the same file system, flushed, and renamed.
+A TensorFlow server takes every child whose name is an integer for a version, complete or not, and replaces the good
+one with it. So a version is written under another name on the same file system, flushed and renamed.
 """
 
 import fcntl
@@ -20,35 +20,43 @@ _LAST_VERSION = ".last_version"
 
 
 class VersionStore:
-    """The versions below one model's base path.
+    """The versions in one model's base path.
 
-    Numbers only grow: the last one used is kept in a file, so that one is not used again after its version was
-    removed. Exporters that share a base path are kept apart by a lock on the directory.
+    Numbers only rise: the last one used is stored in a file, so that a number is not used again after its version was
+    removed. A lock on the directory keeps apart exporters that share a base path.
+
+    Args:
+        base_path: the directory of the versions; `staging` creates it if needed.
+
+    Raises:
+        StoreError: from its methods, when the directory cannot be written to or a number was used before.
 
     Example:
         >>> store = VersionStore(Path("models/digits"))
         >>> with store.staging() as directory:
-        ...     (directory / "saved_model.pb").write_bytes(model)
+        ...     size = (directory / "saved_model.pb").write_bytes(b"a model")
         ...     version = store.publish(directory)
+        >>> version, store.versions()
+        (1, [1])
     """
 
     def __init__(self, base_path: Path) -> None:
         self.base_path = base_path
 
     def versions(self) -> list[int]:
-        """The published versions, lowest first."""
+        """Return the published versions, lowest first."""
         if not self.base_path.is_dir():
             return []
         return sorted(int(child.name) for child in self.base_path.iterdir() if child.name.isdecimal())
 
     @contextmanager
     def staging(self, keep_on: type[Exception] | None = None) -> Iterator[Path]:
-        """Yield an empty directory to write a version into; on exit it is removed, if it was not published.
+        """Yield an empty directory to write a version into; on exit, remove it unless it was published.
 
-        What killed exporters have left is removed first.
+        First, remove what killed exporters left behind.
 
         Args:
-            keep_on: an error on which the directory is kept, under another name that the error then says.
+            keep_on: a type of error after which the directory is kept, under another name that the error notes.
 
         Raises:
             StoreError: when the base path cannot be written to.
@@ -60,7 +68,7 @@ class VersionStore:
                 self._sweep()
                 directory = self.base_path / f"{_STAGING}{uuid.uuid4().hex}"
                 directory.mkdir()
-                # Held as long as this process works on it, and no longer, however it ends.
+                # The lock ends with this process, however it ends.
                 owner = _lock(directory)
         except BaseException as error:
             self._remove_if_empty(made)
@@ -72,7 +80,7 @@ class VersionStore:
         except Exception as error:
             if keep_on and isinstance(error, keep_on):
                 kept = directory.rename(directory.with_name(directory.name.replace(_STAGING, _FAILED)))
-                error.add_note(f"What failed is kept in {kept}.")
+                error.add_note(f"The failed version is kept in {kept}.")
             raise
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -80,42 +88,42 @@ class VersionStore:
             self._remove_if_empty(made)
 
     def next_version(self, wanted: int | None = None) -> int:
-        """Return the number that the next version gets: the one wanted, or the lowest above all that were used.
+        """Return the number of the next version: the wanted one, or the lowest above all that were used.
 
         Raises:
-            StoreError: when the one wanted is not above all that were used.
+            StoreError: when the wanted number is not above all that were used.
         """
         last = max([0, self._last_version(), *self.versions()])
         if wanted is not None and wanted <= last:
             raise StoreError(
-                f"Version {wanted} of {self.base_path} cannot be published: {last} was used already, and numbers only "
+                f"Version {wanted} of {self.base_path} cannot be published: {last} was already used, and numbers only "
                 f"rise. Use {last + 1} or more."
             )
         return last + 1 if wanted is None else wanted
 
     def publish(self, directory: Path, wanted: int | None = None) -> int:
-        """Rename a staged directory to a version number, the next or the one wanted, and return that number.
+        """Rename a staged directory to a version number, the wanted or the next one, and return that number.
 
         Raises:
-            StoreError: when the one wanted is not above all that were used.
+            StoreError: when the wanted number is not above all that were used.
         """
         _flush(directory)
         with self._locked():
             version = self.next_version(wanted)
-            # Before the rename: a crash between the two skips a number, the other way round one could come twice.
+            # Before the rename: a crash in between then skips a number, and does not use one twice.
             self._keep_last_version(version)
             directory.rename(self.base_path / str(version))
-            # A server sees it by now, so that nothing may fail any more.
+            # A server may have loaded it by now, so nothing may fail from here on.
             with suppress(OSError):
                 _flush_directory(self.base_path)
         return version
 
     def prune(self, keep: int, spare: Collection[int] = ()) -> list[int]:
-        """Remove all but the newest `keep` versions and those to spare, and return the numbers removed."""
+        """Remove all versions but the newest `keep` and those to spare, and return the removed numbers."""
         with self._locked():
             removed = [version for version in self.versions()[:-keep] if version not in spare]
             for version in removed:
-                # A version is gone at once or not at all, too: a server must not see half of one.
+                # Renamed first, as a server must not see half a version.
                 doomed = self.base_path / f"{_STAGING}{uuid.uuid4().hex}"
                 (self.base_path / str(version)).rename(doomed)
                 shutil.rmtree(doomed, ignore_errors=True)
@@ -144,7 +152,7 @@ class VersionStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the base path, made if need be, against other exporters."""
+        """Lock the base path against other exporters, and create it if needed."""
         descriptor = self._lock_base_path()
         try:
             yield
@@ -152,7 +160,7 @@ class VersionStore:
             os.close(descriptor)
 
     def _lock_base_path(self) -> int:
-        # Another exporter that failed may remove the empty directory between any two of our steps: then once more.
+        # An exporter that fails may remove the empty directory between any two of our steps: then try again.
         for _ in range(100):
             try:
                 self.base_path.mkdir(parents=True, exist_ok=True)
@@ -167,7 +175,7 @@ class VersionStore:
         raise vanished
 
     def _remove_if_empty(self, made: list[Path]) -> None:
-        """Take back the directories that this exporter made, innermost first, as far as they are empty."""
+        """Remove the directories that this exporter made, innermost first, as long as they are empty."""
         with suppress(OSError):
             descriptor = _lock(self.base_path)
             try:
@@ -178,7 +186,7 @@ class VersionStore:
 
 
 def _lock(directory: Path, flags: int = 0) -> int:
-    """Lock a directory; the lock ends when the descriptor is closed, or with the process."""
+    """Lock a directory until the returned descriptor is closed or the process ends."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | flags)

@@ -1,33 +1,64 @@
-"""Validations of answers: the dense ones, every signature's for every k, those to image files, the user's own."""
+"""Validations of answers: dense ones, every signature's for all limits, those to image files, and other outputs."""
+
+from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
 from exporter.errors import ValidationError
+from exporter.samples.requests import request
 from exporter.samples.samples import Samples
 from exporter.validation.calls import (
     SAME_RUN,
-    answer_form,
     call,
     dense_of,
     request_to,
     require_right,
     validate_answer,
-    validate_form,
+    well_formed,
 )
-from exporter.validation.expected import ExpectedBehavior, Scores
+from exporter.validation.expected import Array, ExpectedBehavior, Scores
 from exporter.validation.loaded import LoadedVersion
 from exporter.validation.pixels import wrong_pixels
 from signatures.contract import names
 from signatures.contract.answers import encoded
+from signatures.contract.bounds import strict_bounds
 from signatures.contract.judge import judge_dense
-from signatures.contract.questions import Question, questions
+from signatures.contract.kept import Verdict
+from signatures.contract.questions import Question, question_of, questions
+from signatures.contract.tolerances import Tolerance
 
-# Examples in a request, where all samples are asked, and where one question follows another.
+# The examples in a request that covers all samples, and in one that repeats for every question.
 MANY, FEW = 4, 2
 
 
+def validate_alone(version: LoadedVersion, expected: ExpectedBehavior) -> None:
+    """A sample that is sent alone gets the answer that it gets beside others.
+
+    Callers and servers decide how examples are put together, so a model that computes across them has no right answer.
+    """
+    samples = _sent_alone(expected.samples)
+    for start, batch in enumerate(samples.batches(MANY)):
+        for row, together in enumerate(dense_of(version, batch)):
+            (alone,) = dense_of(version, batch.rows(row, row + 1))
+            verdict = judge_dense(together, alone, expected.dense_tolerance, expected.k)
+            if verdict.problem:
+                raise ValidationError(
+                    f"The model answers sample {start * MANY + row} differently when it is sent alone: "
+                    f"{verdict.problem}. An answer must not depend on the other examples of a request. Where a layer "
+                    "pads texts to the longest of the batch, give it a fixed length (output_sequence_length), or mask "
+                    "the padding."
+                )
+
+
+def _sent_alone(samples: Samples) -> Samples:
+    """Return the samples to send alone: a few, or all where a layer may pad to the longest of them."""
+    texts = any(array.dtype == object for array in samples.inputs.values())
+    return samples if texts else samples.rows(0, FEW)
+
+
 def validate_dense(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """The dense answers (k = N) are those of the Keras model."""
+    """Require that the dense answers (k = N) are those of the Keras model."""
     served = np.concatenate([dense_of(version, batch) for batch in expected.samples.batches(MANY)])
     for row, (keras_row, served_row) in enumerate(zip(expected.dense, served, strict=True)):
         verdict = judge_dense(keras_row, served_row, expected.dense_tolerance, expected.k)
@@ -35,22 +66,27 @@ def validate_dense(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 
 
 def validate_head(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Every signature keeps the k largest of the version's own dense answers, for every form of k and batch size.
+    """Require that every signature keeps of the dense scores what it should, for all limits and batch sizes.
 
-    Scalar k are asked of a few examples, as each is another run; k left out and one k an example of more, and of one.
+    The limits are k and min_score. Every scalar means another run, so these use few examples. Requests without limits
+    or with one for each example use more, and one.
     """
+    verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for examples in (FEW, MANY, 1):
         samples = expected.samples.repeated(examples)
         dense = dense_of(version, samples)
         for key in sorted(set(version.signatures) - {names.EXPORT_INFO} - set(expected.own)):
             asked = samples.asked_of(key)
             own = dense if asked is samples else dense_of(version, asked)
-            for question in _questions_to(version, expected, key, examples):
-                validate_answer(version, expected, key, asked, question, own)
+            for question in _questions_to(version, expected, key, own):
+                verdicts[key] += validate_answer(version, expected, key, asked, question, own)
+    for key, each in verdicts.items():
+        if problem := strict_bounds(each):
+            raise ValidationError(f"{key} is wrong: {problem}.")
 
 
 def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Image files become the pixels that Pillow finds in them, and are answered as these pixels are."""
+    """Require that image files decode to the pixels that Pillow reads, and are answered as these pixels are."""
     samples = expected.samples.asked_of(names.ENCODED_IMAGES)
     keys = [key for key in names.PICTURE_SIGNATURES if key in version.signatures]
     if not samples.images or not keys:
@@ -63,34 +99,48 @@ def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
                 f"The pixels that the graph makes of the image of sample {row}, with the preprocessing "
                 f"{preprocessing!r}, {problem}."
             )
-    labels = len(expected.labels)
     for batch in samples.batches(MANY):
-        dense = Question(str(labels), np.array(labels, np.int32), (labels,) * len(batch))
-        validate_answer(version, expected, keys[0], batch, dense, dense_of(version, batch))
+        shape = (len(batch), len(expected.labels))
+        every = question_of(shape[1], 0.0, takes=names.LIMITS, exported=expected.exported, shape=shape)
+        validate_answer(version, expected, keys[0], batch, every, dense_of(version, batch))
 
 
 def validate_own_signatures(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """A signature of the user's own answers what its forms make of the Keras model, for every k and batch size."""
+    """Require that a user's signature answers what its forms make of the Keras model, for all limits and sizes."""
     for key in sorted(expected.own):
         takes_k = names.K in version.signatures[key].inputs
         for examples in (FEW, MANY, 1):
             samples = expected.samples.repeated(examples)
-            dense = expected.own[key](request_to(version, expected, key, samples, None))
+            dense = expected.own[key](request_to(version, expected, key, samples))
             tolerance = expected.dense_tolerance
-            if takes_k:
+            # No request shows the scores below a label's threshold.
+            if takes_k and not expected.exported.thresholds:
                 dense, tolerance = _own_dense(version, expected, key, samples, dense), SAME_RUN
-            for question in _questions_to(version, expected, key, examples):
+            for question in _questions_to(version, expected, key, dense):
                 validate_answer(version, expected, key, samples, question, dense, tolerance)
+
+
+def validate_also_outputs(version: LoadedVersion, expected: ExpectedBehavior) -> None:
+    """Every signature that answers with another output of the model answers with what Keras computes."""
+    for key, signature in sorted(version.signatures.items()):
+        for name in sorted(set(expected.also) & set(signature.outputs)):
+            keras_answer = expected.also[name]
+            samples = expected.samples.rows(0, len(keras_answer))
+            # What takes image files is asked with these, or with none where the samples are arrays.
+            if key in expected.own or samples.asked_of(key) is not samples:
+                continue
+            served = call(version, key, request(key, samples), "k left out")[name]
+            if problem := _difference(keras_answer, served, expected.dense_tolerance):
+                raise ValidationError(f"{key} answers {name} wrongly: {problem}.")
 
 
 def _own_dense(
     version: LoadedVersion, expected: ExpectedBehavior, key: str, samples: Samples, by_keras: Scores
 ) -> Scores:
-    """Return a signature's answer with k = N, which must be Keras's."""
+    """Return a signature's answer with k = N, which must be that of the Keras model."""
     labels, asked = len(expected.labels), "k = N"
-    outputs = call(version, key, request_to(version, expected, key, samples, np.array(labels, np.int32)), asked)
-    form = answer_form(version, key)
-    validate_form(form, outputs, len(samples), expected, key, asked, labels)
+    outputs = call(version, key, request_to(version, expected, key, samples, labels, 0.0), asked)
+    form = well_formed(version, expected, key, outputs, len(samples), asked, labels)
     dense, problem = form.dense(outputs, encoded(expected.labels))
     if problem:
         raise ValidationError(f"{key} with {asked} is wrong: {problem}.")
@@ -99,8 +149,29 @@ def _own_dense(
     return dense
 
 
-def _questions_to(version: LoadedVersion, expected: ExpectedBehavior, key: str, examples: int) -> list[Question]:
-    """Return the questions that a signature is asked with a request of some examples."""
-    takes_k = names.K in version.signatures[key].inputs or key == names.CLASSIFY
-    labels, thorough = len(expected.labels), examples == FEW
-    return list(questions(takes_k=takes_k, default_k=expected.k, labels=labels, examples=examples, thorough=thorough))
+def _questions_to(version: LoadedVersion, expected: ExpectedBehavior, key: str, dense: Scores) -> list[Question]:
+    """Return the questions to ask a signature in requests with these dense scores."""
+    takes = names.LIMITS if key == names.CLASSIFY else set(names.LIMITS) & set(version.signatures[key].inputs)
+    return list(questions(takes=takes, exported=expected.exported, dense=dense, thorough=len(dense) == FEW))
+
+
+def _difference(expected: Array, served: Array, tolerance: Tolerance) -> str:
+    """Return how an answer differs from what was expected, or "" if it does not.
+
+    Floats may differ by the tolerance, whose absolute part is meant for scores and so grows with the largest value.
+    """
+    if (expected.shape, expected.dtype) != (served.shape, served.dtype):
+        return f"it is {served.dtype} {list(served.shape)}, expected {expected.dtype} {list(expected.shape)}"
+    if not np.issubdtype(expected.dtype, np.number) or np.issubdtype(expected.dtype, np.integer):
+        wrong = np.argwhere(expected != served)
+    else:
+        largest = np.abs(expected, dtype=np.float64).max(initial=1.0, where=np.isfinite(expected))
+        scaled = replace(tolerance, atol=tolerance.atol * float(largest))
+        close = np.isclose(
+            served.astype(np.float64), expected.astype(np.float64), scaled.rtol, scaled.atol, equal_nan=True
+        )
+        wrong = np.argwhere(~close)
+    if not len(wrong):
+        return ""
+    place = tuple(wrong[0])
+    return f"for sample {place[0]} it has {served[place]} where the Keras model has {expected[place]}"

@@ -1,4 +1,4 @@
-"""Validations of a version whose requests share runs inside the graph: no request may change another's answer."""
+"""Validations for requests that share runs inside the graph: no request may change another's answer."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -12,28 +12,28 @@ from exporter.samples.samples import Samples, made_up_samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.model_inputs import refuses_unknown
 from exporter.validation.calls import dense_of, validate_answer
-from exporter.validation.expected import ExpectedBehavior
+from exporter.validation.expected import ExpectedBehavior, Scores
 from exporter.validation.loaded import LoadedVersion
 from signatures import Batching
 from signatures.contract import names
 from signatures.contract.judge import judge_dense
-from signatures.contract.questions import Question
+from signatures.contract.questions import Question, question_of
 
-# Examples in a request: what is sent at the same time should differ in size, too.
+# The examples in a request: requests sent at the same time should differ in size, too.
 _SIZES = (2, 1)
 
-# Samples that are asked at each length.
+# How many samples to use at each length.
 _ASKED = 8
 
-# It is chance which requests meet.
+# Which requests meet in a run is a matter of chance.
 _ROUNDS = 3
 
 
 def samples_that_fit(classifier: Classifier, samples: Samples, batching: Batching | None) -> Samples:
-    """Return samples, made-up ones cut to the longest length that a request may have.
+    """Return the samples, cut to the longest length that a request may have if they are made up.
 
     Raises:
-        ExportError: when samples that a user gave are longer.
+        ExportError: when the user's samples are longer.
     """
     specs = classifier.inputs.specs
     longest = samples.longest(specs)
@@ -43,21 +43,21 @@ def samples_that_fit(classifier: Classifier, samples: Samples, batching: Batchin
         return samples.of_length(batching.pad_to[-1], specs)
     raise ExportError(
         f"The samples have a length of {longest}, and --pad-to ends at {batching.pad_to[-1]}: requests as long as the "
-        f"samples would be refused. Add {longest} or more to --pad-to, or give shorter samples."
+        f"samples would be refused. Add {longest} or more to --pad-to, or pass shorter samples."
     )
 
 
 def values_that_fail_others(classifier: Classifier) -> list[str]:
-    """Say which values would make a model fail in a run that requests share, where no guard can refuse them before.
+    """Return warnings about values that would fail all requests in a shared run and that no guard can refuse.
 
     Raises:
-        ExportError: when one of the model's layers is made to fail for them.
+        ExportError: when one of the model's layers is built to fail for such values.
     """
     layers = classifier.model._flatten_layers(include_self=False)
     if of_known := [layer.name for layer in layers if refuses_unknown(layer)]:
         raise ExportError(
-            f"The layer {of_known[0]} fails for what is not in its vocabulary, and so would all requests that share a "
-            "run with one: give it num_oov_indices=1, or export with --batching none."
+            f"The layer {of_known[0]} fails for values outside of its vocabulary, along with all requests that share "
+            "the run: give it num_oov_indices=1, or export with --batching none."
         )
     subclassed = [
         model
@@ -65,8 +65,8 @@ def values_that_fail_others(classifier: Classifier) -> list[str]:
         if isinstance(model, keras.Model) and not getattr(model, "inputs", None)
     ]
     return [
-        f"The subclassed model {model.name} does not say which of its inputs are ids of its layer {layer.name}: one "
-        "that the layer does not have fails all requests that share a run."
+        f"The subclassed model {model.name} does not declare which of its inputs are ids of its layer {layer.name}: "
+        "an id that the layer does not have fails all requests that share the run."
         for model in subclassed
         for layer in model._flatten_layers(include_self=False)
         if isinstance(layer, keras.layers.Embedding)
@@ -76,11 +76,11 @@ def values_that_fail_others(classifier: Classifier) -> list[str]:
 def answers_by_length(
     classifier: Classifier, samples: Samples, batching: Batching | None
 ) -> dict[int, tuple[Samples, npt.NDArray[np.float32]]]:
-    """Ask the Keras model for samples of several lengths, among them those that are padded most.
+    """Run the Keras model on samples of several lengths, among them those that are padded most.
 
     Returns:
-        By length, the samples cut to it and the model's probabilities for them; nothing where requests do not share
-        runs, or every input has one length.
+        By length, the samples cut to it and the model's probabilities for them; empty if requests do not share runs or
+        every input has a fixed length.
     """
     longest = samples.longest(classifier.inputs.specs)
     if batching is None or not longest:
@@ -96,13 +96,13 @@ def answers_by_length(
                 found[length] = asked, classifier.dense_answers(asked)
                 break
             except ExportError:
-                # The model takes no noise, or, as a convolution may, no single word: the next length, then.
+                # The model may refuse noise or, with a convolution, a single word: try the next one.
                 continue
     return found
 
 
 def _with_noise(classifier: Classifier, samples: Samples, length: int) -> Samples:
-    """Add made-up samples: a few samples may hold no word that the model tells from padding."""
+    """Add made-up samples, as a few samples may hold no word that the model can tell from padding."""
     if samples.made_up:
         return samples
     noise = made_up_samples(classifier.inputs, None).of_length(length, classifier.inputs.specs)
@@ -110,7 +110,7 @@ def _with_noise(classifier: Classifier, samples: Samples, length: int) -> Sample
 
 
 def validate_padding(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Requests that are padded before they share a run are answered as the Keras model answers them unpadded."""
+    """Require that padded requests are answered as the Keras model answers them unpadded."""
     for length, (samples, dense) in expected.of_length.items():
         for keras_row, served_row in zip(dense, dense_of(version, samples), strict=True):
             if judge_dense(keras_row, served_row, expected.dense_tolerance, expected.k).problem:
@@ -123,12 +123,11 @@ def validate_padding(version: LoadedVersion, expected: ExpectedBehavior) -> None
 
 
 def validate_shared_runs(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Requests of different sizes, lengths and k that come at the same time are answered as if each came alone."""
+    """Require that simultaneous requests of different sizes, lengths and limits are answered as if each came alone."""
     keys = [key for key in (names.SERVING_DEFAULT, names.TOP_K) if key in version.signatures]
     kinds = [expected.samples, *(samples for samples, _ in expected.of_length.values())]
     batches = [samples.repeated(size) for samples in kinds for size in _SIZES]
     alone = [dense_of(version, samples) for samples in batches]
-    ks = (expected.k, 1)
     with ThreadPoolExecutor(len(batches) * len(keys)) as pool:
         for _ in range(_ROUNDS):
             waiting = [
@@ -138,16 +137,21 @@ def validate_shared_runs(version: LoadedVersion, expected: ExpectedBehavior) -> 
                     expected,
                     key,
                     samples,
-                    _one_k_each(ks[: len(samples)]),
+                    _one_limit_each(expected, samples, dense, number),
                     dense,
                     expected.dense_tolerance,
                 )
-                for samples, dense in zip(batches, alone, strict=True)
+                for number, (samples, dense) in enumerate(zip(batches, alone, strict=True))
                 for key in keys
             ]
             for each in waiting:
                 each.result()
 
 
-def _one_k_each(ks: tuple[int, ...]) -> Question:
-    return Question(f"{list(ks)} (one per example)", np.array(ks, np.int32), ks)
+def _one_limit_each(expected: ExpectedBehavior, samples: Samples, dense: Scores, number: int) -> Question:
+    """Return a question with a k and a min_score of its own for each example, other ones for each request."""
+    ks = [expected.k, 1][: len(samples)]
+    # Halfway to the best score, or nearer to it.
+    min_scores = [float(row.max()) * share for row, share in zip(dense, (0.5, 0.9, 0.0)[number % 2 :], strict=False)]
+    takes, exported = names.LIMITS, expected.exported
+    return question_of(ks, min_scores, takes=takes, exported=exported, shape=dense.shape)

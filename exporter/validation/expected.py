@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 from exporter.samples.samples import Samples
 from signatures import Signature
+from signatures.contract.questions import ExportedLimits
 from signatures.contract.tolerances import Tolerance
 
 Scores: TypeAlias = npt.NDArray[np.float32]
-Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+Array: TypeAlias = npt.NDArray[Any]
+Arrays: TypeAlias = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -20,26 +22,34 @@ class ExpectedBehavior:
     """What a version must answer.
 
     Attributes:
-        samples: the examples that it is asked about.
-        dense: Keras's probabilities for them, [S, N].
-        dense_tolerance: how near to these its own must come.
-        k: the default k.
+        samples: the examples to ask it about.
+        dense: the Keras model's probabilities for them, [S, N].
+        dense_tolerance: how far its own may be from these.
+        exported: what limits an answer.
         labels: the N labels.
         info: what `export_info` must answer, by output name.
         signatures: what its metadata must declare.
-        weights: the bytes that the model's variables take.
-        of_length: where requests are padded before they share a run, the samples cut to several lengths, each with
-            Keras's probabilities for them.
-        own: by key of each signature of the user's own, what computes Keras's probabilities [B, N] for a request.
+        weights: the size of the model's variables in bytes.
+        of_length: the samples cut to several lengths, each with the Keras model's probabilities for them, if
+            requests are padded before they share a run.
+        also: the Keras model's answers to the first samples in each output that is served beside the probabilities.
+        own: by key of each of the user's own signatures, a function from a request to the Keras model's
+            probabilities, [B, N].
     """
 
     samples: Samples
     dense: Scores
     dense_tolerance: Tolerance
-    k: int
+    exported: ExportedLimits
     labels: Sequence[str]
     info: Mapping[str, Any]
     signatures: Sequence[Signature]
     weights: int
     of_length: Mapping[int, tuple[Samples, Scores]] = field(default_factory=dict)
+    also: Arrays = field(default_factory=dict)
     own: Mapping[str, Callable[[Arrays], Scores]] = field(default_factory=dict)
+
+    @property
+    def k(self) -> int:
+        """The default k."""
+        return self.exported.k

@@ -1,7 +1,7 @@
-"""Which ops of a written SavedModel can run on a GPU, found without one.
+"""Find which ops of a written SavedModel can run on a GPU, without needing one.
 
 The `tensorflow` wheel for Linux on x86-64 registers the GPU kernels whether or not the machine has a GPU; the
-`tensorflow-cpu` wheel registers none, and then nothing can be said.
+`tensorflow-cpu` wheel registers none, and then the answer is unknown.
 """
 
 import re
@@ -21,7 +21,7 @@ from exporter.errors import ExportError
 
 Device: TypeAlias = Literal["GPU", "CPU"]
 
-# A device that has no kernel of its own for an op takes the one registered for every device.
+# A device without its own kernel for an op uses the one registered for every device.
 _GPU_KERNELS = ("GPU", "DEFAULT")
 
 
@@ -31,11 +31,11 @@ class OpUse:
 
     Attributes:
         op: the op's name, as in "Conv2D".
-        dtypes: the types it is used with, by which its kernel is chosen.
+        dtypes: the types it is used with, which select its kernel.
         device: "GPU" where a GPU kernel exists for these types and the graph does not pin the op to the CPU.
-        host_memory: the arguments and results that this GPU kernel keeps in the host's memory.
-        in_backbone: whether it is part of the model itself, and not of what is around it.
-        count: how often it stands in the graph.
+        host_memory: the arguments and results that this GPU kernel keeps in host memory.
+        in_backbone: whether it is part of the model itself rather than of the signatures around it.
+        count: how often it occurs in the graph.
     """
 
     op: str
@@ -51,8 +51,8 @@ class GpuReadiness:
     """Where the ops of each signature would run on a server with a GPU; `dataclasses.asdict` makes it JSON.
 
     Attributes:
-        known: False where this TensorFlow registers no GPU kernels; then every op counts as the CPU's.
-        signatures: the ops in use, by signature key.
+        known: False if this TensorFlow registers no GPU kernels; then every op counts as a CPU op.
+        signatures: the ops in use, by signature.
     """
 
     known: bool
@@ -60,11 +60,11 @@ class GpuReadiness:
 
     @property
     def cpu_ops_in_backbone(self) -> tuple[str, ...]:
-        """The ops for which the backbone would leave the GPU and come back, each a copy; none where not `known`."""
+        """The ops that make the backbone leave the GPU and come back, with a copy each way; empty if not `known`."""
         if not self.known:
             return ()
         uses = (use for uses in self.signatures.values() for use in uses if use.in_backbone and use.device == "CPU")
-        # A constant takes nothing from the GPU, and what it is read by counts for itself.
+        # A constant needs no copy from the GPU, and the ops that read it are counted themselves.
         return tuple(sorted({_named(use) for use in uses if use.op != "Const"}))
 
 
@@ -76,7 +76,7 @@ def gpu_readiness(saved_model: Path, backbone: str) -> GpuReadiness:
         backbone: the name of the Python function that the model was traced from.
 
     Raises:
-        ExportError: when no signature calls a function of that name, so that nothing can be said of the backbone.
+        ExportError: when no signature calls a function of that name.
 
     Example:
         >>> gpu_readiness(Path("models/digits/1"), "backbone").cpu_ops_in_backbone
@@ -89,7 +89,7 @@ def gpu_readiness(saved_model: Path, backbone: str) -> GpuReadiness:
     signatures = {
         key: _uses(graph.run_by([info.name for info in definition.outputs.values()]), registered)
         for key, definition in sorted(meta_graph.signature_def.items())
-        # The op that initializes tables and the like is declared as a signature, and no client can call it.
+        # The op that initializes tables is declared as a signature, but no client can call it.
         if not key.startswith("__saved_model_")
     }
     if not any(use.in_backbone for uses in signatures.values() for use in uses):
@@ -99,11 +99,13 @@ def gpu_readiness(saved_model: Path, backbone: str) -> GpuReadiness:
 
 
 def readiness_table(readiness: GpuReadiness) -> Table:
-    """Show it for people: one row a signature."""
+    """Return a table of the result for people, with one row for each signature."""
     table = Table(*folding("signature", "ops with a GPU kernel", "on the CPU", "on the CPU in the backbone"))
     table.title, table.title_justify = "On a GPU", "left"
     if not readiness.known:
-        table.caption = "Unknown: this TensorFlow registers no GPU kernels. Export with the tensorflow wheel to learn."
+        table.caption = (
+            "Unknown: this TensorFlow registers no GPU kernels. Export with the tensorflow wheel to find out."
+        )
     for key, uses in readiness.signatures.items():
         on_cpu = [use for use in uses if use.device == "CPU"]
         around = sum(use.count for use in on_cpu if not use.in_backbone)
@@ -115,7 +117,7 @@ def readiness_table(readiness: GpuReadiness) -> Table:
 
 @dataclass(frozen=True)
 class _Place:
-    """What the functions around a node say of it."""
+    """What the functions around a node determine about it."""
 
     in_backbone: bool = False
     pinned: bool = False
@@ -130,7 +132,7 @@ class _Graph:
         self._backbone = backbone
 
     def run_by(self, tensors: Sequence[str]) -> Iterator[tuple[Any, _Place]]:
-        """Each node that computing the tensors may run, in whatever function, and its place."""
+        """Yield each node that computing the tensors may run, in any function, with its place."""
         needed: dict[str, Any] = {}
         waiting = list(tensors)
         while waiting:
@@ -144,7 +146,7 @@ class _Graph:
         self, nodes: Iterable[Any], outside: _Place, seen: set[tuple[str, _Place]]
     ) -> Iterator[tuple[Any, _Place]]:
         for node in nodes:
-            # A function takes the device of its call, for all of its nodes that name none.
+            # Nodes of a function that name no device run on the device of its call.
             place = replace(outside, pinned="CPU" in node.device.upper() if node.device else outside.pinned)
             yield node, place
             for name in _called(node):
@@ -162,7 +164,7 @@ def _called(node: Any) -> Iterator[str]:
 
 
 def _gpu_kernels() -> dict[str, list[Any]]:
-    """The kernels that a GPU could use, by op, its own first."""
+    """Return the kernels that a GPU could use, by op, the GPU's own first."""
     found = defaultdict(list)
     every = kernels.get_all_registered_kernels().kernel
     for device in _GPU_KERNELS:
@@ -185,7 +187,7 @@ def _uses(nodes: Iterable[tuple[Any, _Place]], registered: Mapping[str, list[Any
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    """The attributes of a node with the defaults, which a SavedModel leaves out."""
+    """Return the attributes of a node, including defaults, which a SavedModel leaves out."""
     definition = op_def_registry.get(node.op)
     declared = definition.attr if definition is not None else ()
     return {attr.name: attr.default_value for attr in declared} | dict(node.attr.items())
@@ -201,7 +203,7 @@ def _fits(kernel: Any, attributes: Mapping[str, Any]) -> bool:
 
 
 def _values(attribute: Any) -> list[Any]:
-    """What an attribute holds: one value, or those of a list."""
+    """Return the values of an attribute: one, or those of a list."""
     kind = attribute.WhichOneof("value")
     if kind is None:
         return []
@@ -211,7 +213,7 @@ def _values(attribute: Any) -> list[Any]:
 
 
 def _dtypes(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """The types of a node's attributes by name, each once."""
+    """Return the names of the types in a node's attributes, each once."""
     numbers = [
         number
         for value in attributes.values()

@@ -1,4 +1,4 @@
-"""Validation of guards: what does not fit is refused."""
+"""Validation of guards: bad requests are refused."""
 
 import grpc
 import numpy as np
@@ -13,19 +13,22 @@ from signatures.contract import names
 
 
 def validate_guards(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """A wrong shape of any input, k included, and bytes that are no image are refused."""
+    """Require that a wrong shape of any input or limit, a bound of NaN, and bytes that are not an image are refused."""
     samples = expected.samples.repeated(FEW)
     for key, signature in version.signatures.items():
         if key == names.EXPORT_INFO:
             continue
-        good = request_to(version, expected, key, samples, np.array(expected.k, np.int32))
+        good = request_to(version, expected, key, samples, expected.k, 0.0)
         for name in sorted(set(signature.inputs) & set(good)):
-            if name == names.K:
+            if name in names.LIMITS:
                 for shape in ([FEW + 1], [FEW, 1], [0]):
-                    _require_refusal(version, key, {**good, name: np.ones(shape, np.int32)}, f"{name} of shape {shape}")
+                    wrong = np.ones(shape, good[name].dtype)
+                    _require_refusal(version, key, {**good, name: wrong}, f"{name} of shape {shape}")
             else:
                 wrong = np.stack([good[name], good[name]], axis=-1)
                 _require_refusal(version, key, {**good, name: wrong}, f"{name} of shape {list(wrong.shape)}")
+            if name == names.MIN_SCORE:
+                _require_refusal(version, key, {**good, name: np.array(np.nan, np.float32)}, f"{name} = NaN")
             if name == names.ENCODED_IMAGES or (key == names.CLASSIFY and name == names.EXAMPLES):
                 broken = np.full(FEW, b"neither an image nor an example", object)
                 _require_refusal(version, key, {**good, name: broken}, f"{name} that holds something else")

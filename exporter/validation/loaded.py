@@ -1,7 +1,7 @@
 """A version loaded as a server loads it, in this process.
 
 The stand-in server's loader restores variables through the graph's own restore op, as a server does.
-`tf.saved_model.load` does not, and accepts versions that then fail every request.
+`tf.saved_model.load` does not, so it accepts versions that would fail every request.
 """
 
 import time
@@ -24,7 +24,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class LoadedVersion:
-    """A version in a server's session, called by signature and input names. A context manager.
+    """A version in a server's session, to be called by signature and input names. A context manager.
 
     Raises:
         ServingError: when a server could not load the directory.
@@ -54,15 +54,15 @@ class LoadedVersion:
 
     @cached_property
     def graph_def(self) -> Any:
-        """The graph as it was written."""
+        """The graph as it was written to disk."""
         content = (self.directory / "saved_model.pb").read_bytes()
         return saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def
 
     def call(self, key: str, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        """Run one signature; inputs left out get their defaults from the SignatureDef, as on a server.
+        """Run one signature; omitted inputs get their defaults from the SignatureDef, as on a server.
 
         Raises:
-            ServingError: what the server would answer with.
+            ServingError: the error that a server would answer.
         """
         signature = self.signatures[key]
         feeds = {
@@ -77,7 +77,7 @@ class LoadedVersion:
         return dict(zip(signature.outputs, outputs, strict=True))
 
     def close(self) -> None:
-        """Free what the version holds."""
+        """Free the session."""
         self._session.close()
 
     def __enter__(self) -> Self:

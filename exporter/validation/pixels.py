@@ -1,4 +1,4 @@
-"""What a picture file's pixels are by Pillow: a reference that shares no code with the decoder in the graph."""
+"""Compare pixels with Pillow's: a reference that shares no code with the decoder in the graph."""
 
 import io
 
@@ -8,25 +8,25 @@ from PIL import Image
 
 from signatures.contract.pixels import unprocessed
 
-# Pixels may differ where a picture is resized, and where libraries decode JPEG; nowhere else. On average by less than
-# this, of 255: docs/pictures.md has what was measured.
+# Pixels may differ only where an image is resized or a JPEG is decoded, and on average by less than this, of 255.
+# docs/pictures.md has the measurements.
 _MEAN = 1.5
-# A PNG of the model's size may differ by rounding alone.
+# A PNG of the model's size may differ only by rounding.
 _LARGEST = 0.6
-# And by what the model's type cannot tell apart.
+# In coarse types, values may also differ by the type's precision.
 _COARSENESS = {"float16": 0.25, "bfloat16": 2.0}
 
 
 def wrong_pixels(file: bytes, values: npt.NDArray[np.generic], preprocessing: str) -> str:
-    """Compare what the graph made of a picture file with what Pillow and numpy make of it.
+    """Compare the graph's decoding of an image file with that of Pillow and numpy.
 
     Args:
         file: a JPEG or PNG file.
-        values: the model's input that the graph made of it, [H, W, C].
+        values: the model's input that the graph decoded it to, [H, W, C].
         preprocessing: one of `names.PREPROCESSINGS`.
 
     Returns:
-        How they differ, or "" where they do not, and where Pillow cannot read the file.
+        How they differ, or "" if they do not or if Pillow cannot read the file.
     """
     expected, lossless = _by_pillow(file, *values.shape)
     if expected is None:
@@ -40,17 +40,17 @@ def wrong_pixels(file: bytes, values: npt.NDArray[np.generic], preprocessing: st
 
 
 def _by_pillow(file: bytes, height: int, width: int, channels: int) -> tuple[npt.NDArray[np.uint8] | None, bool]:
-    """Return the pixels, and whether neither resizing nor JPEG can have changed them."""
+    """Return the pixels, and whether they are exact: neither resized nor from a JPEG."""
     try:
         with Image.open(io.BytesIO(file)) as opened:
             lossless = opened.format == "PNG" and opened.size == (width, height)
-            picture: Image.Image = opened
-            if picture.mode.startswith("I"):
-                # 16 bits of gray, of which `convert` would cut off all above 255.
-                picture = Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
-            picture = picture.convert("L" if channels == 1 else "RGB")
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-            return np.asarray(picture).reshape(height, width, channels), lossless
+            image: Image.Image = opened
+            if image.mode.startswith("I"):
+                # 16-bit gray, where `convert` would clip all values above 255.
+                image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+            image = image.convert("L" if channels == 1 else "RGB")
+            if image.size != (width, height):
+                image = image.resize((width, height), Image.Resampling.BILINEAR)
+            return np.asarray(image).reshape(height, width, channels), lossless
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None, False

@@ -7,12 +7,12 @@ from exporter.errors import ValidationError
 from exporter.validation.expected import ExpectedBehavior
 from exporter.validation.loaded import LoadedVersion
 
-# What calls back into the Python process that made it, and so fails in every other.
+# Ops that call back into the Python process that created them, and so fail in every other.
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
 def validate_portability(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Every op is one of TensorFlow's own, none is bound to this Python process, and weights are stored once."""
+    """Require that all ops are TensorFlow's own and independent of this process, and that weights are stored once."""
     graph = version.graph_def
     ops = {node.op for node in graph.node}
     ops |= {node.op for function in graph.library.function for node in function.node_def}

@@ -1,7 +1,7 @@
-"""How well an exported version classifies labeled samples: the gate before it is published.
+"""How well an exported version classifies labeled samples: the quality gate before it is published.
 
-Asked through the exported signatures, and where the samples are pictures through their files: a preprocessing other
-than the training's then shows, which no comparison of tensors can.
+The samples go through the exported signatures, and images go in as files: this reveals a preprocessing that differs
+from the training's, which no comparison of tensors can.
 """
 
 from dataclasses import dataclass
@@ -14,20 +14,24 @@ from exporter.samples.requests import request
 from exporter.samples.samples import Samples
 from exporter.validation.loaded import LoadedVersion
 from signatures.contract import names
+from signatures.contract.bounds import bounds_of
+from signatures.contract.quality import f1, predicted, tallies
+from signatures.contract.questions import ExportedLimits
 
-THRESHOLD = 0.5
 _BATCH = 4
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What a version gets right with its default k, where a label counts as said from a score of 0.5.
+    """How well a version classifies with its default limits.
+
+    A kept label is predicted. If nothing bounds its score, the score must be 0.5 or more.
 
     Attributes:
-        samples: how many were judged: those whose truth is known.
-        exact_match: the share of samples whose labels are all right and no other is said, 0 to 1.
+        samples: how many samples were judged: those whose truth is known.
+        exact_match: the share of samples for which exactly the true labels are predicted, 0 to 1.
         f1: micro-averaged F1 over all labels, 0 to 1.
-        more_than_k: the share of samples with more true labels than k, which no answer can get right, 0 to 1.
+        more_than_k: the share of samples with more true labels than k, for which no answer can be right, 0 to 1.
     """
 
     samples: int
@@ -36,8 +40,8 @@ class Quality:
     more_than_k: float
 
 
-def measure_quality(version: LoadedVersion, samples: Samples, k: int) -> Quality | None:
-    """Ask for the labels of the samples of which it is known what is true; None where there are no such."""
+def measure_quality(version: LoadedVersion, samples: Samples, limits: ExportedLimits) -> Quality | None:
+    """Judge the version's answers to the samples whose truth is known; return None if there are none."""
     if samples.truth is None:
         return None
     known = np.ones(len(samples), bool) if samples.known is None else samples.known
@@ -45,14 +49,16 @@ def measure_quality(version: LoadedVersion, samples: Samples, k: int) -> Quality
     files = samples.images and names.ENCODED_IMAGES in version.signatures
     key = names.ENCODED_IMAGES if files else names.SERVING_DEFAULT
     answers = [version.call(key, request(key, batch))[names.PROBABILITIES] for batch in samples.batches(_BATCH)]
-    return _quality(np.concatenate(answers) >= THRESHOLD, truth, k)
+    served = np.concatenate(answers)
+    bounds = bounds_of(limits.min_score, limits.thresholds, served.shape[1])
+    return _quality(predicted(served, bounds), truth, limits.k)
 
 
 def require_quality(quality: Quality | None, min_exact_match: float | None, min_f1: float | None) -> None:
-    """Hold a version against what is demanded of it.
+    """Compare a version's quality with the required one.
 
     Raises:
-        ValidationError: when it is not good enough, or there are no labeled samples to tell.
+        ValidationError: when it is too low, or there are no labeled samples to measure it.
     """
     for name, least, option in (
         ("exact_match", min_exact_match, "--min-exact-match"),
@@ -70,11 +76,10 @@ def require_quality(quality: Quality | None, min_exact_match: float | None, min_
 
 
 def _quality(said: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], k: int) -> Quality:
-    hits = int(np.sum(said & truth))
-    marked = int(np.sum(said) + np.sum(truth))
+    counted = tallies(said, truth)
     return Quality(
         samples=len(truth),
-        exact_match=float(np.mean(np.all(said == truth, axis=1))),
-        f1=2 * hits / marked if marked else 1.0,
+        exact_match=float(np.mean(counted.exact)),
+        f1=f1(int(counted.hits.sum()), int(counted.marked.sum())),
         more_than_k=float(np.mean(np.sum(truth, axis=1) > k)),
     )

@@ -1,4 +1,4 @@
-"""Validation of warm-up: no record keeps the version from loading."""
+"""Validation of warm-up: no record keeps a server from loading the version."""
 
 from exporter.errors import ValidationError, reason
 from exporter.validation.expected import ExpectedBehavior
@@ -9,7 +9,7 @@ from signatures.contract import names
 
 
 def validate_warmup(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Every warm-up request succeeds, and would under the rules of the server's own batching."""
+    """Require that every warm-up request succeeds, also by the rules of the server's own batching."""
     for number, (key, inputs) in enumerate(read_requests(version.directory / names.ASSETS_EXTRA / names.WARMUP_FILE)):
         lengths = {array.shape[:1] for array in inputs.values()}
         if len(lengths) != 1 or not all(lengths):

@@ -1,1 +1,1 @@
-"""What a version directory holds: the SavedModel, golden records and warm-up requests."""
+"""Write what a version directory holds: the SavedModel, golden records and warm-up requests."""

@@ -1,4 +1,4 @@
-"""Golden records outside of their version: a file that appears once the version is published."""
+"""Golden records outside of their version, in a file that appears once the version is published."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +10,7 @@ from exporter.store.follow_up import only_warn
 
 @contextmanager
 def golden_output(options: ExportOptions, warnings: list[str]) -> Iterator[Path | None]:
-    """Yield a name beside the golden records' file, which becomes that file once their version is published."""
+    """Yield a temporary path for the golden records, which becomes `options.golden_output` on publishing."""
     if options.golden_output is None:
         yield None
         return
@@ -24,5 +24,5 @@ def golden_output(options: ExportOptions, warnings: list[str]) -> Iterator[Path 
             with suppress(OSError):
                 unvalidated.unlink()
     if published:
-        with only_warn(warnings, f"The golden records stay in {unvalidated}, and not in {options.golden_output}"):
+        with only_warn(warnings, f"The golden records stay in {unvalidated}, not in {options.golden_output}"):
             unvalidated.replace(options.golden_output)

@@ -1,4 +1,4 @@
-"""What the layers of a Keras model answer while it runs: functional, Sequential or subclassed."""
+"""Watch the outputs of a Keras model's layers while it runs: functional, Sequential or subclassed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +13,7 @@ Arrays: TypeAlias = list[npt.NDArray[np.float32]]
 
 
 def called_layers(model: Any, run: Callable[[], Any]) -> list[Any]:
-    """Return the layers of a model that `run` calls, each once, in the order in which they finished last."""
+    """Return the layers of a model that `run` calls, each once, in the order in which they last finished."""
     finished: dict[int, Any] = {}
     with _watched(model, lambda layer, _: finished.update({id(layer): finished.pop(id(layer), layer)})):
         run()
@@ -35,8 +35,8 @@ def first_to_differ(model: Any, run: Callable[[], Any], change: AbstractContextM
         bound: the share, 0 to 1.
 
     Returns:
-        The layer and how much its output differs, or "" where no layer can be named: the model calls none, calls others
-        in the second run, or differs only in what it computes outside of its layers.
+        The layer and how much its output differs, or "" if no layer can be named: the model calls none, calls others in
+        the second run, or differs only in what it computes outside of its layers.
     """
     before: list[tuple[Any, Arrays]] = []
     after: list[tuple[Any, Arrays]] = []
@@ -49,14 +49,14 @@ def first_to_differ(model: Any, run: Callable[[], Any], change: AbstractContextM
             return ""
         share = max((_difference(*pair) for pair in zip(expected, got, strict=True)), default=0.0)
         if share > bound:
-            what = f"by {share:.2g} of its largest value" if np.isfinite(share) else "and is not finite any more"
+            what = f"by {share:.2g} of its largest value" if np.isfinite(share) else "and is no longer finite"
             return f"{layer.name} ({type(layer).__name__}), whose output differs {what}"
     return ""
 
 
 @contextmanager
 def _watched(model: Any, tell: Callable[[Any, Any], None]) -> Iterator[None]:
-    """Hear of every layer of a model when it has been called, with its output. Keras has no hook for it."""
+    """Call `tell` with every layer of a model and its output when it is called. Keras has no hook for this."""
     layers = {id(layer) for layer in model._flatten_layers(include_self=False)}
     call = keras.layers.Layer.__call__
 
@@ -74,7 +74,7 @@ def _watched(model: Any, tell: Callable[[Any, Any], None]) -> Iterator[None]:
 
 
 def _floats(output: Any) -> Arrays:
-    # A layer inside a loop that TensorFlow traces, as in an LSTM, has no values yet: the layer around it will have.
+    # Inside a loop that TensorFlow traces, as in an LSTM, layers have no values yet; the layer around them will.
     if not tf.executing_eagerly():
         return []
     tensors = (tensor for tensor in keras.tree.flatten(output) if tf.is_tensor(tensor) and tensor.dtype.is_floating)
@@ -82,7 +82,7 @@ def _floats(output: Any) -> Arrays:
 
 
 def _difference(expected: npt.NDArray[np.float32], got: npt.NDArray[np.float32]) -> float:
-    """Return the largest difference over the largest magnitude, where the expected values are finite."""
+    """Return the largest difference divided by the largest magnitude, over the finite expected values."""
     compared = np.isfinite(expected)
     if not compared.any():
         return 0.0

@@ -1,4 +1,4 @@
-"""What a model computes in, and letting its backbone compute in another precision.
+"""Find the precision that a model computes in, and let its backbone compute in another.
 
 The head and the answers stay float32. How far two runs may differ follows from the coarsest precision in the model.
 """
@@ -17,21 +17,22 @@ from exporter.errors import ExportError, ValidationError
 from exporter.options import ExportOptions
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
+from exporter.sources.saved_models import SavedModelEndpoint
 from exporter.writing.layers import called_layers, first_to_differ, is_leaf
-from signatures.contract.judge import ranking
+from signatures.contract.kept import ranking
 from signatures.contract.tolerances import DENSE_TOLERANCES, Tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """What to expect of a precision.
+    """The bounds for a precision.
 
     Attributes:
-        dense: how far apart two runs of one model may be on one machine: Keras and a session run the same kernels, but
-            fuse and thread them differently. Scores are at most 1, so that the absolute bound rules.
+        dense: how much two runs of one model on one machine may differ: Keras and a session run the same kernels, but
+            fuse and thread them differently. Scores are at most 1, so the absolute bound decides.
         max_deviation: how far a score may move when the model is cast to this precision.
-        max_changed_sets: the share of samples whose kept labels may change then, near ties apart.
-        near_tie: labels whose scores differ by less than this share of the larger may change places.
+        max_changed_sets: the share of samples whose kept labels may then change, not counting near ties.
+        near_tie: two labels may change places if their scores differ by less than this share of the larger one.
     """
 
     dense: Tolerance
@@ -43,7 +44,7 @@ class Precision:
 _FLOAT32 = Precision(dense=DENSE_TOLERANCES["float32"], max_deviation=1e-3, max_changed_sets=0.05, near_tie=1e-3)
 _FLOAT16 = Precision(dense=DENSE_TOLERANCES["mixed_float16"], max_deviation=0.05, max_changed_sets=0.1, near_tie=0.02)
 
-# From fine to coarse, as `computes_in` names them; docs/gpu.md has what the bounds rest on.
+# From fine to coarse, as `computes_in` names them; docs/gpu.md says what the bounds are based on.
 PRECISIONS: Mapping[str, Precision] = {
     "float64": _FLOAT32,
     "float32": _FLOAT32,
@@ -54,25 +55,25 @@ PRECISIONS: Mapping[str, Precision] = {
     ),
 }
 
-# What the types of an op say of it.
+# The precision that an op's types show.
 _OF_OPS = {
     types_pb2.DT_HALF: "mixed_float16",
     types_pb2.DT_BFLOAT16: "mixed_bfloat16",
     types_pb2.DT_INT8: "int8",
 }
 
-# What a model can be cast to.
+# The precisions that a model can be cast to.
 CHOICES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """What a precision changed on the samples, against the model's own answers.
+    """What a precision changed in the answers to the samples.
 
     Attributes:
-        largest: the largest difference of two scores.
-        changed_sets: the share of samples of which another label is kept, near ties apart, from 0 to 1.
-        near_ties: the share of samples of which another label is kept whose score was nearly the same, from 0 to 1.
+        largest: the largest difference between two scores.
+        changed_sets: the share of samples whose kept labels changed, not counting near ties, from 0 to 1.
+        near_ties: the share of samples whose kept labels changed only between nearly equal scores, from 0 to 1.
     """
 
     largest: float
@@ -87,7 +88,7 @@ def computes_in(model: Any) -> str:
         >>> computes_in(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, dtype="mixed_float16")]))
         'mixed_float16'
     """
-    # A subclassed model may compute by itself; what else holds layers only passes tensors on.
+    # A subclassed model may compute something itself; other containers of layers only pass tensors on.
     layers = [
         layer
         for layer in model._flatten_layers(include_self=True)
@@ -98,24 +99,27 @@ def computes_in(model: Any) -> str:
 
 
 def layers_to_cast(classifier: Classifier, samples: Samples, precision: str | None) -> list[Any]:
-    """Return the layers to let compute in a precision.
+    """Return the layers to cast to a precision.
 
-    These are all that the model calls but the last one, which computes the scores; for float32 that one too. Left as
-    they are: quantized layers, whose weights mean nothing without their scales; what computes in no float, such
-    as a lookup; and what was loaded from a SavedModel.
+    These are all layers that the model calls except the last one, which computes the scores, and those that compute the
+    outputs of a functional model; float32 includes these too. Quantized layers stay as they are, as their weights mean
+    nothing without their scales. So do layers that compute no floats, such as lookups, and layers loaded from a
+    SavedModel.
 
     Raises:
-        ExportError: when the model has no such layer, or calls none of those that it has.
+        ExportError: when the precision is unknown, or would change nothing.
     """
     if precision is None:
         return []
     if precision not in CHOICES:
-        raise ExportError(f"The precision {precision!r} is not known: use one of {', '.join(CHOICES)}.")
+        raise ExportError(f"The precision {precision!r} is unknown: use one of {', '.join(CHOICES)}.")
     model = classifier.model
     called = called_layers(model, lambda: classifier.answers(samples.rows(0, 1)))
     leaves = [layer for layer in called if is_leaf(layer)]
-    # The scores are worth more digits than float16 has.
-    chosen = [layer for layer in (leaves if precision == "float32" else leaves[:-1]) if _can_be_cast(layer)]
+    # The scores need more digits than float16 has.
+    last = [*leaves[-1:], *(tensor._keras_history.operation for tensor in getattr(model, "outputs", None) or ())]
+    spared = set() if precision == "float32" else set(map(id, last))
+    chosen = [layer for layer in leaves if id(layer) not in spared and _can_be_cast(layer)]
     policy = keras.DTypePolicy(precision)
     # A layer without weights has nothing to gain.
     if any(layer.weights and layer.compute_dtype != policy.compute_dtype for layer in chosen):
@@ -123,21 +127,21 @@ def layers_to_cast(classifier: Classifier, samples: Samples, precision: str | No
     if computes_in(model) == precision:
         return []
     raise ExportError(
-        f"--precision {precision} would change nothing: every layer with weights but the last is quantized, was loaded "
-        "from a SavedModel or computes no floats. Leave it out."
+        f"--precision {precision} would change nothing: except for the last, every layer with weights is quantized, "
+        "was loaded from a SavedModel or computes no floats. Leave the option out."
     )
 
 
 @contextmanager
 def cast_backbone(layers: Sequence[Any], precision: str | None) -> Iterator[None]:
-    """Let layers compute in another precision while the model is traced; afterwards they are as they were.
+    """Cast layers to another precision, and restore them on exit.
 
-    Variables stay as they are. Works for subclassed models too, which `keras.models.clone_model` refuses.
+    Variables keep their types. This works for subclassed models too, which `keras.models.clone_model` refuses.
     """
     before = [(layer, layer._dtype_policy) for layer in layers]
     try:
         for layer in layers:
-            # Not through `dtype_policy`: where several layers share one map of policies, that would change the map.
+            # Setting `dtype_policy` would change the map of policies that several layers may share.
             layer._dtype_policy = keras.DTypePolicy(precision)
         yield
     finally:
@@ -146,7 +150,7 @@ def cast_backbone(layers: Sequence[Any], precision: str | None) -> Iterator[None
 
 
 def deviation(own: npt.NDArray[np.float32], dense: npt.NDArray[np.float32], k: int, near_tie: float = 0.0) -> Deviation:
-    """Compare dense answers, [S, N], with the model's own."""
+    """Measure how dense answers, [S, N], differ from the model's own."""
     changed = near = 0
     for before, after in zip(own, dense, strict=True):
         best, chosen = ranking(before)[:k], ranking(after)[:k]
@@ -166,25 +170,25 @@ def answers_in(
     k: int,
     options: ExportOptions,
 ) -> tuple[npt.NDArray[np.float32], Deviation]:
-    """Ask the model in another precision, and hold its answers against its own.
+    """Run the model in another precision, and compare its answers with those in its own.
 
     Args:
         classifier: the model.
-        samples: what it is asked.
-        layers: what `layers_to_cast` found.
+        samples: the examples to run it on.
+        layers: the result of `layers_to_cast`.
         own: the model's own dense answers to the samples, [S, N].
         k: how many labels are kept.
-        options: the precision, and the bounds where they are not those of PRECISIONS.
+        options: the precision, and bounds that replace those of PRECISIONS.
 
     Returns:
         The dense answers, [S, N], and what changed.
 
     Raises:
-        ValidationError: when more changed than may; the message names the first layer whose output left the bound.
+        ValidationError: when the answers changed too much; the message names the first layer that changed too much.
         ExportError: when the model cannot compute in the precision at all.
     """
     precision = str(options.precision)
-    # Whichever is coarser has noise of its own.
+    # The noise is that of the coarser precision.
     coarser = max(precision, computes_in(classifier.model), key=list(PRECISIONS).index)
     expected = PRECISIONS[coarser]
     with cast_backbone(layers, precision):
@@ -209,26 +213,27 @@ def answers_in(
     found = first_to_differ(
         classifier.model, lambda: classifier.answers(sample), cast_backbone(layers, precision), most
     )
-    first = f"The first layer to leave the bound is {found}." if found else "No layer can be named that left the bound."
-    raise ValidationError(f"In {precision} {problem}. {first} Leave out --precision, or move the bound.")
+    first = f"The first layer to leave the bound is {found}." if found else "No single layer left the bound."
+    raise ValidationError(f"In {precision} {problem}. {first} Leave out --precision, or raise the limit.")
 
 
 def _can_be_cast(layer: Any) -> bool:
     return (
         layer.quantization_mode is None
         and keras.backend.is_float_dtype(layer.compute_dtype)
-        and not isinstance(layer, keras.layers.TFSMLayer | keras.layers.InputLayer)
+        and not isinstance(layer, SavedModelEndpoint | keras.layers.TFSMLayer | keras.layers.InputLayer)
     )
 
 
 def _of_layer(layer: Any) -> Iterator[str]:
-    """Name what a layer computes in."""
+    """Yield the precisions that a layer computes in."""
     yield {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}.get(layer.compute_dtype, layer.compute_dtype)
     if layer.quantization_mode is not None:
         yield layer.quantization_mode
-    if isinstance(layer, keras.layers.TFSMLayer):
-        # Its layers are gone; what the ops of its graph take is not.
-        for function in layer.call_endpoint_fn.concrete_functions:
+    if isinstance(layer, SavedModelEndpoint | keras.layers.TFSMLayer):
+        # Its layers are gone, but the ops of its graph still have types.
+        own = isinstance(layer, SavedModelEndpoint)
+        for function in [layer.function] if own else layer.call_endpoint_fn.concrete_functions:
             graph = function.graph.as_graph_def()
             nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
             yield from (_OF_OPS.get(value.type, "") for node in nodes for value in node.attr.values())

@@ -1,4 +1,4 @@
-"""Files of requests that travel with a version: TFRecords of PredictionLog, as TensorFlow Serving writes too."""
+"""Files of requests that travel with a version: TFRecords of PredictionLog, as TensorFlow Serving writes them."""
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from exporter.samples.requests import own_request, request
 from exporter.samples.samples import Samples
 from signatures.contract import names
+from signatures.contract.questions import ExportedLimits
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -20,19 +21,20 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 def golden_records(
     model: str, samples: Samples, dense: npt.NDArray[np.float32], megabytes: float
 ) -> Iterator[prediction_log_pb2.PredictionLog]:
-    """Make one record a sample: its request with k = N, and the dense answer expected.
+    """Make one record for each sample: its request with k = N and min_score = 0, and the expected dense answer.
 
-    They are what a client compares a server's answers with, with neither the model nor TensorFlow at hand.
+    With them, a client without the model and without TensorFlow can judge a server's answers.
 
     Args:
-        model: the name the model is served as.
+        model: the name that the model is served under.
         samples: S examples.
-        dense: the probabilities expected, [S, N].
-        megabytes: stop before the records take more than this many 10^6 bytes; there is always one.
+        dense: the expected probabilities, [S, N].
+        megabytes: stop before the records take more than this many 10^6 bytes, but make at least one.
     """
     size = 0
     for row in range(len(samples)):
-        inputs = request(names.SERVING_DEFAULT, samples.rows(row, row + 1), np.array([dense.shape[1]]))
+        every, unbounded = np.array([dense.shape[1]], np.int32), np.zeros(1, np.float32)
+        inputs = request(names.SERVING_DEFAULT, samples.rows(row, row + 1), every, unbounded)
         log = _predict(model, names.SERVING_DEFAULT, inputs)
         log.predict_log.response.model_spec.CopyFrom(log.predict_log.request.model_spec)
         log.predict_log.response.outputs[names.PROBABILITIES].CopyFrom(tf.make_tensor_proto(dense[row : row + 1]))
@@ -46,42 +48,42 @@ def warmup_records(
     model: str,
     keys: Sequence[str],
     samples: Sequence[Samples],
-    k: int,
+    limits: ExportedLimits,
     sizes: Sequence[int],
     own: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[prediction_log_pb2.PredictionLog]:
-    """Make the requests that a server runs before it takes any: each signature for one example, and one for each size.
+    """Make the requests that a server runs before it takes others: one for each signature, and one for each size.
 
-    A record that fails makes the version fail to load, so each holds under the rules of the server's own batching too:
-    one k an example.
+    A record that fails keeps the version from loading, so each follows the rules of the server's own batching too: one
+    k and one min_score for each example.
 
     Args:
-        model: the name the model is served as.
+        model: the name that the model is served under.
         keys: the signatures.
-        samples: what the requests are made of, the same examples once for each length that requests are padded to.
-        k: how many labels to keep.
+        samples: the same examples once for each length that requests are padded to.
+        limits: what the export keeps by default, which the requests ask for.
         sizes: the batch sizes to run.
-        own: the inputs of each signature of the user's own, by key.
+        own: the inputs of each of the user's own signatures, by key.
     """
     for key in keys:
         if key == names.EXPORT_INFO:
             yield _predict(model, key, {names.PROBE: np.zeros(1, np.int32)})
         elif own and key in own:
-            inputs = (own_request(own[key], each.repeated(1), np.full(1, k, np.int32)) for each in samples)
+            inputs = (own_request(own[key], each.repeated(1), **_limit_each(limits, 1)) for each in samples)
             yield from (_predict(model, key, each) for each in inputs)
         else:
-            yield from (_warmup(model, key, each, k, 1) for each in samples)
-    # The form that takes the least room on disk.
+            yield from (_warmup(model, key, each, limits, 1) for each in samples)
+    # The form that takes the least space on disk.
     key = names.ENCODED_IMAGES if names.ENCODED_IMAGES in keys else names.SERVING_DEFAULT
     for size in sizes:
         if size > 1:
-            yield from (_warmup(model, key, each, k, size) for each in samples)
+            yield from (_warmup(model, key, each, limits, size) for each in samples)
 
 
 def write_records(file: Path, records: Iterator[prediction_log_pb2.PredictionLog]) -> str:
     """Write a TFRecord file and return its SHA-256 in hexadecimal."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Python's error names the file, TensorFlow's does not.
+    # If this fails, Python's error names the file; TensorFlow's would not.
     file.touch()
     with tf.io.TFRecordWriter(str(file)) as writer:
         for record in records:
@@ -90,7 +92,7 @@ def write_records(file: Path, records: Iterator[prediction_log_pb2.PredictionLog
 
 
 def read_requests(file: Path) -> Iterator[tuple[str, Arrays]]:
-    """Read the signature and the inputs of each record."""
+    """Yield the signature and the inputs of each record."""
     for record in tf.compat.v1.io.tf_record_iterator(str(file)):
         log = prediction_log_pb2.PredictionLog.FromString(record)
         if log.HasField("classify_log"):
@@ -105,8 +107,17 @@ def read_requests(file: Path) -> Iterator[tuple[str, Arrays]]:
             )
 
 
-def _warmup(model: str, key: str, samples: Samples, k: int, size: int) -> prediction_log_pb2.PredictionLog:
-    inputs = request(key, samples.repeated(size), np.full(size, k, np.int32))
+def _limit_each(limits: ExportedLimits, size: int) -> dict[str, npt.NDArray[Any]]:
+    return {
+        names.K: np.full(size, limits.k, np.int32),
+        names.MIN_SCORE: np.full(size, limits.min_score, np.float32),
+    }
+
+
+def _warmup(
+    model: str, key: str, samples: Samples, limits: ExportedLimits, size: int
+) -> prediction_log_pb2.PredictionLog:
+    inputs = request(key, samples.repeated(size), **_limit_each(limits, size))
     if key != names.CLASSIFY:
         return _predict(model, key, inputs)
     log = prediction_log_pb2.PredictionLog()

@@ -1,7 +1,7 @@
-"""Writing the SavedModel: weights once, the traced signatures, and metadata that tells the truth.
+"""Write the SavedModel: weights once, the traced signatures, and metadata that says what the graph accepts.
 
 `keras.Model.export` and `ExportArchive` store every weight twice and trace more than once. A module that holds the
-variables themselves, and not the model, does neither, and the server finds every variable in it.
+variables themselves instead of the model avoids both.
 """
 
 import re
@@ -17,6 +17,7 @@ from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
 from exporter.errors import ExportError
+from exporter.sources.saved_models import SavedModelEndpoint
 from signatures import Signature
 
 _SAVED_MODEL = "saved_model.pb"
@@ -32,12 +33,12 @@ class _Lines(tf.lookup.TextFileInitializer):  # type: ignore[misc]  # TensorFlow
 
     @property
     def _shared_name(self) -> str:
-        # TensorFlow's own holds the file's path, and would make every export's graph another.
+        # TensorFlow's default contains the file's path, which would make every export's graph different.
         return "export_id"
 
 
 def exported_variables(model: Any) -> list[Any]:
-    """The variables that a served model needs: all but Keras's random seeds, which only training draws from."""
+    """Return the variables that a served model needs: all but the random seeds, which only training uses."""
     return [variable.value for variable in model.variables if "seed_generator" not in variable.path]
 
 
@@ -46,17 +47,17 @@ def write_saved_model(
 ) -> Sequence[Signature]:
     """Write the SavedModel of a Keras model with the signatures that `sign` makes.
 
-    The files of two exports of one model differ in the export id alone: it is read from a file in `assets/`, while
-    the graph and the variables stay the same to the byte.
+    The files of two exports of one model differ only in the export id: it is read from a file in `assets/`, while the
+    graph and the variables are the same to the byte.
 
     Args:
-        directory: where to write; it exists.
+        directory: an existing directory to write into.
         model: the Keras model whose variables the signatures use.
-        export_id: what tells this export from every other.
-        sign: builds the signatures, given a function that returns the export id as a scalar string tensor.
+        export_id: the digits that identify this export.
+        sign: builds the signatures from a function that returns the export id as a scalar string tensor.
     """
     module = tf.Module()
-    # What the signatures use must hang on the module.
+    # The module must hold everything that the signatures use.
     module.variables_of_model = exported_variables(model)
     module.tables_of_model = _tables(model)
     with tempfile.TemporaryDirectory() as scratch:
@@ -73,7 +74,7 @@ def write_saved_model(
 
 @contextmanager
 def _untracked_resources() -> Iterator[None]:
-    """Name the variable or table that a model uses and Keras does not know of."""
+    """Name the variable or table that a model uses but Keras does not track."""
     try:
         yield
     except AssertionError as error:
@@ -81,8 +82,8 @@ def _untracked_resources() -> Iterator[None]:
         if not found:
             raise
         raise ExportError(
-            f"The model answers with the help of {found[1]}, which Keras does not know of, so that no file would hold "
-            "it: make it with the layer's add_weight, or use a lookup layer of Keras."
+            f"The model uses {found[1]}, which Keras does not track, so no file would hold it: create it with the "
+            "layer's add_weight, or use one of Keras's lookup layers."
         ) from error
 
 
@@ -91,17 +92,19 @@ def _tables(model: Any) -> list[Any]:
     for layer in model._flatten_layers():
         if getattr(layer, "lookup_table", None) is not None:
             tables.append(layer.lookup_table)
+        elif isinstance(layer, SavedModelEndpoint):
+            tables.extend(layer.resources)
         elif isinstance(layer, keras.layers.TFSMLayer):
-            # Where Keras's own export put them.
+            # Where Keras's export stores them.
             tables.extend(getattr(layer._reloaded_obj, "_misc_assets", ()))
     return tables
 
 
 def _declare(directory: Path, signatures: Sequence[Signature]) -> None:
-    """Write the declared shapes and methods into the SignatureDefs, and the fingerprint anew.
+    """Write the declared shapes and methods into the SignatureDefs, and renew the fingerprint.
 
-    The graph's placeholders keep no shape, so that its guards stay (see `signatures.guards`); only the metadata, which
-    people and clients read, says what the guards will let through.
+    The graph's placeholders have no shape, so that its guards are not optimized away (see `signatures.guards`). Only
+    the metadata, which people and clients read, says what the guards let through.
     """
     file = directory / _SAVED_MODEL
     saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
@@ -114,6 +117,6 @@ def _declare(directory: Path, signatures: Sequence[Signature]) -> None:
     file.write_bytes(saved.SerializeToString(deterministic=True))
 
     fingerprint = fingerprint_pb2.FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(directory)))
-    # TensorFlow draws a random one.
+    # TensorFlow would draw a random one.
     fingerprint.uuid = str(fingerprint.saved_model_checksum)
     (directory / _FINGERPRINT).write_bytes(fingerprint.SerializeToString(deterministic=True))

@@ -51,8 +51,8 @@ class RestApp:
     Args:
         api: answers the requests to models.
         metrics: counts the requests, and fills the metrics page.
-        metrics_path: where the metrics page is; None for none.
-        log: takes one sentence for a fault of the server itself.
+        metrics_path: the path of the metrics page; None for no page.
+        log: called with one sentence for each fault of the server itself.
 
     """
 
@@ -96,11 +96,11 @@ class RestApp:
             model, api = target.model, target.method if method == "POST" else ""
             text = self._api.answer(target, body)
         except paths.HugeVersionError:
-            # The real server loses the sentence here.
+            # The real server loses the message here.
             code, text = grpc.StatusCode.INVALID_ARGUMENT, ""
         except ServingError as error:
             code, text = error.code, error_json(error.message)
-        except Exception as error:  # Whatever a request finds wrong in this server must not take it down.
+        except Exception as error:  # A bug that a request triggers must not take the server down.
             self._log(f"A request to {path} failed: {error!r}")
             code, text = fault(error).code, error_json(fault(error).message)
         self._metrics.count_request(model, api, "REST", code, began)
@@ -108,7 +108,7 @@ class RestApp:
 
 
 def _body(environ: dict[str, Any]) -> bytes:
-    """Return the request's body; one that says to be compressed and cannot be read is empty to the real server."""
+    """Return the request's body; to the real server, a body that cannot be decompressed is empty."""
     body: bytes = environ["wsgi.input"].read()
     if "gzip" not in environ.get("HTTP_CONTENT_ENCODING", "") or not body:
         return body

@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 class Deadline:
-    """Runs answers in threads of its own, and stops waiting for one that takes too long.
+    """Runs answers in its own threads, and stops waiting for one that takes too long.
 
-    What a graph computes cannot be interrupted from Python: it goes on, and its answer is thrown away.
+    A graph cannot be interrupted from Python: it keeps computing, and its answer is thrown away.
 
     Args:
         seconds: how long an answer may take; 0 means forever.
-        threads: answers at once.
+        threads: how many answers to compute at the same time.
 
     """
 
@@ -30,7 +30,7 @@ class Deadline:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
 
     def run(self, answer: Callable[[IsWanted], T]) -> T:
-        """Return the result of a function, which can ask whether the caller still waits.
+        """Return the result of a function, which can ask whether its caller is still waiting.
 
         Raises:
             ServingError: DEADLINE_EXCEEDED, or what the function raises.
@@ -47,6 +47,6 @@ class Deadline:
             raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out waiting for notification") from None
 
     def close(self) -> None:
-        """Start no further answers."""
+        """Stop starting answers."""
         self._closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,8 @@
 """JSON documents as the server's parser, rapidjson, reads them.
 
-It is more lenient than Python's parser (`Inf`, bytes that are no UTF-8 inside strings, a byte order mark) and stricter
-with numbers that no double holds. It reads doubles fast rather than exactly, so that the last digit of one may differ,
-which shows only where a message quotes the request.
+It is more lenient than Python's parser (`Inf`, strings that are not UTF-8, a byte order mark) and stricter with numbers
+that no double holds. It reads doubles fast rather than exactly, so the last digit may differ, which shows only in
+messages that quote the request.
 """
 
 import json
@@ -19,7 +19,7 @@ from server.rest.writing import show
 T = TypeVar("T")
 Document = dict[str, Any]
 
-# What rapidjson says where Python's parser says something else.
+# rapidjson's messages for those of Python's parser.
 _WORDS = {
     "Expecting property name enclosed in double quotes": "Missing a name for object member.",
     "Illegal trailing comma before end of object": "Missing a name for object member.",
@@ -42,7 +42,7 @@ def read(body: bytes, reader: Callable[[Document], T]) -> T:
     """Parse a request's body and read it with a function.
 
     Raises:
-        ServingError: the body is no JSON object, or what the function says about it.
+        ServingError: the body is not a JSON object, or the function raises it.
 
     """
     try:
@@ -50,7 +50,7 @@ def read(body: bytes, reader: Callable[[Document], T]) -> T:
         try:
             return reader(document)
         except ServingError:
-            # Once more, with the digits that the real server's messages have.
+            # Again, with the digits that the real server's messages have.
             return reader(_parse(body, read_double))
     except RecursionError:
         raise invalid_argument("JSON Parse error: The document is nested too deeply for this stand-in.") from None
@@ -85,7 +85,7 @@ def _parse(body: bytes, parse_float: Callable[[str], float]) -> Document:
 
 
 def _first_of_each(pairs: list[tuple[str, Any]]) -> Document:
-    """Make an object of names and values; where a name comes twice, rapidjson finds the first."""
+    """Make an object of names and values; of a repeated name, rapidjson finds the first."""
     document = dict(pairs)
     return document if len(document) == len(pairs) else dict(reversed(pairs))
 
@@ -105,6 +105,6 @@ def _finite(parse: Callable[[str], float]) -> Callable[[str], float]:
 
 
 def _integer(text: str) -> float:
-    """Read a whole number; one that fits in no integer type is a double to rapidjson."""
+    """Read an integer; to rapidjson, one that fits no integer type is a double."""
     number = int(text)
     return number if -(1 << 63) <= number < 1 << 64 else float(number)

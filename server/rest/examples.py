@@ -64,7 +64,7 @@ def _add_value(value: Any, name: str, feature: Any) -> None:
 
 
 def _list(feature: Any, kind: str, name: str) -> Any:
-    """Return the list of a feature for values of a kind, unless it holds another kind already."""
+    """Return the list of a feature for values of a kind, unless it already holds another kind."""
     found = feature.WhichOneof("kind")
     if found not in (None, kind):
         raise _other_kind(name, found)

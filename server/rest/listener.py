@@ -1,4 +1,4 @@
-"""The HTTP port, answered by waitress: requests are read to their end before a thread takes them."""
+"""The HTTP port, served by waitress: a request is read to its end before a thread takes it."""
 
 import logging
 import socket
@@ -36,8 +36,8 @@ class HttpListener:
         self._has_ended = threading.Event()
 
     def serve(self, app: Callable[..., Any], *, threads: int) -> None:
-        """Answer requests with a WSGI application in so many threads; further requests wait."""
-        # It warns of each request that has to wait, and of those that come while it closes.
+        """Answer requests with a WSGI application in a number of threads; further requests wait."""
+        # waitress warns about each request that waits or that comes while it closes.
         logging.getLogger("waitress").setLevel(logging.ERROR)
         self._server = waitress.create_server(
             app, sockets=[self._socket], threads=threads, connection_limit=_CONNECTIONS, ident=None

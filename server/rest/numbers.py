@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-# The largest whole number that every smaller one is a double with.
+# Up to this one, every integer is exactly a double.
 _MAX_EXACT = (1 << 53) - 1
 _MAX_UINT64 = (1 << 64) - 1
 _SIGNIFICANT_DIGITS = 17
@@ -40,7 +40,7 @@ def read_double(text: str) -> float:
 
 
 def write_doubles(values: np.ndarray[Any, Any]) -> list[str]:
-    """Write float32 or float64 numbers: six digits where these suffice, all that it takes where they do not.
+    """Write float32 or float64 numbers with six digits if these are exact, or else with as many as needed.
 
     Example:
         >>> write_doubles(np.float32([0.2, 1, 0.801258862, 9e6, np.nan]))
@@ -58,13 +58,13 @@ def write_doubles(values: np.ndarray[Any, Any]) -> list[str]:
 
 
 def write_double(value: float) -> str:
-    """Write a number that came with a request, as a float where it fits one and as a double where not."""
+    """Write a number from a request as a float if it fits one, or else as a double."""
     fits = not math.isfinite(value) or abs(value) <= float(np.finfo(np.float32).max)
     return write_doubles(np.array([value], np.float32 if fits else np.float64))[0]
 
 
 def write_quoted_double(value: float) -> str | None:
-    """Write a double inside a quoted list or object; None for what the server cannot write there."""
+    """Write a double inside a quoted list or object; return None if the server cannot write it there."""
     if not math.isfinite(value):
         return None
     text = repr(value)

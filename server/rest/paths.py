@@ -16,7 +16,7 @@ _PATTERNS = {
 }
 _API = re.compile("/v1/.*", re.IGNORECASE)
 
-# The characters that evhttp_uri_parse takes.
+# The characters that evhttp_uri_parse accepts.
 _URI = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?#-]|%[0-9A-Fa-f]{2})+")
 
 
@@ -65,10 +65,10 @@ def is_api(path: str) -> bool:
 
 
 def parse(method: str, path: str) -> Target | None:
-    """Return what a method and a path with its query ask for, or None where they fit nothing.
+    """Return what a method and a path with its query ask for, or None if they match nothing.
 
     Raises:
-        HugeVersionError: the version is no int64.
+        HugeVersionError: the version is not an int64.
 
     """
     pattern = _PATTERNS.get(method)
@@ -77,7 +77,7 @@ def parse(method: str, path: str) -> Target | None:
         return None
     asked = match["method"] or "status"
     if asked != asked.lower():
-        # The patterns take any letters, what comes after them does not.
+        # The patterns accept any letters, but what follows does not.
         if method == "POST":
             return None
         asked = "status"

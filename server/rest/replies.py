@@ -34,7 +34,7 @@ def predict_json(response: Any, *, in_rows: bool) -> str:
     """Write a PredictResponse, in rows or in columns as the request was.
 
     Raises:
-        ServingError: outputs that cannot be written so.
+        ServingError: the outputs cannot be written this way.
 
     """
     outputs = {name: decode(tensor) for name, tensor in response.outputs.items()}

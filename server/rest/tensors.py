@@ -51,12 +51,12 @@ def fill_predict_request(document: Document, infos: Mapping[str, Any], request: 
 
 
 def wrong_format(document: Document, sentence: str) -> ServingError:
-    """Make the error for a document that has not the form of a request."""
+    """Make the error for a document that does not have the form of a request."""
     return invalid_argument(f"JSON Value: {show(document)} {sentence}")
 
 
 def _rows_at_once(instances: list[Any], types: Mapping[str, int]) -> dict[str, Any] | None:
-    """Return the tensors of rows that are alike and right, as most are; None for any others."""
+    """Return the tensors of rows that are uniform and valid, as most are, or None for others."""
     if all(map(_has_names, instances)):
         if any(instance.keys() != types.keys() for instance in instances):
             return None
@@ -156,7 +156,7 @@ def _tensor(value: Any, data_type: int) -> Any:
 
 
 def _shape(value: Any) -> list[int]:
-    """Return the sizes of a value that is a list, of its first item, and so on; the others are held against it."""
+    """Return the sizes of a value that is a list, of its first item, and so on; the other items must match."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -191,7 +191,7 @@ def _collect(value: Any, shape: Sequence[int], data_type: int, values: list[Any]
 
 
 def _tensor_at_once(value: Any, data_type: int) -> Any:
-    """Return the tensor of nested lists without a look at each item; None for what needs one."""
+    """Return the tensor of nested lists without checking each item, or None if that is needed."""
     if data_type not in KINDS:
         return None
     shape = []

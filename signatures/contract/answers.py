@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signatures.contract import names
-from signatures.contract.judge import Verdict, judge_listed, judge_sparse
+from signatures.contract.judge import judge_listed, judge_sparse
+from signatures.contract.kept import Verdict
 from signatures.contract.tolerances import Tolerance
 
 Outputs: TypeAlias = Mapping[str, NDArray[Any]]
@@ -27,18 +28,23 @@ class AnswerForm:
     Attributes:
         dtypes: the outputs and their dtypes; strings are object arrays of bytes.
         width: returns the second dimension of each output, from N and the largest k in the request.
-        judge: judges one row, from its outputs, the server's own dense scores [N], its k, the labels and a tolerance.
+        judge: judges one row, from its outputs, the server's own dense scores [N], its k, its bounds [N] or None, the
+            labels and a tolerance.
         kept: returns the indices that one row keeps, from its outputs and its k.
         dense: returns the dense scores, [B, N], from the outputs of a request with k = N, and "" or what is wrong.
+        narrows: whether an answer may be narrower than its width if scores are bounded.
     """
 
     dtypes: Mapping[str, Any]
     width: Callable[[int, int], int]
-    judge: Callable[[Outputs, Scores, int, Labels, Tolerance], Verdict]
+    judge: Callable[[Outputs, Scores, int, Scores | None, Labels, Tolerance], Verdict]
     kept: Callable[[Outputs, int], list[int]]
     dense: Callable[[Outputs, Labels], tuple[Scores, str]]
+    narrows: bool = False
 
-    def problem(self, outputs: Outputs, rows: int, labels: int, k: int, *, padded: bool = False) -> str:
+    def problem(
+        self, outputs: Outputs, rows: int, labels: int, k: int, *, padded: bool = False, bounded: bool = False
+    ) -> str:
         """Return what is wrong with the dtypes and shapes of outputs, or "" if nothing is.
 
         Args:
@@ -47,14 +53,17 @@ class AnswerForm:
             labels: N.
             k: the largest k in the request.
             padded: whether a server that merges requests may have widened the rows.
+            bounded: whether bounds may have left fewer than k entries in a row.
         """
         width = self.width(labels, k)
         for name, dtype in self.dtypes.items():
             if name not in outputs:
                 return f"the output {name} is missing"
             array, shape = outputs[name], (rows, width)
-            wider = padded and array.ndim == 2 and array.shape[0] == rows and array.shape[1] >= width
-            if array.dtype != dtype or not (array.shape == shape or wider):
+            matrix = array.ndim == 2 and array.shape[0] == rows
+            wider = matrix and padded and array.shape[1] >= width
+            narrower = matrix and bounded and self.narrows and array.shape[1] <= width
+            if array.dtype != dtype or not (array.shape == shape or wider or narrower):
                 expected = f"{np.dtype(dtype)} {list(shape)}"
                 return f"the output {name} is {array.dtype} {list(array.shape)}, expected {expected}"
         return ""
@@ -62,6 +71,8 @@ class AnswerForm:
 
 def form_of(outputs: Collection[str]) -> AnswerForm | None:
     """Return the form of an answer with these outputs.
+
+    An answer may have other outputs of the model besides, which no form judges.
 
     Args:
         outputs: the names of the outputs.
@@ -75,7 +86,7 @@ def form_of(outputs: Collection[str]) -> AnswerForm | None:
         >>> form_of(["logits"]) is None
         True
     """
-    return next((form for form in ANSWER_FORMS if set(form.dtypes) == set(outputs)), None)
+    return next((form for form in ANSWER_FORMS if set(form.dtypes) <= set(outputs)), None)
 
 
 def encoded(labels: Sequence[str]) -> Labels:
@@ -96,22 +107,34 @@ def encoded(labels: Sequence[str]) -> Labels:
     return array
 
 
-def _judge_sparse_row(row: Outputs, dense: Scores, k: int, labels: Labels, tolerance: Tolerance) -> Verdict:
-    return judge_sparse(dense, row[names.PROBABILITIES], k, tolerance)
+def _judge_sparse_row(
+    row: Outputs, dense: Scores, k: int, bounds: Scores | None, labels: Labels, tolerance: Tolerance
+) -> Verdict:
+    return judge_sparse(dense, row[names.PROBABILITIES], k, tolerance, bounds)
 
 
-def _judge_listed_row(row: Outputs, dense: Scores, k: int, labels: Labels, tolerance: Tolerance) -> Verdict:
+def _judge_dense_row(
+    row: Outputs, dense: Scores, k: int, bounds: Scores | None, labels: Labels, tolerance: Tolerance
+) -> Verdict:
+    return judge_sparse(dense, row[names.DENSE_PROBABILITIES], len(dense), tolerance)
+
+
+def _judge_listed_row(
+    row: Outputs, dense: Scores, k: int, bounds: Scores | None, labels: Labels, tolerance: Tolerance
+) -> Verdict:
     listed = (row[names.INDICES], row[names.SCORES], row[names.LABELS])
-    return judge_listed(dense, *listed, labels, k, tolerance)
+    return judge_listed(dense, *listed, labels, k, tolerance, bounds)
 
 
-def _judge_classified_row(row: Outputs, dense: Scores, k: int, labels: Labels, tolerance: Tolerance) -> Verdict:
+def _judge_classified_row(
+    row: Outputs, dense: Scores, k: int, bounds: Scores | None, labels: Labels, tolerance: Tolerance
+) -> Verdict:
     classes, scores = row[names.CLASSES], row[names.SCORES]
     try:
         indices = _indices_of_labels(classes, scores, labels, dense)
     except KeyError as error:
         return Verdict(f"{error.args[0].decode(errors='backslashreplace')!r} is not one of the labels")
-    return judge_listed(dense, indices, scores, classes, labels, k, tolerance)
+    return judge_listed(dense, indices, scores, classes, labels, k, tolerance, bounds)
 
 
 def _dense_of_listed(outputs: Outputs, labels: Labels) -> tuple[Scores, str]:
@@ -182,6 +205,15 @@ CLASSIFIED = AnswerForm(
     judge=_judge_classified_row,
     kept=lambda row, k: [],
     dense=_dense_of_classified,
+    narrows=True,
+)
+# All scores, whatever the limits.
+DENSE = AnswerForm(
+    dtypes={names.DENSE_PROBABILITIES: np.dtype(np.float32)},
+    width=lambda labels, k: labels,
+    judge=_judge_dense_row,
+    kept=lambda row, k: list(range(len(row[names.DENSE_PROBABILITIES]))),
+    dense=lambda outputs, labels: (outputs[names.DENSE_PROBABILITIES], ""),
 )
 
-ANSWER_FORMS: tuple[AnswerForm, ...] = (SPARSE, LISTED, CLASSIFIED)
+ANSWER_FORMS: tuple[AnswerForm, ...] = (SPARSE, LISTED, CLASSIFIED, DENSE)

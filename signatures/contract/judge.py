@@ -1,43 +1,18 @@
 """Is one row of an answer right? It is compared with dense scores, taking ties into account.
 
 Two runs of one backbone may differ by a tolerance. So two labels may swap places if their dense scores are less than
-twice the tolerance apart: this is a near tie. Every other difference is a problem.
+twice the tolerance apart: this is a near tie. Every other difference is a problem. Which entries may be there is judged
+in `kept`.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signatures.contract import names
+from signatures.contract.kept import Verdict, judge_bounded, judge_swaps, ranking
 from signatures.contract.tolerances import Floats, Tolerance
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The verdict on one row: a problem and its entry, a near tie, the largest difference between scores."""
-
-    problem: str = ""
-    entry: int | None = None
-    near_tie: bool = False
-    difference: float = 0.0
-
-
-def ranking(scores: Floats) -> NDArray[np.intp]:
-    """Return all indices, best first: NaN before everything, then by score; of equal scores, the lower index first.
-
-    Args:
-        scores: the scores of one row.
-
-    Returns:
-        The indices.
-
-    Example:
-        >>> ranking(np.array([0.1, 0.9, np.nan, 0.9])).tolist()
-        [2, 1, 3, 0]
-    """
-    return np.lexsort((-scores, ~np.isnan(scores)))
 
 
 def judge_dense(expected: Floats, served: Floats, tolerance: Tolerance, k: int) -> Verdict:
@@ -69,14 +44,15 @@ def judge_dense(expected: Floats, served: Floats, tolerance: Tolerance, k: int) 
     return Verdict(near_tie=swapped, difference=largest)
 
 
-def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance) -> Verdict:
-    """Judge a row in which all but the k largest entries of `dense` should be zero.
+def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance, bounds: Floats | None = None) -> Verdict:
+    """Judge a row in which all but the k largest entries of `dense`, and those of them below a bound, should be zero.
 
     Args:
         dense: the server's own dense scores, [N].
         served: the row, [N].
         k: how many entries may be kept, from 0 to N.
         tolerance: how much a kept score may differ.
+        bounds: the lowest score to keep of each label, [N], or None if there are no bounds.
 
     Returns:
         The verdict.
@@ -95,6 +71,8 @@ def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance) ->
     if wrong is not None:
         entry = int(kept[wrong])
         return Verdict(f"the score is {served[entry]:.7g}, dense {dense[entry]:.7g}", entry, difference=difference)
+    if bounds is not None:
+        return judge_bounded(dense, served[kept], kept, k, bounds, difference, tolerance, zeros_hide=True)
     expected = ranking(dense)[:k]
     missing = np.setdiff1d(expected, kept)
     if len(kept) < k:
@@ -105,7 +83,7 @@ def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance) ->
             problem = f"only {len(kept)} of {k} scores are kept, and the dense {dense[entry]:.7g} is missing"
             return Verdict(problem, entry, difference=difference)
         return Verdict(difference=difference)
-    return _swaps(dense, served[kept], kept, expected, difference, tolerance)
+    return judge_swaps(dense, served[kept], kept, expected, difference, tolerance)
 
 
 def judge_listed(
@@ -116,8 +94,9 @@ def judge_listed(
     labels: NDArray[Any],
     k: int,
     tolerance: Tolerance,
+    bounds: Floats | None = None,
 ) -> Verdict:
-    """Judge a row of a top_k answer: k places, best first, then padding.
+    """Judge a row of a top_k answer: k places, best first, then padding. With bounds, fewer places may be used.
 
     Args:
         dense: the server's own dense scores, [N].
@@ -125,14 +104,18 @@ def judge_listed(
         scores: the scores of the row.
         served_labels: the labels of the row, as bytes.
         labels: the labels of all indices, as bytes.
-        k: how many places are used, from 0 to N.
+        k: how many places may be used, from 0 to N.
         tolerance: how much a score may differ.
+        bounds: the lowest score to keep of each label, [N], or None if there are no bounds. Then k places are used.
 
     Returns:
         The verdict.
     """
     if (broken := _not_finite(dense, scores)) is not None:
         return broken
+    allowed = k
+    if bounds is not None:
+        k = next(iter(np.flatnonzero(indices[:k] == names.NO_INDEX).tolist()), min(k, len(indices)))
     used = (indices != names.NO_INDEX) | (scores != names.NO_SCORE) | (served_labels != names.NO_LABEL.encode())
     if (place := _first(used[k:])) is not None:
         place += k
@@ -153,29 +136,9 @@ def judge_listed(
     if wrong is not None:
         problem = f"the score of index {listed[wrong]} is {scores[wrong]:.7g}, dense {dense[listed[wrong]]:.7g}"
         return Verdict(problem, wrong, difference=difference)
-    return _swaps(dense, scores[:k], listed, ranking(dense)[:k], difference, tolerance)
-
-
-def _swaps(
-    dense: Floats,
-    scores: Floats,
-    kept: NDArray[Any],
-    expected: NDArray[Any],
-    difference: float,
-    tolerance: Tolerance,
-) -> Verdict:
-    """Judge which entries were kept, if their number is right."""
-    missing, extra = np.setdiff1d(expected, kept), np.setdiff1d(kept, expected)
-    if not len(missing):
-        return Verdict(difference=difference)
-    best, worst = missing[np.argmax(dense[missing])], extra[np.argmin(dense[extra])]
-    allowed = tolerance.around(dense[best]) + tolerance.around(dense[worst])
-    gap = float(dense[best]) - float(dense[worst])
-    # If no bit differs from the dense run, there was no noise that could swap equal scores: the order of ties is wrong.
-    if gap > allowed or (gap == 0 and np.array_equal(scores, dense[kept])):
-        problem = f"entry {worst} ({dense[worst]:.7g}) is kept instead of entry {best} ({dense[best]:.7g})"
-        return Verdict(problem, int(worst), difference=difference)
-    return Verdict(near_tie=True, difference=difference)
+    if bounds is not None:
+        return judge_bounded(dense, scores[:k], listed, allowed, bounds, difference, tolerance, zeros_hide=False)
+    return judge_swaps(dense, scores[:k], listed, ranking(dense)[:k], difference, tolerance)
 
 
 def _differing(expected: Floats, served: Floats, tolerance: Tolerance) -> tuple[int | None, float]:

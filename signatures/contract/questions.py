@@ -1,62 +1,170 @@
 """The questions that both the exporter's validation and the client's check ask every signature."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from signatures.contract import names
+from signatures.contract.bounds import bounds_of
+from signatures.contract.kept import ranking
+from signatures.contract.tolerances import Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedLimits:
+    """What limits an answer if a request says nothing, and the thresholds, which always do.
+
+    Attributes:
+        k: the default k.
+        min_score: the default min_score.
+        thresholds: the lowest score to keep of each label; empty if labels have no thresholds.
+    """
+
+    k: int
+    min_score: float = 0.0
+    thresholds: Sequence[float] = ()
+
 
 @dataclass(frozen=True)
 class Question:
-    """One k, in the form that is sent and with its meaning.
+    """Limits in the form that is sent, and with their meaning.
 
     Attributes:
-        name: how reports show it.
-        sent: the int32 array that is sent: a scalar, [1] or [B]. None leaves k out.
-        meant: the k that applies to each example, clamped to [0, N].
+        name: how reports show it, after "k ".
+        sent: k and min_score as they are sent: a scalar, [1] or [B]. One that is left out is not there.
+        k: the k that applies to each example, clamped to [0, N].
+        bounds: the bounds that apply to each example, [N], or None for an example without bounds.
+        per_example: the same question with one value per example, a form that every server takes.
     """
 
     name: str
-    sent: NDArray[np.int32] | None
-    meant: tuple[int, ...]
+    sent: Mapping[str, NDArray[Any]]
+    k: tuple[int, ...]
+    bounds: tuple[Floats | None, ...]
+    per_example: Mapping[str, NDArray[Any]]
 
     @property
-    def per_example(self) -> NDArray[np.int32]:
-        """Return one k for each example, [B], a form that every server takes."""
-        return np.array(self.meant, np.int32)
+    def asked(self) -> str:
+        """The limits in words."""
+        return f"k {self.name}" if self.name.startswith("left out") else f"k = {self.name}"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any example has a bound."""
+        return any(bounds is not None for bounds in self.bounds)
 
 
-def questions(*, takes_k: bool, default_k: int, labels: int, examples: int, thorough: bool) -> Iterator[Question]:
+def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats, thorough: bool) -> Iterator[Question]:
     """Yield the questions for a request.
 
     Args:
-        takes_k: whether the signature takes k at all.
-        default_k: the k that applies if a request leaves it out.
-        labels: N.
-        examples: B, the number of examples in the request.
-        thorough: whether to ask every form of k: single elements and scalars too, not only k left out and one k per
-            example.
+        takes: which of k and min_score the signature takes.
+        exported: what applies if a request leaves them out.
+        dense: the server's own dense scores for the request, [B, N]. Bounds are asked at them and between them.
+        thorough: whether to ask every form: single elements and scalars too, not only left out and one per example.
 
     Yields:
         The questions.
 
     Example:
-        >>> [question.name for question in questions(takes_k=True, default_k=2, labels=8, examples=2, thorough=False)]
-        ['left out', '[1, 4] (one per example)']
+        >>> dense = np.array([[0.75, 0.5], [0.25, 0.5]], np.float32)
+        >>> asked = questions(takes=["k", "min_score"], exported=ExportedLimits(k=1), dense=dense, thorough=False)
+        >>> [question.name for question in asked]
+        ['left out', '[1, -1] (one per example)', '[1, -1] (one per example), min_score [0.75, 0.5] (one per example)']
     """
+    # A server that answers with NaN is found out all the same. Denormal numbers are zero for some processors.
+    dense = np.nan_to_num(dense, nan=0, posinf=0, neginf=0)
+    dense[np.abs(dense) < np.finfo(np.float32).tiny] = 0
+    examples, labels = dense.shape
 
-    def meant(*k: int) -> tuple[int, ...]:
-        return tuple(min(max(value, 0), labels) for value in k)
+    def question(k: Any = None, min_score: Any = None) -> Question:
+        return question_of(k, min_score, takes=takes, exported=exported, shape=(examples, labels))
 
-    yield Question("left out", None, meant(default_k) * examples)
-    if not takes_k:
+    yield question()
+    if names.K not in takes:
         return
     # From -1 to N + 1, so that both ends are clamped if there are enough examples.
     mixed = [(row * 3 + 2) % (labels + 3) - 1 for row in range(examples)]
-    yield Question(f"{mixed} (one per example)", np.array(mixed, np.int32), meant(*mixed))
+    yield question(mixed)
+    bounds = names.MIN_SCORE in takes
+    if bounds:
+        yield question(mixed, _scores_at(dense, [max(k, 0) // 2 for k in mixed]))
     if not thorough:
         return
-    yield Question(f"[{default_k}]", np.array([default_k], np.int32), meant(default_k) * examples)
-    for k in sorted({0, 1, default_k, labels - 1, labels, -1, labels + 3}):
-        yield Question(str(k), np.array(k, np.int32), meant(k) * examples)
+    yield question((exported.k,))
+    for k in sorted({0, 1, exported.k, labels - 1, labels, -1, labels + 3}):
+        yield question(k)
+    if bounds:
+        yield from (question(*limits) for limits in _bounds_to_ask(dense))
+
+
+def _bounds_to_ask(dense: Floats) -> Iterator[tuple[Any, Any]]:
+    """Yield k and min_score: at scores, just above one, between scores, above all, and where nothing is bounded."""
+    examples, labels = dense.shape
+    ranks = sorted({min(rank, labels - 1) for rank in (1, 2, labels // 2)})
+    for rank in ranks:
+        yield [labels] * examples, _scores_at(dense, [rank] * examples)
+    # Whoever rounds a bound keeps a score that is the next number below it.
+    at = np.array(_scores_at(dense, [ranks[-1]] * examples), np.float32)
+    yield [labels] * examples, np.where(at > 0, np.nextafter(at, np.float32(np.inf)), 0).tolist()
+    first = dense[0, ranking(dense[0])]
+    between = float((first[0].astype(np.float64) + first[ranks[0]]) / 2)
+    yield None, (between,)
+    yield None, between
+    for min_score in (0.0, -1.0, float(first[labels // 2]), float(dense.max()) + 1):
+        yield labels, min_score
+
+
+def _scores_at(dense: Floats, ranks: Sequence[int]) -> list[float]:
+    """Return the score that each row has at its rank, counted from 0; the last one if there is no such rank."""
+    last = dense.shape[1] - 1
+    return [float(row[ranking(row)[min(rank, last)]]) for row, rank in zip(dense, ranks, strict=True)]
+
+
+def question_of(
+    k: Any, min_score: Any, *, takes: Collection[str], exported: ExportedLimits, shape: tuple[int, ...]
+) -> Question:
+    """Return the question of one k and min_score.
+
+    Args:
+        k: a number, a tuple of one, or a list with one per example. None leaves it out.
+        min_score: the same.
+        takes: which of the two the signature takes.
+        exported: what applies if they are left out.
+        shape: the numbers of examples and labels, [B, N].
+
+    Returns:
+        The question.
+
+    Example:
+        >>> asked = question_of(1, None, takes=["k"], exported=ExportedLimits(k=2), shape=(2, 8))
+        >>> asked.name, asked.k, asked.bounds
+        ('1', (1, 1), (None, None))
+    """
+    examples, labels = shape
+    name = "left out" if k is None else _shown(k)
+    if min_score is not None:
+        name += f", min_score {_shown(min_score)}"
+    given = {names.K: (k, exported.k, np.int32), names.MIN_SCORE: (min_score, exported.min_score, np.float32)}
+    sent, each = {}, {}
+    for key, (value, default, kind) in given.items():
+        if value is not None:
+            sent[key] = np.array(value, kind)
+        each[key] = np.broadcast_to(np.array(default if value is None else value, kind).reshape(-1), examples)
+    return Question(
+        name,
+        sent,
+        tuple(np.clip(each[names.K], 0, labels).tolist()),
+        tuple(bounds_of(float(value), exported.thresholds, labels) for value in each[names.MIN_SCORE]),
+        {key: np.array(array) for key, array in each.items() if key in takes},
+    )
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return f"{value}" if isinstance(value, int) else f"{value:.7g}"
+    listed = f"[{', '.join(_shown(each) for each in value)}]"
+    return f"{listed} (one per example)" if isinstance(value, list) else listed

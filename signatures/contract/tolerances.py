@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+
+_PARTS = ("backbone", "head")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +121,28 @@ def with_backbone(tolerances: Tolerances, rtol: float | None, atol: float | None
     """
     given = {name: value for name, value in (("rtol", rtol), ("atol", atol)) if value is not None}
     return replace(tolerances, backbone=replace(tolerances.backbone, **given))
+
+
+def read_tolerances(stated: Any) -> Tolerances:
+    """Return tolerances that were written as JSON, by `serving-client qualify` or `check --json`.
+
+    Args:
+        stated: the JSON object, which holds them under "tolerances".
+
+    Returns:
+        The tolerances.
+
+    Raises:
+        ValueError: if it holds no tolerances.
+
+    Example:
+        >>> bound = {"rtol": 0.5, "atol": 0.25}
+        >>> read_tolerances({"tolerances": {"backbone": bound, "head": bound}}).head.atol
+        0.25
+    """
+    try:
+        found = stated["tolerances"]
+        each = {name: Tolerance(**{key: float(found[name][key]) for key in ("rtol", "atol")}) for name in _PARTS}
+        return Tolerances(**each, blind_to=tuple(map(str, found.get("blind_to", ()))))
+    except (KeyError, TypeError) as error:
+        raise ValueError("it holds no tolerances of the backbone and of the head, each with rtol and atol") from error

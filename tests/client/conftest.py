@@ -45,6 +45,10 @@ class FakeModel:
         self.bias = random.normal(0, 0.3, len(LABELS)).astype(np.float32)
         self.version, self.k, self.labels = 1, 2, LABELS
         self.default_k = 2
+        # What is exported beside k, and what applies if a request leaves min_score out.
+        self.min_score, self.thresholds, self.default_min_score = 0.0, (), 0.0
+        # Whether it was exported since there is a min_score.
+        self.takes_min_score = True
         self.export_id, self.preprocessing, self.digest = f"{seed:032x}", "unit", ""
         self.batching = False
         # How many examples a request may hold, where the server's own batching bounds that.
@@ -90,14 +94,51 @@ class FakeModel:
             names.PREPROCESSING: json.dumps(self.preprocessing),
             names.GOLDEN_DIGEST: self.digest,
         }
+        if self.takes_min_score:
+            values[names.THRESHOLDS] = json.dumps(list(self.thresholds))
         outputs = {name: np.full(len(probe), value.encode(), object) for name, value in values.items()}
+        if self.takes_min_score:
+            outputs[names.MIN_SCORE] = np.full(len(probe), self.min_score, np.float32)
         return {**outputs, names.K: np.full(len(probe), self.k, np.int32)}
+
+    def bounds(self, signature, min_score):
+        """The lowest score to keep of each row and label, [B, N], from one min_score a row."""
+        bounds = np.repeat(min_score[:, None], len(self.labels), 1)
+        return np.maximum(bounds, np.array(self.thresholds, np.float32)) if self.thresholds else bounds
+
+    def below(self, scores, bounds):
+        return (scores < bounds) & (bounds > 0)
+
+    def limited(self, signature, dense, counts, min_score):
+        """What a signature answers: the k largest of each row, less what is below a bound."""
+        bounds = self.bounds(signature, min_score)
+        if signature in (names.TOP_K, names.ENCODED_IMAGES_TOP_K, names.CLASSIFY):
+            return self.without(self.listed(dense, counts), bounds)
+        rows = self.head(dense, counts)
+        return {names.PROBABILITIES: np.where(self.below(rows, bounds), np.float32(0), rows)}
+
+    def without(self, listed, bounds):
+        """A list of the kept entries, those below a bound taken out and the others moved up."""
+        unused = {names.INDICES: -1, names.SCORES: 0, names.LABELS: b""}
+        if any(listed.get(name, np.zeros(0)).shape[:1] != bounds.shape[:1] for name in unused):
+            return listed
+        listed = {name: array.copy() for name, array in listed.items()}
+        for row, indices in enumerate(listed[names.INDICES].copy()):
+            own = bounds[row, np.clip(indices, 0, len(self.labels) - 1)]
+            kept = ~(self.below(listed[names.SCORES][row], own) & (indices >= 0))
+            for name, array in listed.items():
+                places = array[row][kept]
+                array[row] = unused[name]
+                array[row, : len(places)] = places
+        return listed
 
     def declared(self):
         """Signatures as export.json has them."""
         images = {names.IMAGES: {"dtype": "float32", "shape": [-1, SIDE, SIDE, 1]}}
         k = {names.K: {"dtype": "int32", "shape": None}}
-        dense = {names.PROBABILITIES: {"dtype": "float32", "shape": [-1, len(LABELS)]}}
+        if self.takes_min_score:
+            k[names.MIN_SCORE] = {"dtype": "float32", "shape": None}
+        dense = {names.PROBABILITIES: {"dtype": "float32", "shape": [-1, len(self.labels)]}}
         listed = {
             names.INDICES: {"dtype": "int32", "shape": [-1, -1]},
             names.SCORES: {"dtype": "float32", "shape": [-1, -1]},
@@ -107,6 +148,12 @@ class FakeModel:
         info = {name: {"dtype": "string", "shape": [-1]} for name in text} | {
             names.K: {"dtype": "int32", "shape": [-1]}
         }
+        if self.takes_min_score:
+            info |= {
+                names.MIN_SCORE: {"dtype": "float32", "shape": [-1]},
+                names.THRESHOLDS: {"dtype": "string", "shape": [-1]},
+            }
+        every_score = {names.DENSE_PROBABILITIES: dense[names.PROBABILITIES]}
         files = {}
         if self.takes_files:
             encoded = {names.ENCODED_IMAGES: {"dtype": "string", "shape": [-1]}}
@@ -130,7 +177,11 @@ class FakeModel:
                 "outputs": info,
             },
         }
-        always = {names.SERVING_DEFAULT, names.EXPORT_INFO}
+        if self.thresholds:
+            every[names.DENSE] = {"method": METHOD, "inputs": images, "outputs": every_score}
+            if self.takes_files:
+                every[names.ENCODED_IMAGES_DENSE] = {"method": METHOD, "inputs": encoded, "outputs": every_score}
+        always = {names.SERVING_DEFAULT, names.EXPORT_INFO, names.DENSE, names.ENCODED_IMAGES_DENSE}
         return {key: stated for key, stated in every.items() if self.keys is None or key in always | set(self.keys)}
 
     def decode(self, files):
@@ -142,8 +193,12 @@ class FakeModel:
         features = [example.features.feature for example in examples]
         files = [feature[names.IMAGE_FEATURE].bytes_list.value[0] for feature in features]
         k = [next(iter(feature[names.K].int64_list.value), self.k) for feature in features]
-        listed = self.listed(self.dense(self.decode(files)), np.array(k))
-        return listed[names.LABELS], listed[names.SCORES]
+        sent = [next(iter(feature[names.MIN_SCORE].float_list.value), self.min_score) for feature in features]
+        min_score = np.array(sent if self.takes_min_score else [0] * len(sent), np.float32)
+        dense = self.dense(self.decode(files))
+        listed = self.limited(names.CLASSIFY, dense, np.array(k), min_score)
+        width = max(np.count_nonzero(row != b"") for row in listed[names.LABELS])
+        return listed[names.LABELS][:, :width], listed[names.SCORES][:, :width]
 
     def predict(self, signature, inputs):
         examples = max((len(array) for array in inputs.values() if array.ndim), default=1)
@@ -155,20 +210,30 @@ class FakeModel:
         if images.shape[1:] != (SIDE, SIDE, 1):
             refuse(f"Shape of tensor images {list(images.shape)} is not compatible with expected shape [?,4,4,1].")
         dense = self.dense(images)
+        if signature in (names.DENSE, names.ENCODED_IMAGES_DENSE):
+            return {names.DENSE_PROBABILITIES: dense}
         if signature == names.FIXED_K:
-            return {names.PROBABILITIES: self.head(dense, np.full(len(dense), self.k))}
-        k = inputs.get(names.K)
-        if self.batching and (k is None or not k.ndim):
+            limits = np.full(len(dense), self.k), np.full(len(dense), self.min_score, np.float32)
+            return self.limited(signature, dense, *limits)
+        counts = self.of_each(names.K, inputs, self.default_k, len(dense))
+        min_score = np.zeros(len(dense), np.float32)
+        if self.takes_min_score:
+            min_score = self.of_each(names.MIN_SCORE, inputs, np.float32(self.default_min_score), len(dense))
+        if not np.isfinite(min_score).all():
+            refuse("min_score must be a finite number")
+        return self.limited(signature, dense, counts, min_score)
+
+    def of_each(self, name, inputs, default, examples):
+        """One k or min_score for each example."""
+        value = inputs.get(name)
+        if self.batching and (value is None or not value.ndim):
             refuse("Batching Run() input tensors must have at least one dimension")
-        if self.batching and len(k) != len(dense):
+        if self.batching and len(value) != examples:
             refuse("Batching Run() input tensors must have equal 0th-dimension size")
-        k = np.array(self.default_k) if k is None else k
-        if k.shape not in ((), (1,), (len(dense),)):
-            refuse(f"k has shape {list(k.shape)}")
-        counts = np.broadcast_to(k.reshape(-1), len(dense))
-        if signature in (names.TOP_K, names.ENCODED_IMAGES_TOP_K):
-            return self.listed(dense, counts)
-        return {names.PROBABILITIES: self.head(dense, counts)}
+        value = np.array(default) if value is None else value
+        if value.shape not in ((), (1,), (examples,)):
+            refuse(f"{name} has shape {list(value.shape)}")
+        return np.broadcast_to(value.reshape(-1), examples)
 
 
 class FakeServer:
@@ -177,6 +242,8 @@ class FakeServer:
     def __init__(self, model: FakeModel, port: int = 0, credentials=None) -> None:
         self.models = {model.version: model}
         self.labels = {}
+        # The labels of the same models, served under other names too.
+        self.others = {}
         self.requests = []
         self.metadata = []
         self.config = None
@@ -211,15 +278,16 @@ class FakeServer:
         return answer
 
     def _model(self, spec) -> FakeModel:
-        if spec.name != "letters":
+        if spec.name not in ("letters", *self.others):
             raise ServedError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
         version = max(self.models)
         if spec.HasField("version"):
             version = spec.version.value
         elif spec.version_label:
-            if spec.version_label not in self.labels:
+            labels = self.others.get(spec.name, self.labels)
+            if spec.version_label not in labels:
                 refuse(f"Unrecognized servable version label: {spec.version_label}")
-            version = self.labels[spec.version_label]
+            version = labels[spec.version_label]
         if version not in self.models:
             raise ServedError(
                 grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Specific(letters, {version})"
@@ -240,7 +308,7 @@ class FakeServer:
                 refuse(f"Expects arg[0] to be {wanted} but {sent} is provided")
         outputs = model.predict(signature, inputs)
         response = messages.PredictResponse()
-        response.model_spec.name, response.model_spec.version.value = "letters", model.version
+        response.model_spec.name, response.model_spec.version.value = request.model_spec.name, model.version
         for name, array in outputs.items():
             if not request.output_filter or name in request.output_filter:
                 response.outputs[name].CopyFrom(as_served(array))
@@ -260,7 +328,7 @@ class FakeServer:
         request = messages.GetModelMetadataRequest.FromString(data)
         model = self._model(request.model_spec)
         response = messages.GetModelMetadataResponse()
-        response.model_spec.name, response.model_spec.version.value = "letters", model.version
+        response.model_spec.name, response.model_spec.version.value = request.model_spec.name, model.version
         signatures = messages.SignatureDefMap()
         for key, stated in model.declared().items():
             definition = signatures.signature_def[key]
@@ -273,8 +341,10 @@ class FakeServer:
                         tensor.tensor_shape.unknown_rank = True
                     for size in info["shape"] or ():
                         tensor.tensor_shape.dim.add(size=size)
-            if names.K in stated["inputs"] and model.tells_default_k:
-                definition.defaults[names.K].CopyFrom(tensor_proto(np.array(model.default_k, np.int32)))
+            defaults = {names.K: np.int32(model.default_k), names.MIN_SCORE: np.float32(model.default_min_score)}
+            for name, default in defaults.items():
+                if name in stated["inputs"] and model.tells_default_k:
+                    definition.defaults[name].CopyFrom(tensor_proto(np.array(default)))
         response.metadata["signature_def"].Pack(signatures)
         return response.SerializeToString()
 
@@ -291,7 +361,7 @@ class FakeServer:
     def reload(self, data):
         config = messages.ReloadConfigRequest.FromString(data).config
         for model in config.model_config_list.config:
-            if model.name != "letters":
+            if model.name not in ("letters", *self.others):
                 continue
             if absent := set(model.version_labels.values()) - set(self.models):
                 raise ServedError(
@@ -299,7 +369,10 @@ class FakeServer:
                     f"Request to assign label to version {absent.pop()} of model {model.name}, which is not currently "
                     "available for inference",
                 )
-            self.labels = dict(model.version_labels)
+            if model.name == "letters":
+                self.labels = dict(model.version_labels)
+            else:
+                self.others[model.name] = dict(model.version_labels)
         self.config = config
         return messages.ReloadConfigResponse().SerializeToString()
 
@@ -347,7 +420,10 @@ def publish(model: FakeModel, base: Path, count: int = 9) -> Path:
         "labels": list(model.labels),
         "preprocessing": model.preprocessing,
         "golden_digest": model.digest,
+        "min_score": model.min_score,
+        "thresholds": list(model.thresholds),
         "signatures": model.declared(),
+        "files": {f"{names.ASSETS_EXTRA}/{names.GOLDEN_FILE}": model.digest},
     }
     (extra / names.EXPORT_FILE).write_text(json.dumps(export))
     return extra.parent

@@ -126,5 +126,5 @@ def test_bounds_of_another_form_are_refused(bound):
 
 
 def test_bounds_of_an_unknown_input_are_refused():
-    with pytest.raises(InputError, match="bounds are given of an input 'y', and the inputs are x"):
+    with pytest.raises(InputError, match="bounds are given for an input 'y', but the inputs are x"):
         random_samples(served(x=TensorInfo("int32", (-1,))), 1, bounds={"y": Bound(ids=3)})

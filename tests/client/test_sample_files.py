@@ -120,11 +120,11 @@ def test_standard_input_holds_json_lines(monkeypatch):
         (TEXT, "[" * 100_000, "line 1 cannot be read"),
         (TEXT, '{"text": {"b64": "?"}}', "line 1: the value of 'b64' is not base64"),
         (TEXT, r'"\ud800"', r"line 1: input text takes UTF-8, and '\\ud800' holds half a character"),
-        (TEXT, '{"txet": "a"}', "line 1 has an input 'txet', and the model's inputs are text"),
+        (TEXT, '{"txet": "a"}', "line 1 has an input 'txet', but the model's inputs are text"),
         (TEXT, '{"text": ["a"]}', r"line 1: input text takes rows of shape \[\], and this one is of shape \[1\]"),
         (TEXT, '{"text": null}', "line 1: input text takes strings, not None"),
         (TABLE, '{"age": 1, "name": "a"}', "line 1 has no input 'codes', which the model needs"),
-        (TABLE, '"Ada"', "line 1 is a bare value, and the model has several inputs: age, codes, name"),
+        (TABLE, '"Ada"', "line 1 is a bare value, but the model has several inputs: age, codes, name"),
         (TABLE, '{"age": "old", "name": "a", "codes": [1, 2, 3]}', "line 1: input age takes float32, not 'old'"),
         (TOKENS, "[1.5]", "line 1: input tokens takes int32, not 1.5"),
         (TOKENS, "[3000000000]", "line 1: input tokens takes int32, not 3000000000"),
@@ -218,12 +218,12 @@ def test_an_npz_file_may_say_what_is_true_of_each_row(read):
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"words": np.zeros((2, 2))}, "row 0 has an input 'words', and the model's inputs are tokens"),
+        ({"words": np.zeros((2, 2))}, "row 0 has an input 'words', but the model's inputs are tokens"),
         (
             {"tokens": np.zeros((2, 2)), "labels": np.zeros((2, 4))},
             r"labels are float64 of shape \[2, 4\], and must be .* \[2, 3\]",
         ),
-        ({"tokens": np.zeros((2, 2)), "labels": np.full((2, 3), 2)}, "row 0: labels hold other values than 0 and 1"),
+        ({"tokens": np.zeros((2, 2)), "labels": np.full((2, 3), 2)}, "row 0: labels must be 0 or 1"),
         ({"tokens": np.zeros(2)}, r"row 0: input tokens takes rows of shape \[any\], and this one is of shape \[\]"),
         ({"tokens": np.zeros((0, 2))}, "array tokens holds 0 samples"),
         ({"tokens": np.full((2, 1), 0.5)}, "row 0: input tokens takes int32, not 0.5"),

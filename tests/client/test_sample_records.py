@@ -188,7 +188,7 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
         (
             TOKENS,
             predict({"words": np.zeros((1, 3), np.int32)}),
-            "record 1 has an input 'words', and the model's inputs are tokens",
+            "record 1 has an input 'words', but the model's inputs are tokens",
         ),
         (
             TOKENS,
@@ -214,7 +214,7 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
         (TABLE, example(**{**ROW, "codes": "abc"}), "record 1: feature codes takes rows of shape"),
         (TABLE, example(**{**ROW, "name": 5}), "record 1: feature name takes strings, not 5"),
         (TABLE, example(**ROW, k=1.5), r"record 1: feature k is .*1.5.*, and must be a number of type int"),
-        (TABLE, example(**ROW, k=[1, 2]), "record 1: feature k has 2 values, and needs one"),
+        (TABLE, example(**ROW, k=[1, 2]), "record 1: feature k has 2 values, but needs one"),
         (
             TABLE,
             example(**ROW, **{"image/class/label": 3}),
@@ -312,7 +312,7 @@ def test_pictures_and_folders_of_pictures(tmp_path):
     assert [sample.truth for sample in samples] == [None, ("x", "y")]
     np.testing.assert_array_equal(alone[0].inputs["images"], samples[1].inputs["images"])
     (tmp_path / "labels.json").write_text(json.dumps({"c.png": []}))
-    with pytest.raises(InputError, match=r"labels.json names 'c.png', and the folder has no image of that name"):
+    with pytest.raises(InputError, match=r"labels.json names 'c.png', but the folder has no image of that name"):
         read_samples([tmp_path], served(IMAGES), "unit")
 
 
@@ -357,7 +357,7 @@ def test_truth_is_an_array_and_a_strange_label_is_named(read):
     truth, known = truth_of(samples, ["x", "y", "z"])
     assert truth.tolist() == [[True, False, True], [False] * 3]
     assert known.tolist() == [True, False]
-    with pytest.raises(InputError, match="record 1 has the label 2, and the model has x, y"):
+    with pytest.raises(InputError, match="record 1 has the label 2, but the model has x, y"):
         truth_of(samples, ["x", "y"])
 
 

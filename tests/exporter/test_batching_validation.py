@@ -108,7 +108,7 @@ def test_a_lookup_that_fails_for_unknown_words_is_not_batched_with_others(tmp_pa
     model = keras.Model(text, keras.layers.Dense(LABELS, activation="sigmoid")(known(text)))
 
     refused = refusal(tmp_path, ExportError, Classifier(model, "words"), batching=Batching())
-    assert refused.startswith("The layer colors fails for what is not in its vocabulary")
+    assert refused.startswith("The layer colors fails for values outside of its vocabulary")
 
 
 def test_ids_that_no_guard_knows_of_are_named_where_requests_share_runs(tmp_path):
@@ -128,7 +128,7 @@ def test_ids_that_no_guard_knows_of_are_named_where_requests_share_runs(tmp_path
     batched = export(Classifier(model, "ids"), tmp_path, options=ExportOptions(batching=Batching(max_batch_size=2)))
 
     (warning,) = set(batched.warnings) - set(alone.warnings)
-    assert "does not say which of its inputs are ids of its layer tokens: one that" in warning
+    assert "does not declare which of its inputs are ids of its layer tokens: an id that" in warning
 
 
 def test_requests_that_share_a_run_across_lengths_are_seen_before_publishing(tmp_path, monkeypatch):

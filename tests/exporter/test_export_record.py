@@ -41,7 +41,9 @@ def without(name):
     [
         without("schema_version"),
         without("files"),
-        lambda stated: stated.update(schema_version=2),
+        lambda stated: stated.update(schema_version=SCHEMA_VERSION + 1),
+        lambda stated: stated.update(min_score=2),
+        lambda stated: stated.update(thresholds=["0.5"]),
         lambda stated: stated.update(k="2"),
         lambda stated: stated.update(k=0),
         lambda stated: stated.update(export_id="1"),
@@ -80,7 +82,7 @@ def test_fields_of_a_newer_release_are_ignored(tmp_path, stated):
 def test_a_newer_schema_is_refused_in_a_sentence_and_listed_as_not_ours(tmp_path, stated):
     written(tmp_path / "digits" / "1", {**stated, "schema_version": SCHEMA_VERSION + 1})
 
-    with pytest.raises(RecordError, match=r"schema version 2, and this release reads up to 1: install a newer"):
+    with pytest.raises(RecordError, match=r"schema version 3, and this release reads up to 2: install a newer"):
         ExportRecord.read(tmp_path / "digits" / "1")
     (listed,) = list_versions(tmp_path)
     assert (listed.version, listed.export_id) == (1, None)

@@ -85,7 +85,7 @@ def test_server_files_that_cannot_be_written_are_a_warning_and_nothing_is_remove
     assert versions() == [1, 2, 3]
     written, kept = (warning for warning in summary["warnings"] if "made up" not in warning)
     assert written.startswith("Version 3 is published, but not every file in models/deploy was written: ")
-    assert kept == "No older version of toy was removed: what a server needs of them is not known."
+    assert kept == "No older version of toy was removed: it is unknown which of them a server needs."
     assert "Dry run" not in run().stdout
 
 
@@ -124,7 +124,7 @@ def test_golden_records_that_cannot_be_moved_into_place_stay_where_the_warning_s
     assert summary["version"] == 3
     said = [warning for warning in summary["warnings"] if "golden" in warning]
     assert len(said) == 1
-    assert said[0].startswith("The golden records stay in golden.unvalidated, and not in golden: ")
+    assert said[0].startswith("The golden records stay in golden.unvalidated, not in golden: ")
     assert (published / "golden.unvalidated").stat().st_size > 100
 
 

@@ -112,6 +112,26 @@ def test_the_list_shows_every_version_of_every_model(toy):
     assert "cannot be read" in refusal("--list", "--output", "nowhere", status=4)
 
 
+def test_the_list_shows_which_version_has_which_label(toy):
+    exported()
+    exported("--k", 1)
+    exported("--name", "other")
+
+    versions = json.loads(run("--list", "--json").stdout)["versions"]
+
+    assert [(each["model"], each["version"], each["labels"]) for each in versions] == [
+        ("other", 1, ["stable"]),
+        ("toy", 1, ["stable"]),
+        ("toy", 2, ["canary"]),
+    ]
+    assert all(label in run("--list").stdout for label in ("stable", "canary"))
+
+    (toy / "models" / "deploy" / "models.config").write_text("model_config_list {")
+    broken = run("--list", "--json")
+    assert [each["labels"] for each in json.loads(broken.stdout)["versions"]] == [[], [], []]
+    assert "Note: labels are unknown: models.config is not" in broken.stderr
+
+
 def test_only_the_newest_are_kept_and_those_that_the_server_is_told_of(toy):
     exported()
     for _ in range(3):
@@ -125,7 +145,7 @@ def test_only_the_newest_are_kept_and_those_that_the_server_is_told_of(toy):
 
 def test_a_version_can_be_chosen_if_it_is_above_all_that_were_used(toy):
     assert exported("--version", 7)["version"] == 7
-    assert "7 was used already, and numbers only rise. Use 8 or more." in refusal("toy.keras", "--version", 7, status=4)
+    assert "7 was already used, and numbers only rise. Use 8 or more." in refusal("toy.keras", "--version", 7, status=4)
     before = int(time.time())
     assert exported("--version", "timestamp")["version"] >= before
     assert "use a number, or the word timestamp" in refusal("toy.keras", "--version", "newest")
@@ -268,7 +288,7 @@ def test_what_xla_cannot_compile_was_a_traceback(toy):
     scores = keras.layers.Dense(3, activation="sigmoid")(keras.layers.Flatten()(keras.layers.Embedding(4, 3)(known)))
     keras.Model(word, scores).save("words.keras")
     said = refusal("words.keras", "--jit-compile")
-    assert "XLA compiles no strings, which the model takes as word: leave out --jit-compile." in said
+    assert "XLA cannot compile strings, which the model takes as word: leave out --jit-compile." in said
 
     number = keras.Input((1,), name="number", dtype="int32")
     known = keras.layers.IntegerLookup(vocabulary=[1, 2])(number)

@@ -17,7 +17,7 @@ from exporter.writing.prediction_logs import read_requests
 from server.config import Settings
 from server.errors import ServingError
 from server.model_server import ModelServer
-from signatures import OutputForm
+from signatures import Limits, OutputForm
 from signatures.contract.record import ExportRecord
 from signatures.input_forms import tensors_form
 from signatures.output_forms import probabilities_output
@@ -45,8 +45,8 @@ def reversed_too(classifier):
     plain = tensors_form(classifier.inputs.specs, {}, 2)
 
     def read(received):
-        (features,), k = plain.read(received)
-        return [tf.concat([features, tf.reverse(features, [1])], axis=0)], k
+        (features,), limits = plain.read(received)
+        return [tf.concat([features, tf.reverse(features, [1])], axis=0)], limits
 
     def average(scores):
         return tf.reduce_mean(tf.stack(tf.split(scores, 2)), axis=0)
@@ -92,7 +92,9 @@ def test_one_that_computes_something_else_in_the_graph_is_not_published(tmp_path
 
 def test_one_whose_answers_are_not_the_k_largest_is_not_published(tmp_path):
     dense = probabilities_output([str(n) for n in range(LABELS)])
-    keeps_all = OutputForm(dense.outputs, lambda scores, k: dense.write(scores, tf.fill(tf.shape(k), LABELS)))
+    keeps_all = OutputForm(
+        dense.outputs, lambda scores, limits: dense.write(scores, Limits(tf.fill(tf.shape(limits.k), LABELS)))
+    )
 
     said = refused(tmp_path, ValidationError, {"both": (reversed_too(toy()), keeps_all)})
     assert "both with k left out is wrong for sample 0: 4 scores are not zero, at most 2 may be" in said
@@ -104,7 +106,7 @@ def test_one_that_guards_nothing_is_not_published(tmp_path):
     def read(received):
         features = tf.reshape(received["features"], [-1, 6])
         k = tf.broadcast_to(tf.reshape(received["k"], [-1]), [tf.shape(features)[0]])
-        return [tf.concat([features, features], axis=0)], k
+        return [tf.concat([features, features], axis=0)], Limits(k)
 
     own = {"both": (replace(form, read=read), probabilities_output([str(n) for n in range(LABELS)]))}
     assert "both answers a request with features of shape [2, 6, 2], which it should refuse" in refused(
@@ -115,12 +117,14 @@ def test_one_that_guards_nothing_is_not_published(tmp_path):
 def test_what_cannot_be_asked_or_judged_is_refused_before_any_work(tmp_path):
     form, answer = reversed_too(toy()), probabilities_output([str(n) for n in range(LABELS)])
     angle = replace(form, inputs={**form.inputs, "angle": tf.TensorSpec([None], tf.float32)})
-    entropy = OutputForm({"entropy": tf.TensorSpec([None], tf.float32)}, lambda scores, k: {"entropy": scores[:, 0]})
+    entropy = OutputForm(
+        {"entropy": tf.TensorSpec([None], tf.float32)}, lambda scores, limits: {"entropy": scores[:, 0]}
+    )
 
     assert "takes 'angle', which no sample holds" in refused(tmp_path, ExportError, {"turned": (angle, answer)})
     assert "takes k without a default" in refused(tmp_path, ExportError, {"x": (replace(form, defaults={}), answer)})
-    assert "answers entropy, which no check knows" in refused(tmp_path, ExportError, {"x": (form, entropy)})
-    assert "'top_k' is a signature that every export has" in refused(tmp_path, ExportError, {"top_k": (form, answer)})
+    assert "answers entropy, which no check can judge" in refused(tmp_path, ExportError, {"x": (form, entropy)})
+    assert "'top_k' is the name of a signature of ours" in refused(tmp_path, ExportError, {"top_k": (form, answer)})
 
 
 def test_the_check_asks_an_own_signature_and_compares_it_with_its_own_dense_scores(tmp_path):

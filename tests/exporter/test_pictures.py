@@ -21,7 +21,7 @@ from exporter import (
     export,
     load_classifier,
 )
-from exporter.samples.samples import samples_of_pictures
+from exporter.samples.samples import samples_of_images
 from exporter.sources.examine import examine
 from exporter.validation.loaded import LoadedVersion
 from exporter.validation.pixels import wrong_pixels
@@ -151,21 +151,21 @@ def test_a_wrong_preprocessing_in_samples_and_graph_alike_was_published(wrong, s
     samples = Samples({})
     if source == "files":
         inputs = Classifier(picture_model(), "toy").inputs
-        samples = samples_of_pictures([picture(size=(30, 20), kind="JPEG")], inputs, ImageDecoding("unit"))
+        samples = samples_of_images([picture(size=(30, 20), kind="JPEG")], inputs, ImageDecoding("unit"))
     said = refused(tmp_path, preprocessing="unit", samples=samples)
     assert said.startswith("The pixels that the graph makes of the image of sample 0, with the preprocessing 'unit'")
 
 
 def test_a_wrong_preprocessing_in_the_graph_alone_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, ImageDecoding("tf")))
-    assert "encoded_images with k = 4 is wrong for sample 0" in refused(tmp_path, preprocessing="unit")
+    assert "encoded_images with k = 4, min_score 0 is wrong for sample 0" in refused(tmp_path, preprocessing="unit")
 
 
 @pytest.mark.parametrize("keys", [[names.ENCODED_IMAGES_TOP_K], [names.CLASSIFY]], ids=str)
 def test_it_is_seen_whichever_signature_takes_the_files(keys, tmp_path, monkeypatch):
     monkeypatch.setattr(signatures.compose, "decoder", lambda images, pictures: decoder(images, ImageDecoding("tf")))
     classifier = Classifier(picture_model(), "toy", preprocessing="unit")
-    with pytest.raises(ValidationError, match=f"{keys[0]} with k = 4 is wrong for sample 0"):
+    with pytest.raises(ValidationError, match=f"{keys[0]} with k = 4, min_score 0 is wrong for sample 0"):
         export(classifier, tmp_path, k=2, options=ExportOptions(signatures=keys))
 
 

@@ -172,7 +172,7 @@ def test_where_no_layer_leaves_the_bound_the_message_says_so(tmp_path):
     model(np.zeros((2, 4), np.float32))
     samples = Samples({"inputs": np.full((2, 4), 0.5001, np.float32)})
     said = refusal(Classifier(model, "toy"), tmp_path, samples=samples, precision="mixed_float16")
-    assert "No layer can be named that left the bound." in said
+    assert "No single layer left the bound." in said
 
 
 def test_the_layer_that_computes_the_scores_stays_as_it_is_however_deep_it_lies():

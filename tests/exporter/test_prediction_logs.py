@@ -9,10 +9,14 @@ import tensorflow as tf
 from exporter import Samples
 from exporter.writing.prediction_logs import golden_records, read_requests, warmup_records, write_records
 from signatures.contract import names
+from signatures.contract.questions import ExportedLimits
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(3, 4)
 DENSE = np.linspace(0, 1, 15, dtype=np.float32).reshape(3, 5)
 KEYS = ["serving_default", "top_k", "fixed_k", "classify", "export_info"]
+
+
+LIMITS = ExportedLimits(k=2, min_score=0.25)
 
 
 @pytest.fixture
@@ -26,6 +30,7 @@ def test_a_golden_record_asks_for_everything_and_holds_the_dense_answer(samples)
         assert (asked.model_spec.name, asked.model_spec.signature_name) == ("toy", "serving_default")
         np.testing.assert_array_equal(tf.make_ndarray(asked.inputs["features"]), FEATURES[row : row + 1])
         np.testing.assert_array_equal(tf.make_ndarray(asked.inputs["k"]), [5])
+        np.testing.assert_array_equal(tf.make_ndarray(asked.inputs["min_score"]), np.zeros(1, np.float32))
         np.testing.assert_array_equal(tf.make_ndarray(answered.outputs["probabilities"]), DENSE[row : row + 1])
     assert row == 2
 
@@ -37,20 +42,20 @@ def test_golden_records_stop_before_they_get_too_large_and_there_is_always_one(s
 
 
 def test_every_signature_is_warmed_up_with_one_and_one_signature_with_each_size(samples, tmp_path):
-    write_records(tmp_path / "warmup", warmup_records("toy", KEYS, [samples], 2, (1, 2, 4)))
+    write_records(tmp_path / "warmup", warmup_records("toy", KEYS, [samples], LIMITS, (1, 2, 4)))
     requests = list(read_requests(tmp_path / "warmup"))
 
     asked = [(key, len(next(iter(inputs.values())))) for key, inputs in requests]
     assert asked == [*((key, 1) for key in KEYS), ("serving_default", 2), ("serving_default", 4)]
     for key, inputs in requests:
-        assert (names.K in inputs) == (key in ("serving_default", "top_k"))
+        assert (names.K in inputs) == (names.MIN_SCORE in inputs) == (key in ("serving_default", "top_k"))
     # The server's own batching merges along the first dimension of every input.
     assert all(len({array.shape[0] for array in inputs.values()}) == 1 for _, inputs in requests)
 
 
 def test_pictures_are_warmed_up_as_files_which_take_less_room():
     samples = Samples({"images": np.zeros((1, 8, 8, 1), np.float32)}, [b"a file"])
-    logs = list(warmup_records("toy", ["serving_default", "encoded_images"], [samples], 2, (1, 2)))
+    logs = list(warmup_records("toy", ["serving_default", "encoded_images"], [samples], LIMITS, (1, 2)))
     assert logs[-1].predict_log.request.model_spec.signature_name == "encoded_images"
     assert list(tf.make_ndarray(logs[-1].predict_log.request.inputs["encoded_images"])) == [b"a file"] * 2
 

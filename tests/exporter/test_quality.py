@@ -65,7 +65,7 @@ def test_a_sample_of_unknown_truth_counted_as_one_without_a_true_label(tmp_path)
     version = export(echo(), tmp_path, k=2, samples=samples)
     assert (version.quality.samples, version.quality.more_than_k) == (1, 1.0)
     assert version.quality.f1 == pytest.approx(2 * 2 / (2 + 3))
-    assert "The true labels of 2 of the 3 samples are not known: the gate judges the other 1." in version.warnings
+    assert "The true labels of 2 of the 3 samples are unknown: the gate judges the other 1." in version.warnings
 
     with pytest.raises(ValidationError, match=r"exact match on 1 labeled samples is 0\.0000"):
         export(echo(), tmp_path, k=2, options=ExportOptions(min_exact_match=0.5), samples=samples)

@@ -78,7 +78,7 @@ def test_a_keras_exported_saved_model_is_exported_again_with_the_same_answers(bu
 
     inputs = inputs_for(model)
     with LoadedVersion(version.path) as loaded:
-        declared = set(loaded.signatures[names.SERVING_DEFAULT].inputs) - {names.K}
+        declared = set(loaded.signatures[names.SERVING_DEFAULT].inputs) - set(names.LIMITS)
         answer = loaded.call(names.SERVING_DEFAULT, {**inputs, names.K: np.int32(LABELS)})
     assert declared == set(inputs)
     np.testing.assert_allclose(answer[names.PROBABILITIES], called(model, inputs), rtol=1e-5)
@@ -103,14 +103,14 @@ def broken_saved_models(directory):
     archive.add_endpoint("serve", lambda features: model(features), [tf.TensorSpec([7, 3], tf.float32, "features")])
     archive.write_out(directory / "seven", verbose=False)
     return {
-        "no endpoint": "could not be loaded as a SavedModel that keras.Model.export wrote",
-        "cut off": "could not be loaded as a SavedModel that keras.Model.export wrote",
-        "no weights": "could not be loaded as a SavedModel that keras.Model.export wrote",
+        "no endpoint": "has no signature and no traced function",
+        "cut off": "could not be loaded as a SavedModel",
+        "no weights": "could not be loaded as a SavedModel",
         "seven": "any number of examples",
     }
 
 
-def test_a_saved_model_that_is_broken_or_not_of_keras_is_refused_in_one_sentence(tmp_path):
+def test_a_saved_model_that_is_broken_is_refused_in_one_sentence(tmp_path):
     for name, words in broken_saved_models(tmp_path).items():
         with pytest.raises(ExportError, match=words) as refused:
             load_classifier(str(tmp_path / name), UNSAFE)
@@ -254,7 +254,7 @@ def broken_records(directory):
         "index.tfrecord": "image/class/label 4; the model's labels are 0 to 3",
         "fractions.tfrecord": "image/class/label -1; the model's labels are 0 to 3",
         "half labels.npz": "labels other than 0 and 1",
-        "partly labels.npz": "let the whole row be -1",
+        "partly labels.npz": "set its whole row to -1",
         "two labels.npz": "labels other than 0 and 1",
         "text labels.npz": "labels other than 0 and 1",
         "words.npz": "holds features of type <U4; the model takes float32",
@@ -283,10 +283,10 @@ def test_samples_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
         ("{", "could not be read as JSON"),
         ('{"a.png": ["nonesuch"]}', "the label 'nonesuch'"),
         # These were accepted: the second as the labels 3 and 4, the others as if no label was true.
-        ('{"a.png": ["3"], "b.png": ["4"]}', "names 'b.png', and .* has no picture of that name"),
-        ('{"a.png": "34"}', "says \"34\" of 'a.png'; write a list of labels"),
+        ('{"a.png": ["3"], "b.png": ["4"]}', "names 'b.png', but .* has no image of that name"),
+        ('{"a.png": "34"}', "has \"34\" for 'a.png'; write a list of labels"),
         ('{"a.png": {}}', "write a list of labels"),
-        ('{"a.png": null}', "no entry where that is not known"),
+        ('{"a.png": null}', "no entry if the truth is unknown"),
         ('[["a.png", ["3"]]]', "holds a list; write an object"),
     ],
 )
@@ -343,9 +343,9 @@ def test_a_row_of_labels_may_be_unknown(unknown, tmp_path):
 @pytest.mark.parametrize(
     ("product", "words"),
     [
-        ([[1.5, 2]], "product = 1.5, which is no int32"),
-        ([[2**32, 2]], "product = 4294967296, which is no int32"),
-        ([[float("nan"), 2]], "product = nan, which is no int32"),
+        ([[1.5, 2]], "product = 1.5, but the model takes int32"),
+        ([[2**32, 2]], "product = 4294967296, but the model takes int32"),
+        ([[float("nan"), 2]], "product = nan, but the model takes int32"),
         ([[1, 10]], "product = 10 in sample 0; the model's embedding takes ids from 0 to 9"),
         ([[-1, 2]], "product = -1 in sample 0; the model's embedding takes ids from 0 to 9"),
     ],

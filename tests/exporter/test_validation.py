@@ -10,7 +10,7 @@ import exporter.staging
 import exporter.writing.saved_model
 import signatures.input_forms
 import signatures.output_forms
-from exporter import Classifier, ExportOptions, ValidationError, export
+from exporter import Classifier, ExportOptions, Samples, ValidationError, export
 from exporter.writing.prediction_logs import warmup_records
 from exporter.writing.saved_model import exported_variables, write_saved_model
 from signatures import Identity, rank_top_k, sparsify_top_k
@@ -37,8 +37,8 @@ def classifier(layer=None):
     return Classifier(keras.Model(inputs, Mean()(middle)), "toy")
 
 
-def one_more(k):
-    return tf.minimum(k, LABELS) + 1
+def with_one_more(head):
+    return lambda dense, k, *bounds: head(dense, tf.minimum(k, LABELS) + 1, *bounds)
 
 
 def assert_refused(output, words, of=None, **options):
@@ -48,18 +48,18 @@ def assert_refused(output, words, of=None, **options):
 
 
 def test_a_head_that_keeps_one_more_is_not_published(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", lambda dense, k: sparsify_top_k(dense, one_more(k)))
+    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", with_one_more(sparsify_top_k))
     assert_refused(tmp_path, r"3 scores are not zero, at most 2 may be|1 scores are not zero, at most 0 may be")
 
 
 def test_a_list_of_one_more_is_not_published(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.output_forms, "rank_top_k", lambda dense, k: rank_top_k(dense, one_more(k)))
+    monkeypatch.setattr(signatures.output_forms, "rank_top_k", with_one_more(rank_top_k))
     assert_refused(tmp_path, r"(top_k|classify) with k .* \[2, 3\], expected \w+ \[2, 2\]")
 
 
 def test_labels_that_are_mixed_up_are_not_published(tmp_path, monkeypatch):
-    def mixed_up(read, model, k, labels, *rest):
-        return Identity(read, model, k, labels[::-1], *rest)
+    def mixed_up(read, model, k, labels, *rest, **limits):
+        return Identity(read, model, k, labels[::-1], *rest, **limits)
 
     monkeypatch.setattr(exporter.staging, "Identity", mixed_up)
     assert_refused(tmp_path, r"is labeled|is wrong for sample")
@@ -85,10 +85,10 @@ def test_a_guard_that_is_missing_is_found(tmp_path, monkeypatch):
 
 
 def test_a_k_that_is_not_guarded_is_found(tmp_path, monkeypatch):
-    def anything_goes(k, example_input):
+    def anything_goes(name, k, example_input):
         return tf.broadcast_to(tf.reshape(k, [-1])[:1], [tf.shape(example_input)[0]])
 
-    monkeypatch.setattr(signatures.input_forms, "k_of_each_example", anything_goes)
+    monkeypatch.setattr(signatures.input_forms, "one_for_each_example", anything_goes)
     assert_refused(tmp_path, r"with k = \[|answers a request with k of shape")
 
 
@@ -120,12 +120,14 @@ def test_metadata_that_lies_is_found(tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporter.staging, "write_saved_model", lie)
     assert_refused(
-        tmp_path, r"metadata of serving_default declares features as float32 \(None, 7\) where float32 \(None, 4\)"
+        tmp_path, r"metadata of serving_default declares features as float32 \(None, 7\), but float32 \(None, 4\)"
     )
 
 
 def test_a_version_that_says_it_is_another_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter.staging, "Identity", lambda *given: Identity(*given[:-1], "0" * 64))
+    monkeypatch.setattr(
+        exporter.staging, "Identity", lambda *given, **limits: Identity(*given[:-1], "0" * 64, **limits)
+    )
     assert_refused(tmp_path, "export_info answers golden_digest")
 
 
@@ -164,21 +166,57 @@ class OnlyOnACpu(keras.layers.Layer):
 def test_an_op_that_would_leave_the_gpu_is_a_warning_and_refused_when_kernels_are_required(tmp_path):
     of = classifier(OnlyOnACpu())
 
-    assert_refused(tmp_path, r"no GPU kernel.*NthElement \(float32", of=of, require_gpu_kernels=True)
+    assert_refused(tmp_path, r"without a GPU kernel.*NthElement \(float32", of=of, require_gpu_kernels=True)
     version = export(of, tmp_path, k=2)
     assert any("NthElement" in warning for warning in version.warnings)
 
 
 def test_what_failed_is_kept_where_the_error_says_when_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", lambda dense, k: sparsify_top_k(dense, one_more(k)))
+    monkeypatch.setattr(signatures.output_forms, "sparsify_top_k", with_one_more(sparsify_top_k))
 
     with pytest.raises(ValidationError) as failed:
         export(classifier(), tmp_path, k=2, options=ExportOptions(keep_failed=True))
 
     (kept,) = (tmp_path / "toy").iterdir()
-    assert failed.value.__notes__ == [f"What failed is kept in {kept}."]
+    assert failed.value.__notes__ == [f"The failed version is kept in {kept}."]
     assert kept.name.startswith(".failed-")
     assert (kept / "saved_model.pb").exists()
     monkeypatch.undo()
     assert export(classifier(), tmp_path, k=2).version == 1
     assert kept.exists()
+
+
+def texts_padded_together(length):
+    """A model of texts that are padded to the longest of the batch, or to a length, and averaged with their padding."""
+    keras.utils.set_random_seed(2)
+    text = keras.Input((), dtype="string", name="text")
+    ids = keras.layers.TextVectorization(vocabulary=["red", "green", "blue"], output_sequence_length=length)(text)
+    averaged = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(5, 4)(ids))
+    model = keras.Model(text, keras.layers.Dense(LABELS, "sigmoid", kernel_initializer="random_normal")(averaged * 50))
+    samples = Samples({"text": np.array([b"red green", b"blue", b"red red red"], object)})
+    return Classifier(model, "toy"), samples
+
+
+def test_an_answer_that_depends_on_the_other_texts_of_a_request_is_not_published(tmp_path):
+    # A fuzz found it: three samples in one batch, as Keras had them too, were right, and each alone was wrong.
+    model, samples = texts_padded_together(None)
+    words = r"answers sample \d differently when it is sent alone.*output_sequence_length"
+    with pytest.raises(ValidationError, match=words):
+        export(model, tmp_path, k=2, samples=samples)
+    assert list(tmp_path.iterdir()) == []
+    model, samples = texts_padded_together(3)
+    assert export(model, tmp_path, k=2, samples=samples).version == 1
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class MeanOfTheBatch(keras.layers.Layer):
+    """What computes across examples."""
+
+    def call(self, x):
+        return x - tf.reduce_mean(x, axis=0, keepdims=True)
+
+
+def test_an_answer_that_depends_on_the_other_examples_is_not_published(tmp_path):
+    assert_refused(
+        tmp_path, "differently when it is sent alone|k = N is wrong for sample", classifier(MeanOfTheBatch())
+    )

@@ -140,7 +140,7 @@ def test_only_children_that_are_numbers_are_versions(tmp_path):
 def test_a_wanted_number_that_is_not_above_all_used_is_refused_with_the_next(tmp_path, wanted):
     store = VersionStore(tmp_path)
     (tmp_path / "7").mkdir()
-    message = rf"Version {wanted} of {tmp_path} cannot be published: 7 was used already, .* Use 8 or more\."
+    message = rf"Version {wanted} of {tmp_path} cannot be published: 7 was already used, .* Use 8 or more\."
 
     with store.staging() as directory, pytest.raises(StoreError, match=message):
         store.publish(directory, wanted)
@@ -194,7 +194,7 @@ def test_a_failed_version_is_kept_on_the_error_that_asks_for_it_and_no_other(tmp
         fail(StoreError("proof"))
     (kept,) = tmp_path.iterdir()
     assert kept.name.startswith(".failed-")
-    assert caught.value.__notes__ == [f"What failed is kept in {kept}."]
+    assert caught.value.__notes__ == [f"The failed version is kept in {kept}."]
     assert (kept / "file").read_text() == "half"
     assert publish(store) == 1
     assert kept.exists()

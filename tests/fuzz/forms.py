@@ -134,17 +134,19 @@ def _subclassed(rng: np.random.Generator, fields: Sequence[Field], end: Head) ->
     from .architectures import as_tensor
 
     model(pack([as_tensor(field.values(rng, 2, SHORTEST)) for field in fields]))
-    lone = ["inputs"] if len(fields) == 1 else [f"input_{place}" for place in range(len(fields))]
-    return model, fields, _served(keys or lone, fields), pack, f"subclassed ({'dict' if keys else 'list'})"
+    served = _served(keys or [None] * len(fields), fields)
+    return model, fields, served, pack, f"subclassed ({'dict' if keys else 'list'})"
 
 
 def _served(called: Sequence[str | None], fields: Sequence[Field]) -> list[str]:
-    """Return the names that requests use: what a person chose, as an identifier; `images` for a lone picture."""
-    if len(fields) == 1 and len(fields[0].shape) == 3:
-        return ["images"]
-    lone = len(called) == 1
-    made_up = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+    """Return the names that requests use: what a person chose, as an identifier, or else the same for every run."""
+    lone = "images" if len(fields[0].shape) == 3 else "inputs"
+    made_up = re.compile(r"(keras_tensor|input_layer)(_\d+)?|input_\d+")
     return [
-        re.sub(r"\W", "_", name) if name and not made_up.fullmatch(name) else "inputs" if lone else f"input_{place}"
+        re.sub(r"\W", "_", name)
+        if name and not made_up.fullmatch(name)
+        else lone
+        if len(called) == 1
+        else f"input_{place}"
         for place, name in enumerate(called)
     ]

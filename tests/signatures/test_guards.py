@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from signatures.guards import guard_inputs, k_of_each_example
+from signatures.guards import guard_inputs, one_for_each_example
 
 PIXELS, IDS, MORE = (
     tf.TensorSpec([None, 2], tf.float32),
@@ -29,7 +29,7 @@ def traced(declared, id_bounds):
 
 @tf.function(input_signature=[tf.TensorSpec(None, tf.int32), tf.TensorSpec(None, tf.float32)], autograph=False)
 def spread(k, example_input):
-    return k_of_each_example(k, example_input)
+    return one_for_each_example("k", k, example_input)
 
 
 def refused(message):

@@ -1,4 +1,4 @@
-"""The preset `digits`: a trained model that ships, its sample pictures, and the script that trained it."""
+"""The preset `digits`: a trained model, its sample images, and the script that trained it."""
 
 from importlib import import_module
 from pathlib import Path
@@ -9,10 +9,10 @@ _HERE = Path(__file__).parent
 
 
 def load(weights: str) -> Preset:
-    """Load the trained model; it has no other weights."""
+    """Load the trained model. `weights` has no effect: there are no others."""
     import keras
 
-    # Which the model holds: Keras then loads it without being told of them.
+    # The model holds our layers: importing them registers them with Keras.
     import_module("signatures.layer")
     import_module("signatures.regularizer")
     return Preset(

@@ -1,9 +1,9 @@
-"""Compose the preset's pictures from real scans of handwritten digits.
+"""Compose the preset's images from real scans of handwritten digits.
 
 The scans are scikit-learn's `load_digits`, the test part of UCI's "Optical Recognition of Handwritten Digits": 8x8
-pixels, 13 writers. They stand in the order of the 14 filled-in forms that they were cut from, which shows in the
-targets: every form asks for the same digits in the same order. So a split between two forms keeps not only scans but
-writers apart, but for one writer at most who may have filled in the forms on both sides of it.
+pixels, 13 writers. They are in the order of the 14 filled-in forms that they were cut from, as the targets show: every
+form asks for the same digits in the same order. So a split between two forms separates not only scans but also writers,
+except for at most one writer, who may have filled in the forms on both sides of it.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LABELS = tuple(str(digit) for digit in range(8))
 SIDE = 32
 NO_SCAN = -1
 
-# The row of load_digits at which the eleventh of the forms starts: ten are for training, the last four held out.
+# The row of load_digits where the eleventh form starts: ten forms are for training, the last four are held out.
 HELD_OUT_FROM = 1287
 
 _SCAN_SIDES = (12, 16)
@@ -33,7 +33,7 @@ _NOISE = 16
 class Scans:
     """Scanned digits.
 
-    `pixels` uint8 [S, 8, 8], 255 is full ink; `digits` int [S], what they show; `rows` int [S], rows in load_digits.
+    `pixels` uint8 [S, 8, 8], 255 for full ink; `digits` int [S], what they show; `rows` int [S], rows in load_digits.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -43,10 +43,10 @@ class Scans:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Composed pictures with their truth.
+    """Composed images with their true labels.
 
-    `pixels` uint8 [P, 32, 32, 1]; `labels` uint8 [P, 8], 1 where the digit is there; `rows` int [P, 2], the rows in
-    load_digits that the picture was composed from, NO_SCAN in place of a second where there is one digit only.
+    `pixels` uint8 [P, 32, 32, 1]; `labels` uint8 [P, 8], 1 for each digit in the image; `rows` int [P, 2], the rows in
+    load_digits that the image was composed from, with NO_SCAN as the second if it has only one digit.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -69,43 +69,43 @@ def load_scans() -> tuple[Scans, Scans]:
 
 
 def compose(scans: Scans, count: int, seed: int) -> Pictures:
-    """Compose `count` pictures, each of one scan or, as often, of two scans of two different digits.
+    """Compose `count` images, half of them of one scan and half of scans of two different digits.
 
-    Every digit is equally likely. Scans are scaled to 12 to 16 pixels a side, placed anywhere without overlapping, and
-    drawn with their own strength on a dark ground with noise. Only integers are drawn, from the generator that NumPy
-    keeps frozen, so the same arguments give the same pictures everywhere.
+    Every digit is equally likely. Scans are scaled to 12 to 16 pixels a side, placed anywhere without overlap, and
+    drawn with varying strength on a dark, noisy background. All random numbers are integers from the generator that
+    NumPy keeps frozen, so the same arguments make the same images everywhere.
 
     Example:
-        training, held_out = load_scans()
-        pictures = compose(held_out, count=1000, seed=7)
-
+        >>> training, held_out = load_scans()
+        >>> compose(held_out, count=3, seed=7).pixels.shape
+        (3, 32, 32, 1)
     """
     random = np.random.RandomState(seed)
     by_digit = [np.flatnonzero(scans.digits == digit) for digit in range(len(LABELS))]
     pixels = np.empty((count, SIDE, SIDE, 1), np.uint8)
     labels = np.zeros((count, len(LABELS)), np.uint8)
     rows = np.full((count, 2), NO_SCAN, np.int64)
-    for picture in range(count):
+    for image in range(count):
         digits = random.permutation(len(LABELS))[: random.randint(1, 3)]
         chosen = [by_digit[digit][random.randint(len(by_digit[digit]))] for digit in digits]
-        pixels[picture, :, :, 0] = _draw([scans.pixels[scan] for scan in chosen], random)
-        labels[picture, digits] = 1
-        rows[picture, : len(chosen)] = scans.rows[chosen]
+        pixels[image, :, :, 0] = _draw([scans.pixels[scan] for scan in chosen], random)
+        labels[image, digits] = 1
+        rows[image, : len(chosen)] = scans.rows[chosen]
     return Pictures(pixels, labels, rows)
 
 
 def _draw(scans: "Sequence[npt.NDArray[np.uint8]]", random: np.random.RandomState) -> npt.NDArray[np.uint8]:
-    """Return one uint8 [32, 32] picture of the given 8x8 scans."""
+    """Return a uint8 [32, 32] image of the given 8x8 scans."""
     canvas = np.full((SIDE, SIDE), _between(random, _BACKGROUND), np.int64)
     for scan, (top, left, height, width) in zip(scans, _places(len(scans), random), strict=True):
         scaled = Image.fromarray(scan).resize((width, height), Image.Resampling.BICUBIC)
         ink = np.asarray(scaled, np.int64) * _between(random, _INK) // 255
         place = canvas[top : top + height, left : left + width]
         np.maximum(place, ink, out=place)
-    # Two uniform draws added, for a hill of values; a normal draw would depend on the machine's logarithm.
+    # The sum of two uniform draws peaks in the middle; a normal draw would depend on the machine's logarithm.
     noise = random.randint(-_NOISE, _NOISE + 1, (2, SIDE, SIDE)).sum(axis=0)
-    picture: npt.NDArray[np.uint8] = np.clip(canvas + noise, 0, 255).astype(np.uint8)
-    return picture
+    image: npt.NDArray[np.uint8] = np.clip(canvas + noise, 0, 255).astype(np.uint8)
+    return image
 
 
 def _places(count: int, random: np.random.RandomState) -> list[tuple[int, int, int, int]]:

@@ -1,12 +1,12 @@
 """Make everything this preset ships: `python -m exporter.presets.digits.train` (needs the extras `export` and `dev`).
 
-Writes, beside this file, the trained model `digits.keras`, `labels.txt`, the held-out sample pictures with their labels
-(`samples/`), and what was measured on held-out pictures (`metrics.json`).
+It writes, beside this file, the trained model `digits.keras`, `labels.txt`, the held-out sample images with their
+labels (`samples/`), and measurements on held-out images (`metrics.json`).
 
-What a second run reproduces: the pictures, so the samples too, to the bit, on any machine. The weights to the bit on
-the same kind of machine, with the same versions of TensorFlow and Keras and as many threads; elsewhere sums are rounded
-in another order and training ends at other weights, with other numbers in `metrics.json`. `digits.keras` also holds the
-date it was saved, so compare weights, not the file.
+A second run reproduces the images, and so the samples, to the bit on any machine. It reproduces the weights to the bit
+on the same kind of machine, with the same versions of TensorFlow and Keras and as many threads. Elsewhere, sums are
+rounded in another order, and training ends with other weights and other numbers in `metrics.json`. `digits.keras` also
+holds the date it was saved, so compare weights, not files.
 """
 
 import json
@@ -35,7 +35,7 @@ CAP = 2
 
 TRAINING_PICTURES, TRAINING_SEED = 40_000, 1
 MEASURED_PICTURES, MEASURED_SEED = 4_000, 2
-# Of the seeds tried, one whose few pictures show every digit about as often; chosen by the labels alone.
+# Chosen, by the labels alone, so that the few images show every digit about equally often.
 SAMPLE_PICTURES, SAMPLE_SEED = 32, 17
 
 EPOCHS = 2
@@ -46,7 +46,7 @@ LEARNING_RATE = 5e-3
 def build_model() -> keras.Model:
     """Return the untrained network: `images` float32 [B, 32, 32, 1] in 0..1 to `probabilities` float32 [B, 8].
 
-    A digit counts wherever it stands, so the last feature map is reduced by its maximum over all places.
+    A digit may be anywhere in the image, so the last feature map is reduced to its maximum over all places.
     """
     images = keras.Input((SIDE, SIDE, 1), name="images")
     features = images
@@ -67,9 +67,9 @@ def unit(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def fit(model: keras.Model, pictures: Pictures, after_step: "Callable[[float], None]") -> None:
-    """Train `model` in place; `after_step` gets the running mean of the loss after each of the steps."""
+    """Train `model` in place; call `after_step` with the running mean of the loss after each step."""
     steps = EPOCHS * -(-len(pictures.pixels) // BATCH_SIZE)
-    # Compiled apart over the same layers, so that the model itself is saved without the optimizer's state.
+    # A second model over the same layers, so that the first is saved without the optimizer's state.
     trainer = keras.Model(model.inputs, model.outputs)
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
     trainer.compile(keras.optimizers.Adam(schedule), "binary_crossentropy")
@@ -84,7 +84,7 @@ def fit(model: keras.Model, pictures: Pictures, after_step: "Callable[[float], N
 
 
 def keep_largest(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.float32]:
-    """Return scores [P, N] with all but the k largest of each row at zero; of equal scores the lower index stays."""
+    """Return scores [P, N] with all but the k largest of each row set to zero; ties keep the lower index."""
     kept = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     sparse = np.zeros_like(scores)
     np.put_along_axis(sparse, kept, np.take_along_axis(scores, kept, axis=1), axis=1)
@@ -92,10 +92,11 @@ def keep_largest(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.floa
 
 
 def measure(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> dict[str, float]:
-    """Judge scores [P, N], a label being called true from THRESHOLD on, against labels [P, N].
+    """Measure scores [P, N], which predict a label from THRESHOLD on, against labels [P, N].
 
-    Returns `exact_match`, the share of pictures with all N labels right, and the F1 over all decisions (`f1_micro`) and
-    averaged over the labels (`f1_macro`).
+    Returns:
+        `exact_match`, the share of images with all N labels right, and the F1 over all decisions (`f1_micro`) and
+        averaged over the labels (`f1_macro`).
     """
     called = (scores >= THRESHOLD).astype(np.uint8)
     return {
@@ -106,7 +107,7 @@ def measure(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> d
 
 
 def _save_samples(pictures: Pictures, folder: Path) -> None:
-    """Write the pictures as PNG, and `labels.json` from file name to the names of the labels that are true."""
+    """Write the images as PNG, and `labels.json` with the names of the true labels of each file."""
     folder.mkdir(exist_ok=True)
     truth = {}
     for number, (pixels, labels) in enumerate(zip(pictures.pixels, pictures.labels, strict=True)):
@@ -138,7 +139,7 @@ def main() -> None:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("composing pictures", total=None)
+        task = progress.add_task("composing images", total=None)
         pictures = compose(training, TRAINING_PICTURES, TRAINING_SEED)
         progress.update(task, description="training", total=EPOCHS * -(-TRAINING_PICTURES // BATCH_SIZE))
         started = time.perf_counter()
@@ -166,7 +167,7 @@ def main() -> None:
     console = Console()
     console.print(_table(metrics))
     console.print(
-        f"{MEASURED_PICTURES} held-out pictures, {metrics['pictures_changed_by_the_cap']} changed by the cap; "
+        f"{MEASURED_PICTURES} held-out images, {metrics['pictures_changed_by_the_cap']} changed by the cap; "
         f"{metrics['parameters']} parameters trained in {seconds:.0f} s"
     )
 

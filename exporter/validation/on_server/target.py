@@ -44,10 +44,6 @@ def targets_of(options: ExportOptions) -> list[Target]:
 
     Raises:
         ExportError: when a target is not one of these, or its command is missing or does not work.
-
-    Example:
-        >>> targets_of(ExportOptions(validate_on=("docker:tensorflow/serving:2.20.0",)))[0].image
-        'tensorflow/serving:2.20.0'
     """
     targets = [_target(text, options.image) for text in dict.fromkeys(options.validate_on)]
     for engine, program in {target.engine: target.program for target in targets}.items():
@@ -57,7 +53,12 @@ def targets_of(options: ExportOptions) -> list[Target]:
 
 
 def images_of(targets: Sequence[str], image: str) -> list[str]:
-    """Return the server images that an export must fit: the one that it is for, and those that targets name."""
+    """Return the server images that an export must fit: the one that it is for, and those that targets name.
+
+    Example:
+        >>> images_of(["docker", "docker:tensorflow/serving:2.20.0"], "tensorflow/serving:2.20.0-gpu")
+        ['tensorflow/serving:2.20.0-gpu', 'tensorflow/serving:2.20.0']
+    """
     named = [text.partition(":")[2] for text in targets if text.partition(":")[0] in _ENGINES]
     return list(dict.fromkeys([image, *filter(None, named)]))
 

@@ -67,5 +67,5 @@ def test_every_image_that_is_named_must_be_able_to_serve_the_export():
     classifier = load_classifier("digits")
     samples = made_up_samples(classifier.inputs, None)
     options = ExportOptions(validate_on=("docker:tensorflow/serving:2.13.0",))
-    with pytest.raises(ExportError, match=r"serving:2\.13\.0 is older than TensorFlow"):
+    with pytest.raises(ExportError, match=r"serving:2\.13\.0 is older than the exporting TensorFlow"):
         check_options(classifier, samples, 2, options)

@@ -1,0 +1,173 @@
+"""The fourth question, which is only asked if the REST port is known: does REST answer as gRPC does?
+
+Every signature that REST can call is asked in rows and in columns, with limits for each example, and judged against the
+server's own dense answers over gRPC, as the head is. The status and the metadata are compared with gRPC's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from client.check.forms import Form, NotAsked, forms
+from client.check.requests import Batch, ask, batches, example_features, outputs_of
+from client.check.results import CheckResult, Tally
+from client.check.session import Session
+from client.check.three_questions import answer_form, dense_scores, limits_taken
+from client.client import ServingClient
+from client.errors import ClientError, DecodeError, UnreachableError
+from client.rest.http import RestServer
+from client.rest.json_forms import classify_request, columns, filled, not_callable, read_classes, read_outputs, rows
+from client.rpc.metadata import Signature, Target
+from client.rpc.sequences import one
+from client.samples.golden import Expectation
+from signatures.contract import names
+from signatures.contract.answers import Outputs, Scores, encoded
+from signatures.contract.questions import ExportedLimits, Question, questions
+
+# Enough to tell rows apart. JSON is large.
+_EXAMPLES = 3
+
+
+def check_rest(client: ServingClient, rest: RestServer, target: Target, result: CheckResult) -> CheckResult:
+    """Ask a server over REST, and return the result of its check over gRPC with the answer.
+
+    Args:
+        client: the client of the server's gRPC port.
+        rest: the same server's REST port.
+        target: what was checked.
+        result: the result of that check. Some of its samples are sent again.
+
+    Raises:
+        UnreachableError: if nothing answers at the REST port.
+    """
+    metadata = client.metadata(version=target.version, label=target.label)
+    served = client.info(version=target.version, label=target.label)
+    samples = tuple(evidence.sample for evidence in result.evidence)
+    session = Session(target, Expectation("", samples), result.tolerances, metadata)
+    session.labels, session.encoded_labels = served.labels, encoded(served.labels)
+    session.exported = ExportedLimits(k=served.k, min_score=served.min_score, thresholds=served.thresholds)
+    tally = Tally("rest")
+    _compare(tally, "the status", _grpc_status(client, target), lambda: _rest_status(rest.get(target)))
+    declared = {key: sorted(signature.inputs) for key, signature in metadata.signatures.items()}
+    _compare(tally, "the inputs in the metadata", declared, lambda: _rest_metadata(rest.get(target, "/metadata")))
+    classifies_files = served.preprocessing is not None
+    not_asked = list(result.not_asked)
+    for form in forms(metadata, samples, served.labels, classifies_files, bool(served.thresholds))[0]:
+        batch = next(batches(samples, form.numbers, _EXAMPLES))
+        dense = _dense(client, session, form, batch)
+        for signature in form.signatures:
+            if reason := not_callable(signature):
+                not_asked.append(NotAsked(signature=signature.key, reason=f"over REST, {reason}"))
+            else:
+                _ask_signature(session, tally, rest, form, signature, batch, dense)
+    answer = tally.result(len({row.record for row in tally.rows}))
+    passed = result.passed and answer.passed is True
+    return replace(result, rest=answer, not_asked=tuple(not_asked), passed=passed)
+
+
+def _dense(client: ServingClient, session: Session, form: Form, batch: Batch) -> Scores:
+    every = {
+        names.K: np.full(len(batch), len(session.labels), np.int32),
+        names.MIN_SCORE: np.zeros(len(batch), np.float32),
+    }
+    limits = {name: every[name] for name in limits_taken(session, form.dense)}
+    files = form.files and not form.borrowed
+    outputs, _ = outputs_of(client.run(one(ask(session.target, form.dense, files, batch, limits))))
+    scores, problem = dense_scores(session, form.dense, outputs, len(batch))
+    if problem:
+        raise DecodeError(f"signature {form.dense.key} over gRPC: {problem}")
+    return scores
+
+
+def _ask_signature(
+    session: Session, tally: Tally, rest: RestServer, form: Form, signature: Signature, batch: Batch, dense: Scores
+) -> None:
+    asked = questions(takes=limits_taken(session, signature), exported=session.exported, dense=dense, thorough=False)
+    for question in asked:
+        for way in ("examples",) if signature.key == names.CLASSIFY else ("rows", "columns"):
+            where = {"signature": signature.key, "k": f"{question.name}, in {way}"}
+            tally.asked += len(batch)
+            try:
+                outputs = _outputs(rest, session.target, signature, form, batch, question, way)
+            except UnreachableError:
+                raise
+            except ClientError as error:
+                tally.fault(str(error), **where)
+                continue
+            _judge(session, tally, where, form, signature, batch, question, dense, outputs)
+
+
+def _outputs(
+    rest: RestServer, target: Target, signature: Signature, form: Form, batch: Batch, question: Question, way: str
+) -> Outputs:
+    if way == "examples":
+        features = [example_features(form.files, batch, question.per_example, row) for row in range(len(batch))]
+        outputs, _ = outputs_of(read_classes(rest.post(target, "classify", classify_request(signature.key, features))))
+        return outputs
+    inputs: Mapping[str, Any] = {names.ENCODED_IMAGES: batch.files} if form.files else batch.inputs
+    arrays = filled(signature, {**inputs, **question.per_example})
+    document = (rows if way == "rows" else columns)(signature.key, arrays)
+    return read_outputs(rest.post(target, "predict", document), signature.outputs)
+
+
+def _judge(
+    session: Session,
+    tally: Tally,
+    where: Mapping[str, str],
+    form: Form,
+    signature: Signature,
+    batch: Batch,
+    question: Question,
+    dense: Scores,
+    outputs: Outputs,
+) -> None:
+    judged, widest = answer_form(signature), max(question.k)
+    problem = judged.problem(
+        outputs, len(batch), len(session.labels), widest, padded=session.batching, bounded=question.bounded
+    )
+    if problem:
+        tally.fault(problem, record=batch.numbers[0], **where)
+        return
+    # Two requests are two runs of the backbone.
+    tolerance = session.tolerances.backbone if form.borrowed else session.tolerances.head
+    for row, (number, k, bounds) in enumerate(zip(batch.numbers, question.k, question.bounds, strict=True)):
+        output = {name: array[row] for name, array in outputs.items()}
+        verdict = judged.judge(output, dense[row], k, bounds, session.encoded_labels, tolerance)
+        tally.judged(number, verdict, signature=where["signature"], k=where["k"])
+
+
+def _compare(tally: Tally, what: str, expected: Any, ask_rest: Any) -> None:
+    tally.asked += 1
+    try:
+        found = ask_rest()
+    except UnreachableError:
+        raise
+    except ClientError as error:
+        tally.fault(f"{what}: {error}")
+        return
+    tally.answered += 1
+    if found != expected:
+        tally.fault(f"{what} over REST is {found}, over gRPC {expected}")
+
+
+def _grpc_status(client: ServingClient, target: Target) -> dict[int, str]:
+    # A real server ignores the label that a status is asked for.
+    return {one.version: one.state for one in client.status(version=target.version)}
+
+
+def _rest_status(answer: Any) -> dict[int, str]:
+    try:
+        return {int(one["version"]): str(one["state"]) for one in answer["model_version_status"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DecodeError(f"a REST answer does not hold a status: {error!r}") from error
+
+
+def _rest_metadata(answer: Any) -> dict[str, list[str]]:
+    try:
+        signatures = answer["metadata"]["signature_def"]["signature_def"]
+        found = {key: sorted(stated["inputs"]) for key, stated in signatures.items()}
+    except (KeyError, TypeError) as error:
+        raise DecodeError(f"a REST answer does not hold signatures: {error!r}") from error
+    return {key: inputs for key, inputs in found.items() if not key.startswith("__")}

@@ -1,0 +1,126 @@
+"""`serving-client qualify`."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import click
+
+from client.bench.load import BenchResult, measure
+from client.bench.loops import Load
+from client.bench.processes import Server, measure_in_processes
+from client.bench.requests import BenchRequest
+from client.cli.connection import ConnectedCommand, Connection
+from client.cli.options import as_json_option, plain, show_or_print
+from client.qualify.results import Qualification
+from client.qualify.run import qualify as run_qualification
+from client.rest.http import RestServer
+
+
+@click.command(cls=ConnectedCommand)
+@click.option(
+    "--golden",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="The version's directory, or its golden file.",
+)
+@click.option("--p99", type=click.FloatRange(min=0, min_open=True), metavar="MS", help="The bound on p99 to keep.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="How long it may take.",
+)
+@click.option("--rest", metavar="HOST:PORT", help="The server's REST port, for its metrics.")
+@click.option(
+    "--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that send the load."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    metavar="DIR",
+    help="Where to write qualification.json and qualification.html.  [default: here]",
+)
+@as_json_option
+@click.pass_obj
+def qualify(
+    connection: Connection,
+    golden: Path,
+    p99: float | None,
+    minutes: float,
+    rest: str | None,
+    processes: int,
+    output: Path,
+    as_json: bool,
+) -> int:
+    """Measure what the server can do: deviation, throughput, latency; status 1 if it is not the export.
+
+    Writes qualification.json, which check --tolerances reads, and qualification.html, with the batching settings that
+    it recommends. Sends much load: use it on a server without other callers.
+    """
+    server = Server(connection.required_address(), connection.required_model(), connection.timeout, connection.options)
+    port = None if rest is None else RestServer(rest, connection.timeout)
+    # Here, and not after ten minutes.
+    output.mkdir(parents=True, exist_ok=True)
+
+    def send(requests: Sequence[BenchRequest], load: Load) -> BenchResult:
+        if processes > 1:
+            return measure_in_processes(server, requests, load, processes)
+        return measure(loaded, requests, load)
+
+    with connection.open() as client, server.open() as loaded:
+        found = run_qualification(
+            client,
+            send,
+            golden,
+            seconds=60 * minutes,
+            p99_ms=p99,
+            rest=port,
+            say=partial(print, file=sys.stderr, flush=True),
+        )
+    files = _write(found, output)
+    show_or_print(found, as_json, lambda: _show(found, files))
+    return 0 if found.passed else 1
+
+
+def _write(found: Qualification, output: Path) -> list[Path]:
+    """Write both files, each of them whole or not at all."""
+    # Here, because the page is made with that of the check, which imports this command line.
+    from client.qualify.page import qualification_page
+
+    written = {
+        output / "qualification.json": json.dumps(plain(found), indent=2, allow_nan=False) + "\n",
+        output / "qualification.html": qualification_page(found),
+    }
+    parts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in written}
+    try:
+        for path, text in written.items():
+            parts[path].write_text(text, "utf-8")
+        for path, part in parts.items():
+            part.replace(path)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return list(written)
+
+
+def _show(found: Qualification, files: Sequence[Path]) -> None:
+    best, chosen = found.load.best, found.load.recommendation
+    if best is not None:
+        print(f"Best: {best.examples_per_second:.0f} examples/s at {best.place}, p99 {best.p99_ms:.1f} ms.")
+    if found.tolerances is not None:
+        backbone = found.tolerances.backbone
+        print(
+            f"Tolerances: {backbone.atol:g} + {backbone.rtol:g} of the score, {found.headroom:g} times what was seen."
+        )
+    if chosen is not None:
+        print(f"Recommended: {chosen.options}")
+    for sentence in (*found.notes, *found.faults):
+        print(sentence)
+    print(f"Written: {', '.join(map(str, files))}")

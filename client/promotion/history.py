@@ -1,0 +1,222 @@
+"""`history.jsonl` beside a models.config: a line for each move of a label, and what a label had before.
+
+The beginning of a line is written before the move and its end after it. So a last line without an end is a move that is
+under way or that was cut off. What a line says never changes.
+"""
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from client.errors import InputError
+
+HISTORY_FILE = "history.jsonl"
+
+# Outcomes. A move that was cut off was put back by a later run.
+MOVED, PUT_BACK, CUT_OFF = "moved", "put back", "cut off"
+
+PROMOTE, ROLLBACK = "promote", "rollback"
+
+# The beginning of a line ends with this. No string in JSON holds it, as the quotes would be escaped there.
+_OUTCOME = ', "outcome": '
+# These are Python's keywords or too short for its fields.
+_KEYS = {"old": "from", "new": "to"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One move of a label.
+
+    Attributes:
+        time: when it began, in ISO 8601 (UTC).
+        user: who ran it.
+        host: where it was run.
+        command: `promote` or `rollback`.
+        file: the name of the models.config.
+        model: the model.
+        label: the label.
+        old: the version that had the label; None for a new label.
+        new: the version that it moves to.
+        verdict: what the check of the new version found.
+        replicas: the addresses of the servers.
+        message: why, in the words of who ran it.
+        export: where the new version comes from, as its export.json says; empty if that was not at hand.
+        outcome: MOVED, PUT_BACK or CUT_OFF; None for a move without an end.
+        finished: when it ended.
+        error: why it was put back.
+    """
+
+    time: str
+    user: str
+    host: str
+    command: str
+    file: str
+    model: str
+    label: str
+    old: int | None
+    new: int
+    verdict: str = ""
+    replicas: tuple[str, ...] = ()
+    message: str = ""
+    export: Mapping[str, Any] = field(default_factory=dict)
+    outcome: str | None = None
+    finished: str | None = None
+    error: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the keys and values of the line."""
+        return {_KEYS.get(name, name): value for name, value in asdict(self).items()}
+
+
+def now() -> str:
+    """Return the time, in ISO 8601 (UTC)."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def user() -> str:
+    """Return who runs this, by name if the system knows one."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
+def host() -> str:
+    """Return the name of this machine."""
+    return socket.gethostname()
+
+
+def history_file(config: Path) -> Path:
+    """Return the file of a models.config's history. A link to a models.config has the history of what it leads to."""
+    return config.resolve().with_name(HISTORY_FILE)
+
+
+def read_history(config: Path) -> tuple[Entry, ...]:
+    """Return the moves, the oldest first. The last one has no outcome if it is under way or was cut off.
+
+    Raises:
+        InputError: if the history cannot be read.
+    """
+    file = history_file(config)
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
+    lines = content.split(b"\n")
+    entries = [
+        _entry(line, f"{file}, line {number}") for number, line in enumerate(lines[:-1], start=1) if line.strip()
+    ]
+    if last := _without_torn_end(lines[-1]):
+        entries.append(_entry(last if last.endswith(b"}") else last + b"null}", f"{file}, its last line"))
+    return tuple(entries)
+
+
+def begin(config: Path, entry: Entry) -> None:
+    """Write the beginning of a line: the move is about to be made. The move before must have ended."""
+    stated = entry.as_json()
+    for name in ("outcome", "finished", "error"):
+        del stated[name]
+    _append(config, json.dumps(stated)[:-1] + _OUTCOME)
+
+
+def end(config: Path, outcome: str, error: str = "") -> None:
+    """Write the end of the last line: the move was made, or was put back."""
+    stated = {"finished": now(), "error": error}
+    _append(config, f"{json.dumps(outcome)}, {json.dumps(stated)[1:]}\n")
+
+
+def trail(entries: Iterable[Entry], current: int) -> list[int]:
+    """Return the versions that a label went through to its current one, the oldest first.
+
+    A rollback takes its step off the trail, so that the next one goes further back and none goes forward.
+
+    Args:
+        entries: the moves of this label.
+        current: the version that the label has now. Other programs move labels too.
+    """
+    found: list[int] = []
+    for entry in entries:
+        if entry.outcome != MOVED:
+            continue
+        if entry.old is not None:
+            found = _arrived(found, entry.old)
+        if entry.command == ROLLBACK:
+            found = _arrived(found[:-1], entry.new)
+        elif found[-1:] != [entry.new]:
+            found.append(entry.new)
+    return _arrived(found, current)
+
+
+def _arrived(found: Sequence[int], version: int) -> list[int]:
+    """Return the trail to a version to which another program may have moved the label.
+
+    One that the label has had before is a way back. To call it a way forward, a rollback would go to what was left.
+    """
+    for place in range(len(found) - 1, -1, -1):
+        if found[place] == version:
+            return list(found[: place + 1])
+    return [*found, version]
+
+
+def _entry(line: bytes, where: str) -> Entry:
+    try:
+        stated = json.loads(line)
+        values = {name: stated[key] for name in Entry.__dataclass_fields__ if (key := _KEYS.get(name, name)) in stated}
+        entry = Entry(**{**values, "replicas": tuple(values.get("replicas", ()))})
+        texts = (entry.time, entry.user, entry.host, entry.command, entry.file, entry.model, entry.label)
+        if not all(isinstance(text, str) for text in texts) or type(entry.new) is not int:
+            raise ValueError("a value is of the wrong type")
+        if entry.old is not None and type(entry.old) is not int:
+            raise ValueError("a value is of the wrong type")
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{where} is not what promote writes: {error}") from error
+    return entry
+
+
+def _without_torn_end(line: bytes) -> bytes:
+    """Return a last line as far as it was written on purpose: a whole one, a beginning, or nothing.
+
+    A crash may leave a part of a beginning or of an end.
+    """
+    if line.endswith(b"}"):
+        try:
+            json.loads(line)
+        except ValueError:
+            pass
+        else:
+            return line
+    beginning, marker, _ = line.rpartition(_OUTCOME.encode())
+    return beginning + marker
+
+
+def _append(config: Path, text: str) -> None:
+    file = history_file(config)
+    new = not file.exists()
+    with file.open("ab+") as stream:
+        stream.seek(0)
+        content = stream.read()
+        last = content[content.rfind(b"\n") + 1 :]
+        kept = _without_torn_end(last)
+        stream.truncate(len(content) - len(last) + len(kept))
+        stream.write((b"\n" if kept.endswith(b"}") else b"") + text.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+    if new:
+        flush_directory(file.parent)
+
+
+def flush_directory(directory: Path) -> None:
+    """Have the system write down which files a directory holds."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,138 @@
+"""Search for the batch size and the number of callers with the highest throughput, in a tenth of the grid's time.
+
+Short windows find out where it is worth to look: one line over the batch size, one over the callers through the best of
+it, and so on until the best does not move, then its neighbors. A line ends where the throughput saturates. Only the
+best places are measured until they have settled.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeAlias, TypeVar
+
+from client.qualify.points import WINDOWS, Place, Rated, done
+
+SIZES = tuple(1 << power for power in range(9))
+CALLERS = tuple(1 << power for power in range(7))
+
+# The parts of a window that a short one takes, and that is left out before each place.
+SHORT, WARMUP = 0.25, 0.0625
+# A tenth of what the whole grid takes at least, in windows.
+BUDGET = len(SIZES) * len(CALLERS) * (WINDOWS + WARMUP) / 10
+
+_FIRST_CALLERS = 4
+# A line ends after so many places that bring no more than this.
+_PATIENCE, _GAIN = 3, 1.02
+# Short windows are inexact: so far below the best of them, another place may be the best.
+_CLOSE = 0.85
+# So many places are measured in whole windows, so often at least: one stall must not decide.
+_CANDIDATES, _CHANCES = 3, 2
+# What is kept for them: the best one settles after two more windows at best.
+_RESERVED = (_CANDIDATES * _CHANCES + 2) * (1 + WARMUP)
+
+Window = TypeVar("Window", bound=Rated)
+# Measures a short window at a place and returns its rate; None when time is up.
+Screen: TypeAlias = Callable[[Place], float | None]
+
+
+@dataclass
+class Search(Generic[Window]):
+    """What a search has found: the rates of short windows, in examples a second, and the whole windows of the best.
+
+    `spent` counts the windows that it took.
+    """
+
+    screened: dict[Place, float] = field(default_factory=dict)
+    windows: dict[Place, list[Window]] = field(default_factory=dict)
+    spent: float = 0.0
+
+    @property
+    def best(self) -> Place | None:
+        """The best place of those that were measured last, in whole windows."""
+        return max(self.windows, key=self.rate, default=None)
+
+    def rate(self, place: Place) -> float:
+        """Return the highest rate of whole windows at a place: what disturbs a server slows it down."""
+        return max((one.examples_per_second for one in self.windows[place]), default=0.0)
+
+
+def search(sizes: Sequence[int], screen: Screen, measure: Callable[[Place], Window | None]) -> Search[Window]:
+    """Search, within BUDGET.
+
+    Args:
+        sizes: the batch sizes that the server takes, in rising order.
+        screen: measures a short window at a place and returns its rate; 0 where calls fail, None when time is up.
+        measure: measures a whole window, or returns None when time is up.
+    """
+    found: Search[Window] = Search()
+    if _screen_lines(found, sizes, screen):
+        _screen_around(found, sizes, screen)
+    ranked = sorted(found.screened, key=lambda place: -found.screened[place])
+    places = [place for place in ranked if found.screened[place] > _CLOSE * found.screened[ranked[0]]]
+    _measure(found, places[:_CANDIDATES], measure)
+    return found
+
+
+def _measure(found: Search[Window], places: Sequence[Place], measure: Callable[[Place], Window | None]) -> None:
+    """Measure each place twice, and then the best of them until it has settled."""
+    turns = [place for _ in range(_CHANCES) for place in places]
+    while turns or (found.best and not done(found.windows[found.best])):
+        place = turns.pop(0) if turns else found.best
+        if place is None or found.spent + 1 + WARMUP > BUDGET:
+            return
+        window = measure(place)
+        if window is None:
+            return
+        found.spent += 1 + WARMUP
+        found.windows.setdefault(place, []).append(window)
+
+
+def _screen_lines(found: Search[Window], sizes: Sequence[int], screen: Screen) -> bool:
+    """Screen lines in turn, each through the best place so far, until the best does not move.
+
+    Returns whether there is time left.
+    """
+    along_sizes, at, unmoved = True, Place(sizes[0], _FIRST_CALLERS), 0
+    while unmoved < 2:
+        line = [Place(size, at.callers) for size in sizes] if along_sizes else [Place(at.batch, n) for n in CALLERS]
+        if not _screen_line(found, line, screen):
+            return False
+        best = max(found.screened, key=lambda place: found.screened[place])
+        unmoved = unmoved + 1 if best == at else 0
+        at, along_sizes = best, not along_sizes
+    return True
+
+
+def _screen_line(found: Search[Window], line: Sequence[Place], screen: Screen) -> bool:
+    """Screen the places of a line until the rate saturates. Returns whether there is time left."""
+    highest, idle = 0.0, 0
+    for place in line:
+        if place not in found.screened and not _screen(found, place, screen):
+            return False
+        rate = found.screened[place]
+        idle = 0 if rate > highest * _GAIN else idle + 1
+        highest = max(highest, rate)
+        if idle == _PATIENCE:
+            break
+    return True
+
+
+def _screen_around(found: Search[Window], sizes: Sequence[int], screen: Screen) -> None:
+    """Screen the best place and those around it once more: a stall may have hidden a better one."""
+    at = max(found.screened, key=lambda place: found.screened[place])
+    size, callers = sizes.index(at.batch), CALLERS.index(at.callers)
+    for batch in sizes[max(0, size - 1) : size + 3]:
+        for several in CALLERS[max(0, callers - 1) : callers + 3]:
+            if not _screen(found, Place(batch, several), screen):
+                return
+
+
+def _screen(found: Search[Window], place: Place, screen: Screen) -> bool:
+    """Screen a place. The highest of its rates counts, because what disturbs a server slows it down."""
+    if found.spent + SHORT + WARMUP + _RESERVED > BUDGET:
+        return False
+    rate = screen(place)
+    if rate is None:
+        return False
+    found.spent += SHORT + WARMUP
+    found.screened[place] = max(rate, found.screened.get(place, 0.0))
+    return True

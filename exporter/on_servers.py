@@ -1,0 +1,61 @@
+"""The stage between validating and publishing, if the user names servers: the staged version is validated on each."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.deploy.start import startup_seconds
+from exporter.staging import ExportRequest, StagedVersion
+from exporter.store.versions import VersionStore
+from exporter.validation.on_server.servable import Servable, batching_of
+from exporter.validation.on_server.target import Target
+from exporter.validation.on_server.validate import validate_on_servers
+from signatures.contract import names
+from signatures.contract.record import ExportRecord
+
+
+def on_servers(
+    request: ExportRequest,
+    staged: StagedVersion,
+    record: ExportRecord,
+    targets: Sequence[Target],
+    store: VersionStore,
+    golden: Path | None,
+    warnings: list[str],
+) -> ExportRecord:
+    """Validate a staged version on servers, and write their verdicts into its record.
+
+    Args:
+        request: what the export was asked for.
+        staged: the version.
+        record: its record, as it was written.
+        targets: the servers.
+        store: where it is going to be published.
+        golden: the file of its golden records, if they are not in it.
+        warnings: what a person should know is added to these.
+
+    Returns:
+        The record with the verdicts.
+
+    Raises:
+        ValidationError: when a server refuses the version.
+        ExportError: when a server cannot be had.
+    """
+    options = request.options
+    servable = Servable(
+        directory=staged.directory,
+        model=request.classifier.name,
+        version=store.next_version(options.version),
+        golden=golden or staged.directory / names.ASSETS_EXTRA / names.GOLDEN_FILE,
+        serving_root=options.serving_root,
+        jit_compile=options.jit_compile,
+        batching=batching_of(store.base_path.parent, options),
+        patience=startup_seconds(record.warmup_seconds),
+    )
+    verdicts = validate_on_servers(
+        targets, servable, store.staging, request.step, warnings, keep_failed=options.keep_failed
+    )
+    slowest = max([record.warmup_seconds or 0, *(verdict["startup_seconds"] for verdict in verdicts)])
+    record = replace(record, validated_on=verdicts, warmup_seconds=slowest)
+    record.write(staged.directory)
+    return record

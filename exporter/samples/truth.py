@@ -1,0 +1,51 @@
+"""The true labels of samples, from the names or the indices that a file states."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.errors import ExportError
+from exporter.samples.samples import Samples
+
+# The name of the label in TensorFlow's own image pipelines.
+LABEL_FEATURE = "image/class/label"
+
+
+def truth_by_index(
+    rows: npt.NDArray[np.int64], indices: npt.NDArray[np.int64], shape: tuple[int, int], file: Path
+) -> npt.NDArray[np.bool_]:
+    """Return the truth [S, N] from the rows and the indices of all true labels.
+
+    Raises:
+        ExportError: when an index is not a label's.
+    """
+    wrong = indices[(indices < 0) | (indices >= shape[1])]
+    if len(wrong):
+        raise ExportError(f"{file} has {LABEL_FEATURE} {wrong[0]}; the model's labels are 0 to {shape[1] - 1}.")
+    truth = np.zeros(shape, bool)
+    truth[rows, indices] = True
+    return truth
+
+
+def with_truth(samples: Samples, named: Sequence[Sequence[Any] | None], labels: Sequence[str], file: Path) -> Samples:
+    """Return samples with the labels that are true of each; None stands for a sample of which that is unknown.
+
+    Raises:
+        ExportError: when a label is not the model's.
+    """
+    truth = np.zeros((len(named), len(labels)), bool)
+    for row, true in enumerate(named):
+        for label in map(str, true or ()):
+            if label not in labels:
+                raise ExportError(f"{file} names the label {label!r}; the model's labels are {', '.join(labels)}.")
+            truth[row, labels.index(label)] = True
+    return with_known(samples, truth, np.array([true is not None for true in named]))
+
+
+def with_known(samples: Samples, truth: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> Samples:
+    """Return samples with their truth, if any of it is known."""
+    return replace(samples, truth=truth, known=known) if known.any() else samples
