@@ -51,7 +51,7 @@ def test_digits_in_bfloat16_have_another_backbone_and_keep_the_largest(digits_ve
         status, result = check(address, digits_version)
     assert status == 1
     assert (result["identity"]["passed"], result["backbone"]["passed"]) == (True, False)
-    # The optimizer may put the comparison with min_score into bfloat16, too: then a score counts that is a little below.
+    # The optimizer may put the comparison with min_score into bfloat16, too: a score a little below it is kept then.
     fault = result["head"]["first_fault"]
     assert fault is None or "below its bound" in fault["message"]
     assert 1e-3 < result["backbone"]["largest_difference"] < 0.1
