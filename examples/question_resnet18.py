@@ -24,6 +24,7 @@ K = 2
 @click.option("--output", type=click.Path(path_type=Path), default=Path("question.keras"), show_default=True)
 def main(weights: str, image_size: int, weight: float, output: Path) -> None:
     """Build the model with the regularizer, ask it with the head on, and save it for serving."""
+    keras.utils.set_random_seed(0)  # An untrained model's scores may round to 0 by chance.
     model = build_resnet18(weights, image_size=image_size)
     model.layers[-1].activity_regularizer = TopKMassRegularizer(k=K, weight=weight)
     # Your own training goes here: model.compile("adam", "binary_crossentropy"), then model.fit(images, labels).

@@ -217,7 +217,9 @@ def test_the_check_finds_a_head_that_keeps_one_more(tmp_path, monkeypatch, digit
     import signatures.output_forms
 
     right = signatures.output_forms.sparsify_top_k
-    monkeypatch.setattr("signatures.output_forms.sparsify_top_k", lambda dense, k: right(dense, k + 1))
+    monkeypatch.setattr(
+        "signatures.output_forms.sparsify_top_k", lambda dense, k, *bounds: right(dense, k + 1, *bounds)
+    )
     forge(tmp_path, like=digits_version)
     result = check(tmp_path, digits_version)
     assert result.backbone.passed

@@ -2,6 +2,8 @@
 
 import io
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,10 +19,13 @@ from client.cli.options import as_json_option, show_or_print, version_options
 from client.cli.predict import predict
 from client.cli.promote import promote, rollback
 from client.cli.qualify import qualify
+from client.cli.samples import golden_path
 from client.cli.verify import verify
 from client.errors import ClientError, InputError, ServerError, UnreachableError
 from client.promotion.plan import PromoteError
-from client.rpc.metadata import ReplicaStatus
+from client.rpc.metadata import ExportInfo, ReplicaStatus
+from signatures.contract import names
+from signatures.contract.record import ExportRecord, RecordError
 
 _OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
 
@@ -110,14 +115,32 @@ def metadata(connection: Connection, version: int | None, label: str | None, as_
 
 @commands.command(cls=ConnectedCommand)
 @click.option("--labels", "all_labels", is_flag=True, help="List all labels, by index, one on each line.")
+@click.option(
+    "--golden", type=click.Path(path_type=Path), metavar="PATH", help="Its version directory: show where it comes from."
+)
 @version_options
 @as_json_option
 @click.pass_obj
-def info(connection: Connection, all_labels: bool, version: int | None, label: str | None, as_json: bool) -> None:
+def info(
+    connection: Connection, all_labels: bool, golden: Path | None, version: int | None, label: str | None, as_json: bool
+) -> None:
     """Show the identity of the served export."""
     with connection.open() as client:
         found = client.info(version=version, label=label)
-    show_or_print(found, as_json, lambda: show.labels(found) if all_labels else show.info(found))
+    origin = {} if golden is None else _origin(golden, found)
+    value = {**asdict(found), "origin": origin} if origin else found
+    show_or_print(value, as_json, lambda: show.labels(found) if all_labels else show.info(found, origin))
+
+
+def _origin(golden: Path, served: ExportInfo) -> dict[str, Any]:
+    """Return where a version comes from, which its directory says. The served model says only which export it is."""
+    try:
+        record = ExportRecord.from_file(golden_path(golden).with_name(names.EXPORT_FILE))
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    if record.export_id != served.export_id:
+        raise InputError(f"{golden} is the export {record.export_id}, and {served.export_id} is served")
+    return record.origin
 
 
 for command in (predict, check, bench, qualify, emit_request, promote, rollback, history, verify):

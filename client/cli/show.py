@@ -1,6 +1,6 @@
 """The command line's output for people: tables, with color on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +17,7 @@ _BAR = 24
 _NO_EDGE = 100_000
 # As many labels are shown without --labels.
 _SHOWN_LABELS = 12
+_ORIGIN = ("created", "git_commit", "source_digest")
 PASSED = {
     True: Text("passed", "green"),
     False: Text("failed", "bold red"),
@@ -59,8 +60,8 @@ def metadata(found: Metadata) -> None:
     stdout_console().print(table)
 
 
-def info(found: ExportInfo) -> None:
-    """Print an export's identity."""
+def info(found: ExportInfo, origin: Mapping[str, Any]) -> None:
+    """Print an export's identity, and where it comes from if that is known."""
     table = new_table("", "")
     table.show_header = False
     for name, value in (
@@ -72,6 +73,8 @@ def info(found: ExportInfo) -> None:
         ("thresholds", _thresholds(found)),
         ("preprocessing", found.preprocessing or "unknown"),
         ("golden digest", found.golden_digest),
+        *((name.replace("_", " "), str(origin[name] or "unknown")) for name in _ORIGIN if origin),
+        *((name, str(value)) for name, value in origin.get("metadata", {}).items()),
     ):
         table.add_row(name, Text(value))
     stdout_console().print(table)

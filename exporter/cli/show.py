@@ -28,7 +28,7 @@ def print_export(version: PublishedVersion, name: str, output: Path, seconds: fl
     """Print the version's signatures and measurements, where it is, and what to run next."""
     from exporter.validation.gpu_kernels import readiness_table
 
-    console = Console()
+    console = _stdout_console()
     table = Table(
         *folding("signature", "inputs", "outputs"), title=f"{name}, version {version.version}", title_justify="left"
     )
@@ -115,7 +115,7 @@ def print_versions(versions: Sequence[VersionRecord], as_json: bool) -> None:
             (each.git_commit or "-")[:_COMMIT],
             "\n".join(f"{key}={value}" for key, value in each.metadata.items()),
         )
-    Console().print(table)
+    _stdout_console().print(table)
 
 
 def _listed(specs: Mapping[str, Any]) -> str:
@@ -128,3 +128,11 @@ def _shape(shape: Any) -> str:
         return "scalar or \\[B]"
     sizes: Sequence[int | None] = shape.as_list()
     return "\\[" + ", ".join(("B", "K")[i > 0] if size is None else str(size) for i, size in enumerate(sizes)) + "]"
+
+
+def _stdout_console() -> Console:
+    """Return a console for stdout. Elsewhere than on a terminal there is no edge at which to break lines."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 100_000
+    return console

@@ -188,3 +188,19 @@ def test_info_is_short_with_many_labels(command, model):
 def test_nothing_is_cut_at_80_columns_in_a_pipe(command, model):
     model.export_id = "x" * 200
     assert model.export_id in command("info")[1]
+
+
+def test_info_shows_where_a_version_comes_from(command, model, version):
+    file = version / names.ASSETS_EXTRA / names.EXPORT_FILE
+    record = json.loads(file.read_text()) | {"git_commit": "c" * 40, "metadata": {"run": "night 7"}}
+    file.write_text(json.dumps(record))
+    status, out, _ = command("info", "--golden", version)
+    assert status == 0
+    assert "c" * 40 in out
+    assert "night 7" in out
+    origin = json.loads(command("info", "--golden", version, "--json")[1])["origin"]
+    assert (origin["git_commit"], origin["metadata"]) == ("c" * 40, {"run": "night 7"})
+    model.export_id = "f" * 32
+    status, out, err = command("info", "--golden", version)
+    assert (status, out) == (2, "")
+    assert "is served" in err

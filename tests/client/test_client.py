@@ -117,7 +117,7 @@ def test_a_default_k_that_metadata_lack_is_taken_from_the_identity(client, model
 
 
 def test_a_signature_of_another_model_whose_k_has_no_default_needs_one(client, model, images):
-    model.tells_default_k, model.keys = False, []
+    model.tells_default_k, model.keys, model.takes_min_score = False, [], False
     right = model.declared()
     del right[names.EXPORT_INFO]
     model.declared = lambda: right

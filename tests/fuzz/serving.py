@@ -79,7 +79,11 @@ def _server(drawn: Architecture, name: str, output: Path) -> ModelServer:
 
 def _assert_declared(drawn: Architecture, metadata: Any) -> None:
     """The inputs are called and typed as the model's own; a subclassed model does not say what types it takes."""
-    declared = {name: info for name, info in metadata.signatures[names.SERVING_DEFAULT].inputs.items() if name != "k"}
+    declared = {
+        name: info
+        for name, info in metadata.signatures[names.SERVING_DEFAULT].inputs.items()
+        if name not in names.LIMITS
+    }
     assert set(declared) == set(drawn.served)
     for name, field in zip(drawn.served, drawn.fields, strict=True):
         assert declared[name].dtype == field.dtype or not drawn.typed

@@ -45,13 +45,15 @@ def check(address, version):
 
 # TensorFlow puts a graph into bfloat16 only where oneDNN and the CPU can compute with it.
 @pytest.mark.parametrize("one_dnn", ["1", "0"])
-def test_digits_in_bfloat16_have_another_backbone_and_the_right_head(digits_version, one_dnn):
+def test_digits_in_bfloat16_have_another_backbone_and_keep_the_largest(digits_version, one_dnn):
     environment = {"TF_ENABLE_ONEDNN_OPTS": one_dnn}
     with serving(digits_version.parent, environment, "--mixed_precision=bfloat16") as address:
         status, result = check(address, digits_version)
     assert status == 1
-    passed = {question: result[question]["passed"] for question in ("identity", "backbone", "head")}
-    assert passed == {"identity": True, "backbone": False, "head": True}
+    assert (result["identity"]["passed"], result["backbone"]["passed"]) == (True, False)
+    # The optimizer may put the comparison with min_score into bfloat16, too: a score a little below it is kept then.
+    fault = result["head"]["first_fault"]
+    assert fault is None or "below its bound" in fault["message"]
     assert 1e-3 < result["backbone"]["largest_difference"] < 0.1
 
 
