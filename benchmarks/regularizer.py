@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from exporter.presets.digits.pictures import Pictures, compose, load_scans
+from exporter.presets.digits.images import Pictures, compose, load_scans
 from exporter.presets.digits.train import (
     CAP,
-    MEASURED_PICTURES,
+    MEASURED_IMAGES,
     MEASURED_SEED,
     THRESHOLD,
-    TRAINING_PICTURES,
+    TRAINING_IMAGES,
     TRAINING_SEED,
     build_model,
     fit,
@@ -107,19 +107,19 @@ def show(results: list[Measured], seeds: int) -> None:
         )
     console = Console()
     console.print(table)
-    console.print(f"{MEASURED_PICTURES} held-out images; means over {seeds} trainings, spread from lowest to highest.")
+    console.print(f"{MEASURED_IMAGES} held-out images; means over {seeds} trainings, spread from lowest to highest.")
 
 
 @click.command()
 @click.option("--weight", "weights", multiple=True, default=("0.01", "0.1", "1"), show_default=True)
 @click.option("--seeds", default=2, show_default=True, help="Trainings of each kind.")
-@click.option("--pictures", default=TRAINING_PICTURES, show_default=True, help="Images to train on.")
+@click.option("--pictures", default=TRAINING_IMAGES, show_default=True, help="Images to train on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 def main(weights: tuple[str, ...], seeds: int, pictures: int, as_json: bool) -> None:
     """Train the digits network in several ways and measure each on held-out images."""
     tf.config.experimental.enable_op_determinism()
     training_scans, held_out_scans = load_scans()
-    held_out = compose(held_out_scans, MEASURED_PICTURES, MEASURED_SEED)
+    held_out = compose(held_out_scans, MEASURED_IMAGES, MEASURED_SEED)
     results = []
     with Progress(console=Console(stderr=True)) as progress:
         composed = compose(training_scans, pictures, TRAINING_SEED)

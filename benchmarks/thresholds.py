@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter import Samples, load_classifier
-from exporter.presets.digits.pictures import LABELS, Scans, compose, load_scans
+from exporter.presets.digits.images import LABELS, Scans, compose, load_scans
 from exporter.presets.digits.train import CAP, THRESHOLD, keep_largest, measure, unit
 from exporter.thresholds import ThresholdFit, fit_thresholds
 
 # The row of load_digits at which the thirteenth of the forms starts.
 THIRTEENTH = 1545
 FITTED_PICTURES, FITTED_SEED = 4_000, 3
-MEASURED_PICTURES, MEASURED_SEED = 4_000, 2
+MEASURED_IMAGES, MEASURED_SEED = 4_000, 2
 RULES = ("f1", "precision=0.99", "recall=0.99")
 
 
@@ -59,7 +59,7 @@ def measure_all() -> tuple[list[Measured], list[ThresholdFit]]:
     fits = []
     for forms, fitted_on in (("13 and 14", early), ("11 and 12", ~early)):
         fitted = compose(chosen(held_out, fitted_on), FITTED_PICTURES, FITTED_SEED)
-        measured = compose(chosen(held_out, ~fitted_on), MEASURED_PICTURES, MEASURED_SEED)
+        measured = compose(chosen(held_out, ~fitted_on), MEASURED_IMAGES, MEASURED_SEED)
         to_fit, dense = (model.predict(unit(each.pixels), batch_size=500, verbose=0) for each in (fitted, measured))
         samples = Samples({"images": unit(fitted.pixels)}, truth=fitted.labels.astype(bool))
         capped = keep_largest(dense, CAP)

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from exporter.presets.digits.pictures import compose, load_scans
+from exporter.presets.digits.images import compose, load_scans
 from exporter.presets.digits.train import (
     CAP,
-    MEASURED_PICTURES,
+    MEASURED_IMAGES,
     MEASURED_SEED,
-    TRAINING_PICTURES,
+    TRAINING_IMAGES,
     TRAINING_SEED,
     build_model,
     fit,
@@ -30,9 +30,9 @@ from signatures.regularizer import TopKMassRegularizer
 
 @click.command()
 @click.option("--weight", default=0.1, show_default=True, help="What probability outside the two largest costs.")
-@click.option("--pictures", default=TRAINING_PICTURES, show_default=True, help="Images to train on.")
+@click.option("--images", default=TRAINING_IMAGES, show_default=True, help="Images to train on.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("digits-regularized.keras"), show_default=True)
-def main(weight: float, pictures: int, output: Path) -> None:
+def main(weight: float, images: int, output: Path) -> None:
     """Train, measure on held-out images, and save for serving."""
     keras.utils.set_random_seed(TRAINING_SEED)
     training, held_out = load_scans()
@@ -42,11 +42,11 @@ def main(weight: float, pictures: int, output: Path) -> None:
         task = progress.add_task("training", total=None)
         fit(
             model,
-            compose(training, pictures, TRAINING_SEED),
+            compose(training, images, TRAINING_SEED),
             lambda loss: progress.update(task, description=f"training, loss {loss:.4f}"),
         )
 
-    measured = compose(held_out, MEASURED_PICTURES, MEASURED_SEED)
+    measured = compose(held_out, MEASURED_IMAGES, MEASURED_SEED)
     dense = model.predict(unit(measured.pixels), batch_size=500, verbose=0)
     table = Table("answers", "mass outside", "exact match", "F1 micro")
     for name, scores in (("dense", dense), (f"head, k = {CAP}", keep_largest(dense, CAP))):

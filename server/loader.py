@@ -6,7 +6,7 @@ version without `variables/` loads, and then each request to it fails (tensorflo
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Session:
             raise ServingError(grpc.StatusCode.INTERNAL, "XLA compilation disabled")
         key = (tuple(sorted(feeds)), tuple(fetches))
         try:
-            call = self._calls.get(key) or self._make_call(*key)
+            call = self._calls.get(key) or self._prepared(*key)
             values = [feeds[name] for name in call.feeds]
             for index, (value, expected) in enumerate(zip(values, call.types, strict=True)):
                 if value.dtype != expected:
@@ -64,12 +64,24 @@ class Session:
         # A string of rank 0 comes as bytes, not as an array.
         return [np.array(output, np.object_) if isinstance(output, bytes) else output for output in outputs]
 
+    def prepare(self, feeds: Iterable[str], fetches: Sequence[str]) -> None:
+        """Optimize the graph for these tensor names, as the first run of them would.
+
+        Raises:
+            ServingError: what TensorFlow says, with its code.
+
+        """
+        try:
+            self._prepared(tuple(sorted(feeds)), tuple(fetches))
+        except tf.errors.OpError as error:
+            raise from_tensorflow(error.error_code, error.message) from None
+
     def close(self) -> None:
         """Free the session and everything that the version holds."""
         self._calls.clear()
         self._session.close()
 
-    def _make_call(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> "_Call":
+    def _prepared(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> "_Call":
         key = (feeds, fetches)
         with self._lock:
             if key not in self._calls:

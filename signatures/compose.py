@@ -192,6 +192,9 @@ def compose_signatures(
         def call(received: Tensors) -> Tensors:
             with tf.device(device):
                 inputs, limits = form.read(received)
+                # A request whose limits do not fit is refused before it costs a run of the backbone.
+                with tf.control_dependencies([limit for limit in limits if tf.is_tensor(limit)]):
+                    inputs = [tf.identity(tensor) for tensor in inputs]
                 dense, *others = traced(*inputs)
                 kept = answer.write(form.combine(dense), identity.completed(limits))
                 return {**kept, **dict(zip(passed, others, strict=False))}

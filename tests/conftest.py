@@ -28,6 +28,6 @@ def digits_version(digits_output):
 
 
 @pytest.fixture(scope="session")
-def sample_pictures():
+def sample_images():
     """The 32 pictures that the preset digits ships."""
     return sorted(SAMPLES.glob("*.png"))

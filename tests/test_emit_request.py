@@ -62,9 +62,9 @@ def same(found, expected):
 
 @pytest.mark.parametrize("form", [(), ("--columns",)], ids=["rows", "columns"])
 @pytest.mark.parametrize("key", KEYS)
-def test_a_request_is_answered_over_rest_and_grpc_as_predict_is(emit, client, server, sample_pictures, key, form):
+def test_a_request_is_answered_over_rest_and_grpc_as_predict_is(emit, client, server, sample_images, key, form):
     k = () if key == names.FIXED_K else ("--k", 3)
-    said, document, message = emit(*sample_pictures[:3], "--signature", key, *k, *form)
+    said, document, message = emit(*sample_images[:3], "--signature", key, *k, *form)
     assert said["examples"] == 3
     over_grpc = PredictResponse.FromString(client.transport.send(said["method"], message, 10))
     outputs = {name: decode_tensor(tensor) for name, tensor in over_grpc.outputs.items()}
@@ -74,13 +74,13 @@ def test_a_request_is_answered_over_rest_and_grpc_as_predict_is(emit, client, se
     same(read_outputs(answer, client.metadata().signature(key).outputs), outputs)
 
 
-def test_k_left_out_is_the_default_which_rest_does_not_fill_in(emit, sample_pictures):
-    _, document, _ = emit(*sample_pictures[:2])
+def test_k_left_out_is_the_default_which_rest_does_not_fill_in(emit, sample_images):
+    _, document, _ = emit(*sample_images[:2])
     assert [row["k"] for row in document["instances"]] == [2, 2]
 
 
-def test_classify_is_written_too(emit, client, server, sample_pictures):
-    said, document, message = emit(*sample_pictures[:2], "--signature", names.CLASSIFY, "--k", "2")
+def test_classify_is_written_too(emit, client, server, sample_images):
+    said, document, message = emit(*sample_images[:2], "--signature", names.CLASSIFY, "--k", "2")
     assert said["method"] == CLASSIFY
     assert said["curl"].endswith("/v1/models/digits:classify")
     answer = RestServer(f"localhost:{server.rest_port}", 10).post(Target("digits"), "classify", document)

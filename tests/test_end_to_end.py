@@ -92,14 +92,14 @@ def test_check_passes_on_what_was_exported(address, digits_version):
     assert verdict["backbone"]["records"] == verdict["head"]["records"] == 32
 
 
-def test_predict_keeps_at_most_two_of_the_eight_labels(address, sample_pictures):
-    done = client(address, "predict", "--json", *sample_pictures)
+def test_predict_keeps_at_most_two_of_the_eight_labels(address, sample_images):
+    done = client(address, "predict", "--json", *sample_images)
 
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)["predictions"]
     assert len(answers) == 32
     right = 0
-    truth = json.loads((sample_pictures[0].parent / "labels.json").read_text())
+    truth = json.loads((sample_images[0].parent / "labels.json").read_text())
     for answer in answers:
         assert len(answer["kept"]) <= 2
         said = {each["label"] for each in answer["kept"] if each["score"] >= 0.5}

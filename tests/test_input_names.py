@@ -38,12 +38,12 @@ def served(request, model_file, tmp_path_factory):
         yield request.param, output / "photos" / "1", f"localhost:{server.port}"
 
 
-def test_every_command_follows_the_models_own_name(served, sample_pictures, capfd):
+def test_every_command_follows_the_models_own_name(served, sample_images, capfd):
     name, version, address = served
     connection = ["--address", address, "--model", "photos"]
     for command in (
-        ["check", "--golden", version, *sample_pictures[:2], "--json"],
-        ["predict", *sample_pictures[:2], "--json"],
+        ["check", "--golden", version, *sample_images[:2], "--json"],
+        ["predict", *sample_images[:2], "--json"],
         ["bench", "--count", "5", "--warmup", "0", "--json"],
     ):
         assert run([*connection, *map(str, command)]) == 0, capfd.readouterr().err

@@ -42,8 +42,8 @@ def test_the_check_passes_over_grpc_and_rest_and_asks_every_signature(server, ve
     assert {"dense", "encoded_images_dense", "encoded_images_top_k", "classify", "fixed_k"} <= asked
 
 
-def test_files_pixels_and_examples_keep_the_same(server, sample_pictures):
-    files = np.array([path.read_bytes() for path in sample_pictures], object)
+def test_files_pixels_and_examples_keep_the_same(server, sample_images):
+    files = np.array([path.read_bytes() for path in sample_images], object)
     bounds = np.array([THRESHOLDS.get(str(label), 0) for label in range(8)], np.float32)
     with ServingClient(f"localhost:{server.port}", "digits") as client:
         dense = client.predict(files, signature="encoded_images_dense")["dense_probabilities"]

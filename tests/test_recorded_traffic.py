@@ -34,8 +34,8 @@ def client(digits_output):
 
 
 @pytest.fixture(scope="module")
-def samples(client, sample_pictures):
-    return read_samples(sample_pictures, client.metadata(), client.info().preprocessing)
+def samples(client, sample_images):
+    return read_samples(sample_images, client.metadata(), client.info().preprocessing)
 
 
 class Spy:

@@ -29,7 +29,7 @@ def request(key: str, samples: Samples, k: K = None, min_score: MinScore = None)
     samples, limits = samples.asked_of(key), _limits(k, min_score)
     if key == names.CLASSIFY:
         return {names.EXAMPLES: _examples(samples, limits)}
-    if key in names.PICTURE_SIGNATURES:
+    if key in names.IMAGE_SIGNATURES:
         inputs: Mapping[str, npt.NDArray[Any]] = {names.ENCODED_IMAGES: np.array(samples.images, object)}
     else:
         inputs = samples.inputs

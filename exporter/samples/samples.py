@@ -99,7 +99,7 @@ class Samples:
 
     def asked_of(self, key: str) -> "Samples":
         """Return as many examples in the form that a signature takes: these, or stand-ins if it takes image files."""
-        if self.stand_ins is None or key not in names.PICTURE_SIGNATURES:
+        if self.stand_ins is None or key not in names.IMAGE_SIGNATURES:
             return self
         return self.stand_ins.repeated(len(self))
 

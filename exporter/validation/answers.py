@@ -68,8 +68,8 @@ def validate_dense(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 def validate_head(version: LoadedVersion, expected: ExpectedBehavior) -> None:
     """Require that every signature keeps of the dense scores what it should, for all limits and batch sizes.
 
-    The limits are k and min_score. Every scalar means another run, so these use few examples. Requests without limits
-    or with one for each example use more, and one.
+    The limits are k and min_score. Requests with every form of them use few examples, as each is another run. Those
+    without limits or with one for each example use more, and one.
     """
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for examples in (FEW, MANY, 1):
@@ -88,7 +88,7 @@ def validate_head(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
     """Require that image files decode to the pixels that Pillow reads, and are answered as these pixels are."""
     samples = expected.samples.asked_of(names.ENCODED_IMAGES)
-    keys = [key for key in names.PICTURE_SIGNATURES if key in version.signatures]
+    keys = [key for key in names.IMAGE_SIGNATURES if key in version.signatures]
     if not samples.images or not keys:
         return
     preprocessing = expected.info[names.PREPROCESSING]

@@ -84,18 +84,17 @@ def gpu_readiness(saved_model: Path, backbone: str) -> GpuReadiness:
     """
     file = saved_model / "saved_model.pb"
     meta_graph = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0]
-    registered = _gpu_kernels()
+    kernel_finder = _KernelFinder()
     graph = _Graph(meta_graph.graph_def, re.compile(rf"__(inference|forward)_{re.escape(backbone)}_\d+"))
     signatures = {
-        key: _uses(graph.run_by([info.name for info in definition.outputs.values()]), registered)
+        key: kernel_finder.uses(graph.run_by([info.name for info in definition.outputs.values()]))
         for key, definition in sorted(meta_graph.signature_def.items())
         # The op that initializes tables is declared as a signature, but no client can call it.
         if not key.startswith("__saved_model_")
     }
     if not any(use.in_backbone for uses in signatures.values() for use in uses):
         raise ExportError(f"No signature of {saved_model} calls a function traced from {backbone!r}.")
-    known = any(kernel.device_type == "GPU" for found in registered.values() for kernel in found)
-    return GpuReadiness(known, signatures)
+    return GpuReadiness(kernel_finder.knows_gpus, signatures)
 
 
 def readiness_table(readiness: GpuReadiness) -> Table:
@@ -128,7 +127,8 @@ class _Graph:
 
     def __init__(self, graph_def: Any, backbone: re.Pattern[str]) -> None:
         self._nodes = {node.name: node for node in graph_def.node}
-        self._functions = {function.signature.name: function for function in graph_def.library.function}
+        # As lists, so that a node is the same object each time it is looked at.
+        self._functions = {function.signature.name: list(function.node_def) for function in graph_def.library.function}
         self._backbone = backbone
 
     def run_by(self, tensors: Sequence[str]) -> Iterator[tuple[Any, _Place]]:
@@ -153,7 +153,7 @@ class _Graph:
                 inside = replace(place, in_backbone=place.in_backbone or bool(self._backbone.fullmatch(name)))
                 if name in self._functions and (name, inside) not in seen:
                     seen.add((name, inside))
-                    yield from self._with_functions(self._functions[name].node_def, inside, seen)
+                    yield from self._with_functions(self._functions[name], inside, seen)
 
 
 def _called(node: Any) -> Iterator[str]:
@@ -163,27 +163,41 @@ def _called(node: Any) -> Iterator[str]:
         yield from (function.name for function in value.list.func)
 
 
-def _gpu_kernels() -> dict[str, list[Any]]:
-    """Return the kernels that a GPU could use, by op, the GPU's own first."""
-    found = defaultdict(list)
-    every = kernels.get_all_registered_kernels().kernel
-    for device in _GPU_KERNELS:
-        for kernel in every:
-            if kernel.device_type == device:
-                found[kernel.op].append(kernel)
-    return found
+# An op with its types, its device, what it keeps in host memory, and whether it is part of the backbone.
+_Use: TypeAlias = tuple[str, tuple[str, ...], Device, tuple[str, ...], bool]
 
 
-def _uses(nodes: Iterable[tuple[Any, _Place]], registered: Mapping[str, list[Any]]) -> tuple[OpUse, ...]:
-    counts: Counter[tuple[str, tuple[str, ...], Device, tuple[str, ...], bool]] = Counter()
-    for node, place in nodes:
+class _KernelFinder:
+    """The kernels that a GPU could use, by op, the GPU's own first; and what they mean for a node."""
+
+    def __init__(self) -> None:
+        self._kernels = defaultdict(list)
+        every = kernels.get_all_registered_kernels().kernel
+        for device in _GPU_KERNELS:
+            for kernel in every:
+                if kernel.device_type == device:
+                    self._kernels[kernel.op].append(kernel)
+        self.knows_gpus = any(kernel.device_type == "GPU" for kernel in every)
+        # All signatures run the nodes of one backbone, and messages are slow to read.
+        self._found: dict[tuple[int, _Place], _Use] = {}
+
+    def uses(self, nodes: Iterable[tuple[Any, _Place]]) -> tuple[OpUse, ...]:
+        """Count the uses of ops in nodes of a `_Graph` that outlives this object."""
+        counts: Counter[_Use] = Counter()
+        for node, place in nodes:
+            key = (id(node), place)
+            if key not in self._found:
+                self._found[key] = self._use(node, place)
+            counts[self._found[key]] += 1
+        return tuple(OpUse(*use, count) for use, count in sorted(counts.items()))
+
+    def _use(self, node: Any, place: _Place) -> _Use:
         attributes = _attributes(node)
-        usable = () if place.pinned else registered.get(node.op, ())
+        usable = () if place.pinned else self._kernels.get(node.op, ())
         kernel = next((kernel for kernel in usable if _fits(kernel, attributes)), None)
         device: Device = "CPU" if kernel is None else "GPU"
         host_memory = () if kernel is None else tuple(kernel.host_memory_arg)
-        counts[node.op, _dtypes(attributes), device, host_memory, place.in_backbone] += 1
-    return tuple(OpUse(*key, count) for key, count in sorted(counts.items()))
+        return node.op, _dtypes(attributes), device, host_memory, place.in_backbone
 
 
 def _attributes(node: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@ The stand-in server's loader restores variables through the graph's own restore 
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from exporter.errors import ValidationError, reason
 from server.errors import ServingError
 from server.loader import load
+from signatures.contract import names
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -41,10 +43,27 @@ class LoadedVersion:
         self._load_seconds = time.monotonic() - started
         # By signature and shapes, how long the first run took: it prepares the graph, and may compile it.
         self._first_runs: dict[Any, float] = {}
+        self._preparing = ThreadPoolExecutor(1)
+
+    def prepare(self) -> None:
+        """Let a thread optimize the graph of each signature, which takes longer than a run of it.
+
+        A server does this at the first request. A request to a signature that is not ready waits for the thread.
+        """
+        # The dense scores that others are compared with come first.
+        for key in sorted(self.signatures, key=lambda key: (key not in (names.DENSE, names.SERVING_DEFAULT), key)):
+            self._preparing.submit(self._prepare, key)
+
+    def _prepare(self, key: str) -> None:
+        signature, started = self.signatures[key], time.monotonic()
+        # What fails here fails again when the signature is called.
+        with suppress(ServingError):
+            self._session.prepare([info.name for info in signature.inputs.values()], _fetches(signature))
+        self._first_runs[key] = time.monotonic() - started
 
     @property
     def warmup_seconds(self) -> float:
-        """How long loading took, and the first run of each signature with each shape that was asked so far."""
+        """How long loading took, preparing each signature, and its first run with each shape that was asked so far."""
         return self._load_seconds + sum(self._first_runs.values())
 
     @cached_property
@@ -69,15 +88,15 @@ class LoadedVersion:
             info.name: inputs[name] if name in inputs else tf.make_ndarray(signature.defaults[name])
             for name, info in signature.inputs.items()
         }
-        fetches = [info.name for info in signature.outputs.values()]
         started = time.monotonic()
-        outputs = self._session.run(feeds, fetches)
+        outputs = self._session.run(feeds, _fetches(signature))
         shapes = (key, *sorted((name, array.shape) for name, array in feeds.items()))
         self._first_runs.setdefault(shapes, time.monotonic() - started)
         return dict(zip(signature.outputs, outputs, strict=True))
 
     def close(self) -> None:
         """Free the session."""
+        self._preparing.shutdown(cancel_futures=True)
         self._session.close()
 
     def __enter__(self) -> Self:
@@ -87,6 +106,10 @@ class LoadedVersion:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _fetches(signature: Any) -> list[str]:
+    return [info.name for info in signature.outputs.values()]
 
 
 @contextmanager
@@ -100,6 +123,7 @@ def loaded_by_a_server(directory: Path, step: Callable[[str], AbstractContextMan
         with step("Loading it as a server does"):
             version = LoadedVersion(directory)
         with version:
+            version.prepare()
             yield version
     except ServingError as error:
         raise ValidationError(f"The version fails where a server would run it: {reason(error)}.") from error

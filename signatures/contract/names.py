@@ -19,7 +19,7 @@ DENSE = "dense"
 ENCODED_IMAGES = "encoded_images"
 
 # The signatures of an image model that take image files. For any other model, CLASSIFY takes the model's own inputs.
-PICTURE_SIGNATURES = (ENCODED_IMAGES, ENCODED_IMAGES_TOP_K, ENCODED_IMAGES_DENSE, CLASSIFY)
+IMAGE_SIGNATURES = (ENCODED_IMAGES, ENCODED_IMAGES_TOP_K, ENCODED_IMAGES_DENSE, CLASSIFY)
 
 # Inputs. The model's own inputs keep the model's names for them; a single image input without a name is called IMAGES.
 IMAGES = "images"

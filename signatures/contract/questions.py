@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 
 from signatures.contract import names
 from signatures.contract.bounds import bounds_of
-from signatures.contract.kept import ranking
 from signatures.contract.tolerances import Floats
 
 
@@ -64,7 +64,8 @@ def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats
         takes: which of k and min_score the signature takes.
         exported: what applies if a request leaves them out.
         dense: the server's own dense scores for the request, [B, N]. Bounds are asked at them and between them.
-        thorough: whether to ask every form: single elements and scalars too, not only left out and one per example.
+        thorough: whether to ask every form of the limits, at and around their ends, not only left out and one per
+            example. It takes some twelve requests, and makes no difference which examples are sent with them.
 
     Yields:
         The questions.
@@ -86,42 +87,67 @@ def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats
     yield question()
     if names.K not in takes:
         return
+    bounds = names.MIN_SCORE in takes
+    scores = [_best_first(row, exported.thresholds) for row in dense]
+    if thorough:
+        yield from (question(k) for k in _ks_to_ask(exported.k, examples, labels))
+        if bounds:
+            yield from (question(*limits) for limits in _bounds_to_ask(scores, labels))
+        return
     # From -1 to N + 1, so that both ends are clamped if there are enough examples.
     mixed = [(row * 3 + 2) % (labels + 3) - 1 for row in range(examples)]
     yield question(mixed)
-    bounds = names.MIN_SCORE in takes
     if bounds:
-        yield question(mixed, _scores_at(dense, [max(k, 0) // 2 for k in mixed]))
-    if not thorough:
-        return
-    yield question((exported.k,))
-    for k in sorted({0, 1, exported.k, labels - 1, labels, -1, labels + 3}):
-        yield question(k)
-    if bounds:
-        yield from (question(*limits) for limits in _bounds_to_ask(dense))
+        yield question(mixed, [_at(row, max(k, 0) // 2) for row, k in zip(scores, mixed, strict=True)])
 
 
-def _bounds_to_ask(dense: Floats) -> Iterator[tuple[Any, Any]]:
+def _ks_to_ask(exported: int, examples: int, labels: int) -> Iterator[Any]:
+    """Yield k in every form: a scalar at both ends, which are clamped, a single element, and one per example.
+
+    What one example costs is a run of the backbone. So values that need no form of their own share requests.
+    """
+    yield -1
+    yield labels + 3
+    yield (exported,)
+    values = sorted({0, 1, exported, labels - 1, labels})
+    for start in range(0, len(values), examples):
+        yield _filled(values[start : start + examples], examples)
+
+
+def _bounds_to_ask(scores: Sequence[Floats], labels: int) -> Iterator[tuple[Any, Any]]:
     """Yield k and min_score: at scores, just above one, between scores, above all, and where nothing is bounded."""
-    examples, labels = dense.shape
-    ranks = sorted({min(rank, labels - 1) for rank in (1, 2, labels // 2)})
-    for rank in ranks:
-        yield [labels] * examples, _scores_at(dense, [rank] * examples)
-    # Whoever rounds a bound keeps a score that is the next number below it.
-    at = np.array(_scores_at(dense, [ranks[-1]] * examples), np.float32)
-    yield [labels] * examples, np.where(at > 0, np.nextafter(at, np.float32(np.inf)), 0).tolist()
-    first = dense[0, ranking(dense[0])]
-    between = float((first[0].astype(np.float64) + first[ranks[0]]) / 2)
-    yield None, (between,)
-    yield None, between
-    for min_score in (0.0, -1.0, float(first[labels // 2]), float(dense.max()) + 1):
-        yield labels, min_score
+    examples, first = len(scores), scores[0]
+    ranks = sorted({1, 2, labels // 2})
+    yield None, float((first[0].astype(np.float64) + _at(first, 1)) / 2)
+    yield labels, (_at(first, labels // 2),)
+    yield labels, max(_at(row, 0) for row in scores) + 1
+    # In requests with one value per example. Whoever rounds a bound keeps a score that is the next number below it.
+    values = [*(partial(_at, rank=rank) for rank in ranks), partial(_above, rank=ranks[-1]), lambda row: -1.0]
+    for start in range(0, len(values), examples):
+        each = _filled(values[start : start + examples], examples)
+        yield [labels] * examples, [value(row) for value, row in zip(each, scores, strict=True)]
 
 
-def _scores_at(dense: Floats, ranks: Sequence[int]) -> list[float]:
-    """Return the score that each row has at its rank, counted from 0; the last one if there is no such rank."""
-    last = dense.shape[1] - 1
-    return [float(row[ranking(row)[min(rank, last)]]) for row, rank in zip(dense, ranks, strict=True)]
+def _best_first(row: Floats, thresholds: Sequence[float]) -> Floats:
+    """Return the scores of a row that no threshold hides, best first; all of them if it hides them all."""
+    shown = row >= np.array(thresholds, np.float32) if thresholds else np.ones(len(row), np.bool_)
+    return np.sort(row[shown] if shown.any() else row)[::-1]
+
+
+def _filled(values: Sequence[Any], length: int) -> list[Any]:
+    """Return values, repeated from the first on, up to this length."""
+    return [values[place % len(values)] for place in range(length)]
+
+
+def _at(scores: Floats, rank: int) -> float:
+    """Return the score at a rank, counted from 0, of scores that come best first; the last one if there is none."""
+    return float(scores[min(rank, len(scores) - 1)])
+
+
+def _above(scores: Floats, rank: int) -> float:
+    """Return the next number above the score at a rank; 0, which bounds nothing, if that score is not positive."""
+    at = np.float32(_at(scores, rank))
+    return float(np.nextafter(at, np.float32(np.inf))) if at > 0 else 0.0
 
 
 def question_of(

@@ -38,7 +38,7 @@ def test_the_questions_system_keeps_two_and_says_how_to_serve_it(tmp_path):
 
 def test_the_digits_train_with_the_regularizer(tmp_path):
     output = tmp_path / "digits.keras"
-    said = run("train_digits", "--pictures", "128", "--output", str(output))
+    said = run("train_digits", "--images", "128", "--output", str(output))
     assert "head, k = 2" in said
     assert f"export-model {output} --k 2 --preprocessing unit" in said
     loaded = keras.saving.load_model(output)

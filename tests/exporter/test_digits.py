@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from exporter.presets import digits
-from exporter.presets.digits.pictures import LABELS, NO_SCAN, compose, load_scans
+from exporter.presets.digits.images import LABELS, NO_SCAN, compose, load_scans
 
 FOLDER = Path(digits.__file__).parent
 
@@ -32,11 +32,11 @@ def model():
 
 @pytest.fixture(scope="module")
 def judged(model, scans):
-    """Held-out pictures that training and measuring did not compose, with the model's scores."""
+    """Held-out images that training and measuring did not compose, with the model's scores."""
     from exporter.presets.digits.train import unit
 
-    pictures = compose(scans[1], 1000, seed=77)
-    return model.predict(unit(pictures.pixels), batch_size=250, verbose=0), pictures.labels
+    images = compose(scans[1], 1000, seed=77)
+    return model.predict(unit(images.pixels), batch_size=250, verbose=0), images.labels
 
 
 def test_the_same_seed_composes_the_same_pictures_and_another_seed_others(scans):
@@ -47,19 +47,19 @@ def test_the_same_seed_composes_the_same_pictures_and_another_seed_others(scans)
 
 
 def test_pictures_hold_one_or_two_different_digits_and_every_digit_occurs(scans):
-    pictures = compose(scans[0], 400, seed=5)
-    assert pictures.pixels.shape == (400, 32, 32, 1)
-    assert pictures.pixels.dtype == np.uint8
-    assert set(pictures.labels.sum(axis=1)) == {1, 2}
-    assert pictures.labels.any(axis=0).all()
+    images = compose(scans[0], 400, seed=5)
+    assert images.pixels.shape == (400, 32, 32, 1)
+    assert images.pixels.dtype == np.uint8
+    assert set(images.labels.sum(axis=1)) == {1, 2}
+    assert images.labels.any(axis=0).all()
 
 
 def test_labels_are_the_digits_of_the_scans_in_the_picture(scans):
     from sklearn.datasets import load_digits
 
     targets = load_digits().target
-    pictures = compose(scans[1], 200, seed=5)
-    for labels, rows in zip(pictures.labels, pictures.rows, strict=True):
+    images = compose(scans[1], 200, seed=5)
+    for labels, rows in zip(images.labels, images.rows, strict=True):
         assert set(np.flatnonzero(labels)) == set(targets[rows[rows != NO_SCAN]])
 
 
@@ -77,19 +77,19 @@ def test_the_split_falls_between_two_forms(scans):
 
     targets = load_digits().target
     first = scans[1].rows[0]
-    # Every form asks for 0 to 9 at its start and ends alike; see pictures.py.
+    # Every form asks for 0 to 9 at its start and ends alike; see images.py.
     assert list(targets[first : first + 20]) == [*range(10)] * 2
     np.testing.assert_array_equal(targets[first - 20 : first], targets[110:130])
 
 
-def test_the_shipped_samples_are_the_composed_held_out_pictures(scans):
-    from exporter.presets.digits.train import SAMPLE_PICTURES, SAMPLE_SEED
+def test_the_shipped_samples_are_the_composed_held_out_images(scans):
+    from exporter.presets.digits.train import SAMPLE_IMAGES, SAMPLE_SEED
 
-    samples = compose(scans[1], SAMPLE_PICTURES, SAMPLE_SEED)
+    samples = compose(scans[1], SAMPLE_IMAGES, SAMPLE_SEED)
     files = sorted((FOLDER / "samples").glob("*.png"))
     truth = json.loads((FOLDER / "samples" / "labels.json").read_text(encoding="utf-8"))
     assert [file.name for file in files] == list(truth)
-    assert len(files) == SAMPLE_PICTURES
+    assert len(files) == SAMPLE_IMAGES
     for file, pixels, labels in zip(files, samples.pixels, samples.labels, strict=True):
         with Image.open(file) as picture:
             assert picture.mode == "L"
@@ -99,7 +99,7 @@ def test_the_shipped_samples_are_the_composed_held_out_pictures(scans):
     assert set(samples.labels.sum(axis=1)) == {1, 2}
 
 
-def test_the_shipped_labels_are_those_of_the_pictures():
+def test_the_shipped_labels_are_those_of_the_images():
     assert (FOLDER / "labels.txt").read_text(encoding="utf-8").split() == list(LABELS)
 
 
@@ -119,7 +119,7 @@ def test_the_shipped_model_carries_no_optimizer_and_no_code_of_its_own():
     assert "Lambda" not in {layer["class_name"] for layer in layers}
 
 
-def test_the_shipped_model_keeps_its_measured_quality_on_fresh_held_out_pictures(judged, metrics):
+def test_the_shipped_model_keeps_its_measured_quality_on_fresh_held_out_images(judged, metrics):
     from exporter.presets.digits.train import keep_largest, measure
 
     scores, labels = judged
@@ -129,7 +129,7 @@ def test_the_shipped_model_keeps_its_measured_quality_on_fresh_held_out_pictures
     ):
         assert measured["exact_match"] >= 0.94
         share = stated["exact_match"]
-        noise = math.sqrt(share * (1 - share) * (1 / len(labels) + 1 / metrics["held_out_pictures"]))
+        noise = math.sqrt(share * (1 - share) * (1 / len(labels) + 1 / metrics["held_out_images"]))
         assert abs(measured["exact_match"] - share) < 3 * noise
         assert measured["f1_micro"] == pytest.approx(stated["f1_micro"], abs=0.01)
         assert measured["f1_macro"] == pytest.approx(stated["f1_macro"], abs=0.01)

@@ -70,8 +70,8 @@ def test_json_lines_of_several_inputs_keep_the_most_frequent_shape_and_say_what_
     assert any(warning.startswith("1 examples are of other shapes than the 2") for warning in version.warnings)
 
 
-def test_json_lines_of_image_files_are_decoded_as_a_server_will(tmp_path, sample_pictures):
-    files = [file.read_bytes() for file in sample_pictures[:2]]
+def test_json_lines_of_image_files_are_decoded_as_a_server_will(tmp_path, sample_images):
+    files = [file.read_bytes() for file in sample_images[:2]]
     held = [{"encoded_images": {"b64": base64.b64encode(file).decode()}} for file in files]
     _, samples = examine(load_classifier("digits", SourceOptions(samples=lines(tmp_path / "images.jsonl", *held))))
 
@@ -126,11 +126,11 @@ def test_empty_files_and_files_of_something_else_are_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def traffic(digits_output, sample_pictures, tmp_path_factory):
+def traffic(digits_output, sample_images, tmp_path_factory):
     """A file of recorded requests to several signatures, and the pictures that they asked about, in order."""
     file = tmp_path_factory.mktemp("traffic") / "traffic.tfrecord"
     digits = examine(load_classifier("digits"))[1]
-    pictures = [picture.read_bytes() for picture in sample_pictures]
+    pictures = [picture.read_bytes() for picture in sample_images]
     settings = Settings(model_name="digits", model_base_path=str(digits_output / "digits"))
     with (
         ModelServer(settings) as server,

@@ -210,8 +210,8 @@ def test_tf_examples_of_features_become_samples_with_their_labels(tmp_path):
     assert export(classifier, tmp_path / "out").quality.samples == 2
 
 
-def test_tf_examples_of_picture_files_are_decoded_as_a_server_will(tmp_path, sample_pictures):
-    pictures = [file.read_bytes() for file in sample_pictures[:3]]
+def test_tf_examples_of_picture_files_are_decoded_as_a_server_will(tmp_path, sample_images):
+    pictures = [file.read_bytes() for file in sample_images[:3]]
     samples = write_examples(tmp_path / "samples.tfrecord", [{"image/encoded": [file]} for file in pictures])
 
     _, from_records = examine(load_classifier("digits", SourceOptions(samples=samples)))
@@ -290,28 +290,28 @@ def test_samples_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
         ('[["a.png", ["3"]]]', "holds a list; write an object"),
     ],
 )
-def test_a_folders_labels_must_be_readable_and_the_models(text, words, tmp_path, sample_pictures):
-    (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
+def test_a_folders_labels_must_be_readable_and_the_models(text, words, tmp_path, sample_images):
+    (tmp_path / "a.png").write_bytes(sample_images[0].read_bytes())
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(ExportError, match=words):
         examine(load_classifier("digits", SourceOptions(samples=tmp_path)))
 
 
-def test_pictures_need_a_preprocessing(tmp_path, sample_pictures):
-    (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
+def test_pictures_need_a_preprocessing(tmp_path, sample_images):
+    (tmp_path / "a.png").write_bytes(sample_images[0].read_bytes())
     with pytest.raises(ExportError, match="--preprocessing"):
         load(picture_model(), tmp_path, tmp_path)
 
 
-def test_a_folder_without_labels_says_nothing_of_the_truth(tmp_path, sample_pictures):
-    (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
+def test_a_folder_without_labels_says_nothing_of_the_truth(tmp_path, sample_images):
+    (tmp_path / "a.png").write_bytes(sample_images[0].read_bytes())
     assert examine(load_classifier("digits", SourceOptions(samples=tmp_path)))[1].truth is None
     (tmp_path / "labels.json").write_text(json.dumps({"a.png": ["3"]}))
     assert examine(load_classifier("digits", SourceOptions(samples=tmp_path)))[1].truth.sum() == 1
 
 
-def test_a_picture_without_an_entry_counted_as_one_without_a_true_label(tmp_path, sample_pictures):
-    for name, picture in zip(("a.png", "b.png", "c.png", "d.png"), sample_pictures, strict=False):
+def test_a_picture_without_an_entry_counted_as_one_without_a_true_label(tmp_path, sample_images):
+    for name, picture in zip(("a.png", "b.png", "c.png", "d.png"), sample_images, strict=False):
         (tmp_path / name).write_bytes(picture.read_bytes())
     # The byte order mark is what some editors begin every file with.
     (tmp_path / "labels.json").write_text('{"b.png": ["1"], "c.png": []}', encoding="utf-8-sig")
@@ -325,8 +325,8 @@ def test_a_picture_without_an_entry_counted_as_one_without_a_true_label(tmp_path
     assert (record["samples"]["count"], record["quality"]["samples"]) == (4, 2)
 
 
-def test_a_folder_whose_labels_name_no_picture_says_nothing_of_the_truth(tmp_path, sample_pictures):
-    (tmp_path / "a.png").write_bytes(sample_pictures[0].read_bytes())
+def test_a_folder_whose_labels_name_no_picture_says_nothing_of_the_truth(tmp_path, sample_images):
+    (tmp_path / "a.png").write_bytes(sample_images[0].read_bytes())
     (tmp_path / "labels.json").write_text("{}")
     assert examine(load_classifier("digits", SourceOptions(samples=tmp_path)))[1].truth is None
 

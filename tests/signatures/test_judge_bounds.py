@@ -169,6 +169,6 @@ def test_no_question_has_a_bound_that_a_processor_may_take_for_zero():
     limits = ExportedLimits(k=2)
     asked = list(questions(takes=names.LIMITS, exported=limits, dense=dense, thorough=True))
     sent = np.concatenate([each.sent[names.MIN_SCORE].reshape(-1) for each in asked if names.MIN_SCORE in each.sent])
-    assert len(sent) > 10
+    assert len(sent) > 5
     assert np.isfinite(sent).all()
     assert not ((sent != 0) & (np.abs(sent) < np.finfo(np.float32).tiny)).any()

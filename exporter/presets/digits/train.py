@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from sklearn.metrics import accuracy_score, f1_score
 
-from exporter.presets.digits.pictures import LABELS, SIDE, Pictures, compose, load_scans
+from exporter.presets.digits.images import LABELS, SIDE, ComposedImages, compose, load_scans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +33,10 @@ FOLDER = Path(__file__).parent
 THRESHOLD = 0.5
 CAP = 2
 
-TRAINING_PICTURES, TRAINING_SEED = 40_000, 1
-MEASURED_PICTURES, MEASURED_SEED = 4_000, 2
+TRAINING_IMAGES, TRAINING_SEED = 40_000, 1
+MEASURED_IMAGES, MEASURED_SEED = 4_000, 2
 # Chosen, by the labels alone, so that the few images show every digit about equally often.
-SAMPLE_PICTURES, SAMPLE_SEED = 32, 17
+SAMPLE_IMAGES, SAMPLE_SEED = 32, 17
 
 EPOCHS = 2
 BATCH_SIZE = 64
@@ -66,16 +66,16 @@ def unit(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def fit(model: keras.Model, pictures: Pictures, after_step: "Callable[[float], None]") -> None:
+def fit(model: keras.Model, images: ComposedImages, after_step: "Callable[[float], None]") -> None:
     """Train `model` in place; call `after_step` with the running mean of the loss after each step."""
-    steps = EPOCHS * -(-len(pictures.pixels) // BATCH_SIZE)
+    steps = EPOCHS * -(-len(images.pixels) // BATCH_SIZE)
     # A second model over the same layers, so that the first is saved without the optimizer's state.
     trainer = keras.Model(model.inputs, model.outputs)
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
     trainer.compile(keras.optimizers.Adam(schedule), "binary_crossentropy")
     trainer.fit(
-        unit(pictures.pixels),
-        pictures.labels.astype(np.float32),
+        unit(images.pixels),
+        images.labels.astype(np.float32),
         batch_size=BATCH_SIZE,
         epochs=EPOCHS,
         verbose=0,
@@ -106,11 +106,11 @@ def measure(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> d
     }
 
 
-def _save_samples(pictures: Pictures, folder: Path) -> None:
+def _save_samples(images: ComposedImages, folder: Path) -> None:
     """Write the images as PNG, and `labels.json` with the names of the true labels of each file."""
     folder.mkdir(exist_ok=True)
     truth = {}
-    for number, (pixels, labels) in enumerate(zip(pictures.pixels, pictures.labels, strict=True)):
+    for number, (pixels, labels) in enumerate(zip(images.pixels, images.labels, strict=True)):
         name = f"{number:02d}.png"
         Image.fromarray(pixels[:, :, 0]).save(folder / name, optimize=True)
         truth[name] = [LABELS[label] for label in np.flatnonzero(labels)]
@@ -140,34 +140,34 @@ def main() -> None:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("composing images", total=None)
-        pictures = compose(training, TRAINING_PICTURES, TRAINING_SEED)
-        progress.update(task, description="training", total=EPOCHS * -(-TRAINING_PICTURES // BATCH_SIZE))
+        images = compose(training, TRAINING_IMAGES, TRAINING_SEED)
+        progress.update(task, description="training", total=EPOCHS * -(-TRAINING_IMAGES // BATCH_SIZE))
         started = time.perf_counter()
-        fit(model, pictures, lambda loss: progress.update(task, advance=1, description=f"training, loss {loss:.4f}"))
+        fit(model, images, lambda loss: progress.update(task, advance=1, description=f"training, loss {loss:.4f}"))
         seconds = time.perf_counter() - started
 
-    measured = compose(held_out, MEASURED_PICTURES, MEASURED_SEED)
+    measured = compose(held_out, MEASURED_IMAGES, MEASURED_SEED)
     scores = model.predict(unit(measured.pixels), batch_size=500, verbose=0)
     metrics = {
         "parameters": model.count_params(),
-        "training_pictures": TRAINING_PICTURES,
-        "held_out_pictures": MEASURED_PICTURES,
+        "training_images": TRAINING_IMAGES,
+        "held_out_images": MEASURED_IMAGES,
         "threshold": THRESHOLD,
         "k": CAP,
         "dense": measure(scores, measured.labels),
         "capped": measure(keep_largest(scores, CAP), measured.labels),
-        "pictures_changed_by_the_cap": int(((scores >= THRESHOLD).sum(axis=1) > CAP).sum()),
+        "images_changed_by_the_cap": int(((scores >= THRESHOLD).sum(axis=1) > CAP).sum()),
     }
 
     model.save(FOLDER / "digits.keras")
     (FOLDER / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
     (FOLDER / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    _save_samples(compose(held_out, SAMPLE_PICTURES, SAMPLE_SEED), FOLDER / "samples")
+    _save_samples(compose(held_out, SAMPLE_IMAGES, SAMPLE_SEED), FOLDER / "samples")
 
     console = Console()
     console.print(_table(metrics))
     console.print(
-        f"{MEASURED_PICTURES} held-out images, {metrics['pictures_changed_by_the_cap']} changed by the cap; "
+        f"{MEASURED_IMAGES} held-out images, {metrics['images_changed_by_the_cap']} changed by the cap; "
         f"{metrics['parameters']} parameters trained in {seconds:.0f} s"
     )
 

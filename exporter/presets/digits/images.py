@@ -42,8 +42,8 @@ class Scans:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Composed images with their true labels.
+class ComposedImages:
+    """Images with their true labels.
 
     `pixels` uint8 [P, 32, 32, 1]; `labels` uint8 [P, 8], 1 for each digit in the image; `rows` int [P, 2], the rows in
     load_digits that the image was composed from, with NO_SCAN as the second if it has only one digit.
@@ -68,7 +68,7 @@ def load_scans() -> tuple[Scans, Scans]:
     )
 
 
-def compose(scans: Scans, count: int, seed: int) -> Pictures:
+def compose(scans: Scans, count: int, seed: int) -> ComposedImages:
     """Compose `count` images, half of them of one scan and half of scans of two different digits.
 
     Every digit is equally likely. Scans are scaled to 12 to 16 pixels a side, placed anywhere without overlap, and
@@ -91,7 +91,7 @@ def compose(scans: Scans, count: int, seed: int) -> Pictures:
         pixels[image, :, :, 0] = _draw([scans.pixels[scan] for scan in chosen], random)
         labels[image, digits] = 1
         rows[image, : len(chosen)] = scans.rows[chosen]
-    return Pictures(pixels, labels, rows)
+    return ComposedImages(pixels, labels, rows)
 
 
 def _draw(scans: "Sequence[npt.NDArray[np.uint8]]", random: np.random.RandomState) -> npt.NDArray[np.uint8]:
