@@ -93,7 +93,7 @@ class VersionStore:
         Raises:
             StoreError: when the wanted number is not above all that were used.
         """
-        last = max([0, self._last_version(), *self.versions()])
+        last = max([self._last_version(), *self.versions()])
         if wanted is not None and wanted <= last:
             raise StoreError(
                 f"Version {wanted} of {self.base_path} cannot be published: {last} was already used, and numbers only "

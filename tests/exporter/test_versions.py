@@ -179,6 +179,22 @@ def test_pruning_leaves_the_newest_and_those_to_spare(tmp_path, keep, spare, lef
     assert all((tmp_path / str(version) / "file").exists() for version in left)
 
 
+def test_what_cannot_be_deleted_does_not_keep_anyone_from_publishing_and_pruning(tmp_path, monkeypatch):
+    store = VersionStore(tmp_path)
+    for _ in range(2):
+        publish(store)
+
+    def refuse(*args, **kwargs):
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    assert store.prune(1) == [1]
+    with store.staging() as directory:
+        (directory / "file").write_text("weights")
+        assert store.publish(directory) == 3
+    assert [name for name in names_in(tmp_path) if not name.startswith(".staging-")] == [".last_version", "2", "3"]
+
+
 def test_a_failed_version_is_kept_on_the_error_that_asks_for_it_and_no_other(tmp_path):
     store = VersionStore(tmp_path)
 
