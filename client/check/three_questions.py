@@ -15,7 +15,7 @@ from client.check.forms import Form, NotAsked, forms
 from client.check.identity import identity_differences
 from client.check.requests import Batch, ask, batches
 from client.check.results import CheckResult, SampleEvidence, by_signature
-from client.check.session import Session, answer_to
+from client.check.session import BATCH, Session, answer_to
 from client.errors import DecodeError, InputError
 from client.rpc.calls import Call, identity_call, metadata_call
 from client.rpc.metadata import ExportInfo, Metadata, Signature, Target
@@ -96,8 +96,10 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
     for form in found:
         few = next(batches(samples, form.numbers, min(_FEW, session.most)))
         yield from _ask_form(session, form, few, thorough=True)
-        for size in sorted({min(session.most, len(form.numbers)), 1}, reverse=True):
-            for batch in batches(samples, form.numbers, size):
+        together = min(session.most, len(form.numbers))
+        # All of them beside others, and some alone.
+        for size, numbers in {together: form.numbers, 1: form.numbers[: BATCH if together > 1 else None]}.items():
+            for batch in batches(samples, numbers, size):
                 yield from _ask_form(session, form, batch, thorough=False)
     for key, verdicts in session.head.verdicts().items():
         if problem := strict_bounds(verdicts):
