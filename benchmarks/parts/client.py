@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.parts.export import process_cost
+from benchmarks.processes import process_cost
 from benchmarks.ratios import Turn
 from benchmarks.reading import Reading, found, times
 from benchmarks.run import Run
@@ -40,7 +40,7 @@ def interpreters(run: Run) -> dict[str, str]:
     found = {OURS: sys.executable, API: sys.executable, STUB: sys.executable, COPY: sys.executable}
     for name in (MIN, TRITON):
         python = ENVIRONMENTS / name / "bin" / "python"
-        if python.exists():
+        if python.exists() and not subprocess.run([python, "-c", IMPORTS[name]], capture_output=True).returncode:
             found[name] = str(python)
         else:
             run.note(f"{name} is not installed here, so its rows are missing: `make bench` installs it beside `.venv`.")

@@ -1,16 +1,12 @@
 """What an export costs against Keras's and TensorFlow's own, each a process from its start to its end."""
 
-import multiprocessing
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import process_cost
 from benchmarks.ratios import Measured, Turn
 from benchmarks.reading import Reading, found, times
 from benchmarks.run import Run
@@ -34,7 +30,7 @@ _PROGRAMS = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to export: what writes its file, in a process of its own, and the options of `export-model`."""
+    """A model to export: what writes its file, the options of `export-model`, and when to stop."""
 
     parameters: int
     write: Callable[[Path], None]
@@ -79,12 +75,7 @@ def measure(run: Run, folder: Path) -> None:
         if not run.wants(case):
             continue
         file = folder / "model.keras"
-        # In a process of its own: what this one holds would count as the peak of every process that it starts.
-        writing = multiprocessing.get_context("spawn").Process(target=subject.write, args=(file,))
-        writing.start()
-        writing.join()
-        if writing.exitcode:
-            raise RuntimeError(f"the model with {case} could not be made")
+        subject.write(file)
         command = [*_EXPORT_MODEL, str(file), *subject.options, f"--output={folder / 'out'}"]
         turns = {OURS: _turn(command, folder / "out")}
         for name, program in _PROGRAMS.items():
@@ -102,22 +93,6 @@ def _turn(command: Sequence[str], output: Path) -> Turn:
         return {**measured, "on disk": sum(file.stat().st_size for file in output.rglob("*") if file.is_file()) / 1e6}
 
     return turn
-
-
-def process_cost(command: Sequence[str]) -> Measured:
-    """Run a process to its end, and return its wall time in seconds and its peak memory in MB."""
-    with tempfile.TemporaryFile() as said:
-        started = time.perf_counter()
-        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        process = subprocess.Popen(command, stdout=said, stderr=said, env=quiet)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise RuntimeError(f"a process to measure ended with status {process.returncode}: {' '.join(last)}")
-    return {"wall time": seconds, "peak memory": usage.ru_maxrss / 1024}
 
 
 def reading(rows: Reading) -> str:
