@@ -94,3 +94,14 @@ def timed(call: Callable[[], object], least_ms: float = 2.0) -> Turn:
         return {"time": (time.perf_counter() - started) * 1e3 / repeats}
 
     return turn
+
+
+def once(call: Callable[[], object]) -> Turn:
+    """Return a work that measures the milliseconds of one call, the first one too."""
+
+    def turn() -> Measured:
+        started = time.perf_counter()
+        call()
+        return {"time": (time.perf_counter() - started) * 1e3}
+
+    return turn

@@ -18,6 +18,7 @@ ABOUT = (
     "The peak is the most memory that the process ever held."
 )
 OURS, KERAS, TENSORFLOW = "export-model", "keras.Model.export", "tf.saved_model.save"
+HELP, IMPORT = "export-model --help", "import tensorflow"
 MEASURES = {"wall time": "s", "peak memory": "MB", "on disk": "MB"}
 _EXPORT_MODEL = (sys.executable, "-c", "from exporter.cli import main; main()")
 _PROGRAMS = {
@@ -84,6 +85,13 @@ def measure(run: Run, folder: Path) -> None:
         turns[KERAS]()
         at = {"parameters": subject.parameters}
         run.compare(case, turns, MEASURES, at, pairs=subject.pairs, seconds=subject.seconds)
+    if run.wants("help"):
+        turns = {HELP: _process([*_EXPORT_MODEL, "--help"]), IMPORT: _process([sys.executable, "-c", IMPORT])}
+        run.compare("help", turns, {"wall time": "s"}, pairs=5, seconds=30)
+
+
+def _process(command: Sequence[str]) -> Turn:
+    return lambda: process_cost(command)
 
 
 def _turn(command: Sequence[str], output: Path) -> Turn:

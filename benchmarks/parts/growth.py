@@ -117,7 +117,9 @@ def _compare_counts(
 ) -> None:
     """Compare the most with the least and with what lies between, in one set of rounds."""
     first, *others = turns
-    run.compare(case, turns, measures, {"from": counts[0]}, sides=[(other, first) for other in others], seconds=40, pairs=4)
+    run.compare(
+        case, turns, measures, {"from": counts[0]}, sides=[(other, first) for other in others], seconds=40, pairs=4
+    )
 
 
 def _loading(base_paths: list[Path], *, all_versions: bool = False) -> Turn:

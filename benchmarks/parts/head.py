@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reading import Reading, found, times
 from benchmarks.ratios import Turn, timed
+from benchmarks.reading import Reading, found, times
 from benchmarks.run import Run
 
 TITLE = "The head"
@@ -16,7 +16,13 @@ ABOUT = (
     "k, because XLA needs to know the shape of what `top_k` returns. The last rows are whole models, with the head over "
     "without it."
 )
-OURS, SORT, ONE_HOT, ARGSORT, COPY = "sparsify_top_k", "sort and threshold", "top_k and one_hot", "double argsort", "copy"
+OURS, SORT, ONE_HOT, ARGSORT, COPY = (
+    "sparsify_top_k",
+    "sort and threshold",
+    "top_k and one_hot",
+    "double argsort",
+    "copy",
+)
 BOUNDED, COMPILED, SORT_COMPILED = "with thresholds", "sparsify_top_k by XLA", "sort and threshold by XLA"
 
 # N, batch, k, and what to compare with. Two argsorts of 25 million scores would take ten seconds a turn.
