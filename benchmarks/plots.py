@@ -1,4 +1,7 @@
-"""The plots of the page, from the results alone. The colors are those of Okabe and Ito, which color-blind readers tell apart."""
+"""The plots of the page, from the results alone.
+
+The colors are those of Okabe and Ito, which color-blind readers tell apart.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

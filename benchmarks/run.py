@@ -88,7 +88,8 @@ class Run:
             measures: the measures to report, with their units.
             at: the numbers that tell this case from the others.
             sides: who is compared with whom; by default the first with each other.
-            pairs, seconds: when to stop.
+            pairs: how many rounds there are at most.
+            seconds: after this time no round begins.
         """
         found = take_turns(works, min(pairs, self.pairs), min(seconds, self.seconds))
         first, *others = works

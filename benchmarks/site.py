@@ -51,12 +51,13 @@ _INTRODUCTION = """\
 
 <!-- Written by `python -m benchmarks page` from benchmarks/results.json: do not edit. -->
 
-`make bench` measures everything on this page, in {minutes} minutes when it was last run, and writes it. Each row's command measures
-that row, with the other rows of its case, and writes nothing.
+`make bench` measures everything on this page, in {minutes} minutes when it was last run, and writes it. Each row's
+command measures that row, with the other rows of its case, and writes nothing.
 
-What is compared takes turns, and who is first changes from round to round. A *ratio* is the median of the ratios within a round. Its
-*spread* is where four of five further rounds are expected: between the 10% and the 90% quantiles, or, with fewer than ten rounds, by
-Student's t. *Medians* are those of both sides: they say what was compared, and are worth nothing on another machine.
+What is compared takes turns, and who is first changes from round to round. A *ratio* is the median of the ratios within
+a round. Its *spread* is where four of five further rounds are expected: between the 10% and the 90% quantiles, or, with
+fewer than ten rounds, by Student's t. *Medians* are those of both sides: they say what was compared, and are worth
+nothing on another machine.
 
 Measured on {date} with {cores} cores ({cpu}), {memory} GB of memory, {gpus}; {versions}; commit {commit}.
 """

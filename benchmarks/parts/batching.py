@@ -16,10 +16,10 @@ from benchmarks.run import Run
 
 TITLE = "Batching"
 ABOUT = (
-    "MobileNetV2 at 64x64, served by the stand-in three times: every request alone, batching in the graph, and the "
-    "server's own batching (`--enable_batching`). `serving-client bench` sends one image a request with k = 1, 2 and 5 in "
-    "turn; it shares the cores with the server. *Good requests answered* is the share of the requests of four clients "
-    "that got an answer while other clients sent images of a wrong shape."
+    "MobileNetV2 at 64x64, served by the stand-in three times: every request alone, batching in the graph, and "
+    "the server's own batching (`--enable_batching`). `serving-client bench` sends one image a request with k = "
+    "1, 2 and 5 in turn; it shares the cores with the server. *Good requests answered* is the share of the "
+    "requests of four clients that got an answer while other clients sent images of a wrong shape."
 )
 NONE, GRAPH, SERVER = "no batching", "in the graph", "in the server"
 CONCURRENCY = (1, 4, 16, 64)
@@ -125,7 +125,7 @@ def _load_with_bad_clients(address: str, clients: int, seconds: float) -> Turn:
 
 
 def _send(address: str, size: int, stop: threading.Event) -> tuple[int, int]:
-    """Send images of a size, one after another, until told to stop; return how many were answered, and how many lost."""
+    """Send images of a size until told to stop; return how many were answered, and how many were lost."""
     import grpc
     import numpy as np
 
@@ -157,7 +157,7 @@ def reading(rows: Reading) -> str:
     server = found(rows, case=case, what=GRAPH, against=SERVER, measure=measure)
     bad = found(rows, case=_bad_case(2), against=SERVER)
     return (
-        f"With 64 callers, batching in the graph answers {times(graph)} as many requests as no batching and {times(server)}"
-        f" as many as the server's own; with two bad clients, it answers {bad['ours']:.0f}% of the good requests and the "
-        f"server's own {bad['other']:.0f}%."
+        f"With 64 callers, batching in the graph answers {times(graph)} as many requests as no batching and "
+        f"{times(server)} as many as the server's own; with two bad clients, it answers {bad['ours']:.0f}% of the good "
+        f"requests and the server's own {bad['other']:.0f}%."
     )

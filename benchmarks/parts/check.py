@@ -10,8 +10,8 @@ from benchmarks.run import Run
 TITLE = "Check"
 ABOUT = (
     "`serving-client check` from the first call to the verdict, without the start of its process. It asks every "
-    "signature with several k and `min_score`. *One dense answer* is the least that any comparison takes: all golden "
-    "inputs in one request, the whole dense answer, and `np.allclose`."
+    "signature with several k and `min_score`. *One dense answer* is the least that any comparison takes: all "
+    "golden inputs in one request, the whole dense answer, and `np.allclose`."
 )
 OURS, LEAST = "check", "one dense answer"
 LABELS = (8, 1_000, 10_000, 100_000)

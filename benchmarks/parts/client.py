@@ -13,10 +13,10 @@ from benchmarks.run import Run
 
 TITLE = "Client"
 ABOUT = (
-    "Importing is a whole process, `python -c 'import ...'`. *Encoding* makes the bytes of a request with 32 images of "
-    "224x224x3; *decoding* reads an answer with 20,000 scores for each of 32 examples. *A call* sends one image of the "
-    "preset `digits` to the stand-in, and the server's time is part of it. *A bare stub* sends prebuilt bytes and reads "
-    "nothing; *one copy* is `ndarray.tobytes`."
+    "Importing is a whole process, `python -c 'import ...'`. *Encoding* makes the bytes of a request with 32 "
+    "images of 224x224x3; *decoding* reads an answer with 20,000 scores for each of 32 examples. *A call* sends "
+    "one image of the preset `digits` to the stand-in, and the server's time is part of it. *A bare stub* sends "
+    "prebuilt bytes and reads nothing; *one copy* is `ndarray.tobytes`."
 )
 ROOT = Path(__file__).parents[2]
 CLIENTS = Path(__file__).parents[1] / "clients"
@@ -146,7 +146,8 @@ def _worker(python: str, script: str, address: str, answer: Path) -> Iterator["s
 
 def _ask(worker: "subprocess.Popen[str]", work: str) -> Turn:
     def turn() -> dict[str, float]:
-        assert worker.stdin and worker.stdout
+        assert worker.stdin
+        assert worker.stdout
         worker.stdin.write(f"{work}\n")
         worker.stdin.flush()
         line = worker.stdout.readline()

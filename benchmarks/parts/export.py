@@ -13,9 +13,9 @@ from benchmarks.run import Run
 
 TITLE = "Export"
 ABOUT = (
-    "Whole processes that load a model from its file and export it: `export-model` with every signature, golden records, "
-    "all validations and warm-up; `keras.Model.export` and `tf.saved_model.save` with one signature and none of these. "
-    "The peak is the most memory that the process ever held."
+    "Whole processes that load a model from its file and export it: `export-model` with every signature, golden "
+    "records, all validations and warm-up; `keras.Model.export` and `tf.saved_model.save` with one signature and "
+    "none of these. The peak is the most memory that the process ever held."
 )
 OURS, KERAS, TENSORFLOW = "export-model", "keras.Model.export", "tf.saved_model.save"
 HELP, IMPORT = "export-model --help", "import tensorflow"

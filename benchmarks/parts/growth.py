@@ -17,9 +17,9 @@ from benchmarks.run import Run
 
 TITLE = "Growth"
 ABOUT = (
-    "Loading is measured in a process of its own that has imported TensorFlow and served something small before: the "
-    "time until the stand-in is ready, warm-up included, and the growth of its resident memory. Checking is the whole "
-    "process of `serving-client check` and the most memory that it held."
+    "Loading is measured in a process of its own that has imported TensorFlow and served something small before: "
+    "the time until the stand-in is ready, warm-up included, and the growth of its resident memory. Checking is "
+    "the whole process of `serving-client check` and the most memory that it held."
 )
 LABELS = (8, 1_000, 20_000, 100_000)
 SIGNATURES = {1: ("serving_default",), 3: ("serving_default", "top_k", "fixed_k"), 7: None}

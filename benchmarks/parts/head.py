@@ -10,11 +10,11 @@ from benchmarks.run import Run
 
 TITLE = "The head"
 ABOUT = (
-    "Each function zeroes all but the k largest of N scores in each row of a batch. Its input is a variable, and its "
-    "output stays in the session; the call of the session is part of the time. *Sort and threshold* is the usual "
-    "answer, made to work on a batch. *A plain copy* of the scores is the limit. Functions compiled by XLA have a fixed "
-    "k, because XLA needs to know the shape of what `top_k` returns. The last rows are whole models, with the head over "
-    "without it."
+    "Each function zeroes all but the k largest of N scores in each row of a batch. Its input is a variable, and "
+    "its output stays in the session; the call of the session is part of the time. *Sort and threshold* is the "
+    "usual answer, made to work on a batch. *A plain copy* of the scores is the limit. Functions compiled by XLA "
+    "have a fixed k, because XLA needs to know the shape of what `top_k` returns. The last rows are whole models, "
+    "with the head over without it."
 )
 OURS, SORT, ONE_HOT, ARGSORT, COPY = (
     "sparsify_top_k",

@@ -10,10 +10,10 @@ from benchmarks.run import Run
 
 TITLE = "Served cost"
 ABOUT = (
-    "One client asks a server for one answer at a time over gRPC, with the decoding of the answer: the dense answer of "
-    "the model as Keras exports it, the sparsified one (`serving_default`, k = 5), and the compact one (`top_k`). The "
-    "server is the stand-in, or the program that `MODEL_SERVER` names. For a server that runs elsewhere, let it serve "
-    "what `python -m benchmarks models FOLDER` writes and add `--address HOST:PORT`."
+    "One client asks a server for one answer at a time over gRPC, with the decoding of the answer: the dense "
+    "answer of the model as Keras exports it, the sparsified one (`serving_default`, k = 5), and the compact one "
+    "(`top_k`). The server is the stand-in, or the program that `MODEL_SERVER` names. For a server that runs "
+    "elsewhere, let it serve what `python -m benchmarks models FOLDER` writes and add `--address HOST:PORT`."
 )
 DENSE, SPARSE, COMPACT = "dense", "sparsified", "compact"
 BATCHES = {"digits": (1, 32), "mobilenetv2": (1, 8), "labels_20000": (1, 32)}
