@@ -45,7 +45,7 @@ def measure(run: Run, folder: Path) -> None:
             turns = {name: _load(address, callers, seconds) for name, address in addresses.items()}
             measures = {"throughput": "requests/s", "99th percentile": "ms"}
             sides = [(GRAPH, NONE), (SERVER, NONE), (GRAPH, SERVER)]
-            run.compare(case, turns, measures, {"callers": callers}, sides=sides, pairs=4, seconds=40)
+            run.compare(case, turns, measures, {"callers": callers}, sides=sides, pairs=3, seconds=40)
         for clients, case in bad:
             turns = {name: _load_with_bad_clients(address, clients, seconds) for name, address in addresses.items()}
             sides = [(GRAPH, SERVER), (GRAPH, NONE)]

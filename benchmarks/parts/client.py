@@ -72,7 +72,7 @@ def measure(run: Run, folder: Path) -> None:
                 _compare_calls(run, workers)
             else:
                 turns = {name: _ask(workers[name], work) for name in WORKS[work] if name in workers}
-                run.compare(work, turns, pairs=15, seconds=25)
+                run.compare(work, turns, pairs=15, seconds=15)
 
 
 def _import(python: str, program: str) -> Turn:
