@@ -148,7 +148,7 @@ def _load(pipe: Any, base_paths: list[Path], all_versions: bool) -> None:
     from server import ModelServer, Settings
 
     # The server says what it loads.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 2)
     config = base_paths[0].parent / f"growth-{free_port()}.config"
     config.write_text(models_config(base_paths, all_versions=all_versions))
     before, started = _resident_megabytes(), time.perf_counter()

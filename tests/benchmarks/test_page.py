@@ -1,19 +1,26 @@
 """docs/benchmarks.md says what docs/benchmarks/results.json holds."""
 
 import json
+import shutil
 
 import pytest
 
 pytest.importorskip("matplotlib", reason="draws plots")
 
 from benchmarks.results import FILE
-from benchmarks.site import DOCS, ORDER, page, write_site
+from benchmarks.site import DOCS, ORDER, README, page, with_claims, write_site
 
 RESULTS = json.loads(FILE.read_text("utf-8"))
 
 
 def test_the_committed_page_is_what_the_committed_results_make():
     assert (DOCS / "benchmarks.md").read_text("utf-8") == page(RESULTS), "run: python -m benchmarks page"
+
+
+def test_the_rows_of_the_readme_are_those_of_the_results():
+    text = README.read_text("utf-8")
+    assert text == with_claims(text, RESULTS), "run: python -m benchmarks page"
+    assert text.count("`python -m benchmarks ") >= 8
 
 
 def test_every_part_was_measured_and_has_its_plot():
@@ -39,14 +46,14 @@ def test_the_results_do_not_tell_whose_machine_it_was():
 
 
 def test_the_same_results_make_the_same_files(tmp_path):
+    written = []
     for docs in (tmp_path / "once", tmp_path / "again"):
-        write_site(RESULTS, docs)
-    once, again = (
-        {file.relative_to(docs): file.read_bytes() for docs in (tmp_path / name,) for file in docs.rglob("*.*")}
-        for name in ("once", "again")
-    )
-    assert once == again
-    assert len(once) == 1 + len(ORDER)
+        docs.mkdir()
+        shutil.copy(README, docs)
+        write_site(RESULTS, docs, docs / "README.md")
+        written.append({file.relative_to(docs): file.read_bytes() for file in docs.rglob("*.*")})
+    assert written[0] == written[1]
+    assert len(written[0]) == 2 + len(ORDER)
 
 
 def test_the_page_names_the_gpus_and_a_part_that_failed():
