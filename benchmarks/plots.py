@@ -114,7 +114,8 @@ def _name(row: Mapping[str, Any]) -> str:
 
 _PLOTS: Mapping[str, Callable[[Reading], Any]] = {
     "head": _head,
-    "served": _ratios,
+    # Sizes, a thousand times smaller, would squeeze the times into a corner.
+    "served": lambda rows: _ratios([row for row in rows if row["measure"] == "time"]),
     "export": _ratios,
     "check": _check,
     "client": _ratios,
