@@ -27,7 +27,7 @@ test: .venv/.test
 
 # The documentation site, in site/.
 docs: .venv/.docs
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The message classes that the client ships as data, made anew from the installed tensorflow-serving-api.
 descriptors: .venv/.test
