@@ -27,7 +27,7 @@ test: .venv/.test
 
 # The documentation site, in site/.
 docs: .venv/.docs
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # All parts, their plots and docs/benchmarks.md; `.venv/bin/python -m benchmarks head` runs one part and writes nothing.
 bench: .venv/.test .venv-clients/.made

@@ -1,0 +1,38 @@
+"""The blocks that the tests cannot run, each with the reason. Their options are checked all the same."""
+
+INDEX = "installs from the package index"
+CHECKOUT = "sets up a virtual environment of the whole checkout; the CI runs it"
+ENGINE = "needs a container engine"
+CLUSTER = "needs a cluster"
+
+NOT_RUN = {
+    ("README.md", "pip install 'sparsehead[export]'"): INDEX,
+    ("README.md", "make demo    # exports, serves, classifies images over gRPC, checks"): CHECKOUT,
+    (
+        "CONTRIBUTING.md",
+        "make test    # sets up .venv, then ruff, mypy, import-linter, codespell, proselint and pytest",
+    ): CHECKOUT,
+    ("CONTRIBUTING.md", ".venv/bin/python -m pytest -x tests/client            # one folder"): CHECKOUT,
+    (
+        "docs/client.md",
+        "serving-client --address localhost:8500 --model digits bench --concurrency 16 \\",
+    ): "its status depends on how busy the machine is; tests/client/test_bench.py runs it",
+    ("docs/deploying.md", "docker compose --file models/deploy/compose.yaml up"): ENGINE,
+    ("docs/deploying.md", "kubectl apply --filename models/deploy/kubernetes.yaml"): CLUSTER,
+    ("docs/deploying.md", "kubectl apply --filename models/deploy/kserve.yaml"): CLUSTER,
+    (
+        "docs/deploying.md",
+        "model_signing sign key --private_key key.pem --signature models/digits/2.sig models/digits/2",
+    ): "needs model_signing, which is not among our tools",
+    ("docs/exporting.md", "export-model my_model.keras --validate-on docker"): ENGINE,
+    (
+        "docs/stand-in-server.md",
+        "MODEL_SERVER=/usr/bin/tensorflow_model_server python -m pytest tests/server tests/test_end_to_end.py",
+    ): "needs a real server",
+    ("docs/stand-in-server.md", "#!/bin/sh"): ENGINE,
+    (
+        "docs/testing.md",
+        "bash tests/mutate.sh signatures/contract/judge.py tests/signatures/test_judge_verdicts.py",
+    ): "takes an hour",
+    ("docs/tutorial.md", "pip install 'sparsehead[export]' scikit-learn"): INDEX,
+}
