@@ -29,8 +29,8 @@ from signatures.contract.judge import judge_dense
 from signatures.contract.questions import ExportedLimits, Question, questions
 from signatures.contract.tolerances import CPU, Tolerances, for_precision
 
-# The samples in requests with every form of the limits: what is asked of the server grows with them, what it shows
-# does not, as long as there is more than one.
+# The samples in requests with every form of the limits: what these cost a server grows with them, what they show
+# does not, as long as there are several.
 _FEW = 4
 
 
