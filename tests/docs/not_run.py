@@ -26,6 +26,15 @@ NOT_RUN = {
     ): "needs model_signing, which is not among our tools",
     ("docs/exporting.md", "export-model my_model.keras --validate-on docker"): ENGINE,
     (
+        "docs/qualifying.md",
+        "serving-client --address gpu-host:8500 --model digits qualify --golden models/digits/1 --p99 50",
+    ): "takes ten minutes, and its status depends on how busy the machine is; tests/client/qualify runs it",
+    (
+        "docs/qualifying.md",
+        "serving-client --address gpu-host:8500 --model digits check --golden models/digits/1 "
+        "--tolerances qualification.json",
+    ): "reads what qualify writes; tests/client/qualify runs it",
+    (
         "docs/stand-in-server.md",
         "MODEL_SERVER=/usr/bin/tensorflow_model_server python -m pytest tests/server tests/test_end_to_end.py",
     ): "needs a real server",

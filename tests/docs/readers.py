@@ -122,9 +122,6 @@ READERS = {
         served=True,
         instead={"a:8500,b:8500": "localhost:8500", " promote ": " promote --yes ", " rollback ": " rollback --yes "},
     ),
-    "docs/qualifying.md": Reader(
-        served=True, instead={"gpu-host": "localhost", "--p99 50": "--p99 5000 --minutes 0.1"}
-    ),
     "docs/recording.md": Reader(served=True, knows=IMAGES, instead={"share=0.01": "share=1.0"}),
     "docs/samples.md": Reader(callers_files, served=True),
     "docs/signatures.md": Reader(served=True, knows=IMAGES),
