@@ -46,6 +46,14 @@ def test_a_k_that_fits_no_batch_is_refused_by_name(toy, key, shape):
         toy(key, {"features": FEATURES, "k": np.ones(shape, np.int32)})
 
 
+def test_limits_that_do_not_fit_cost_no_run_of_the_backbone(identity):
+    signature = compose_signatures(Backbone(tf.math.erf, INPUTS), identity)[0]
+    operations = signature.function.get_concrete_function().graph.get_operations()
+    (call,) = (each for each in operations if "Call" in each.type and b"backbone" in each.get_attr("f").name.encode())
+    waits_for = [each.name for each in call.inputs[0].op.control_inputs]
+    assert len(waits_for) == 2, waits_for
+
+
 @pytest.mark.parametrize("key", ["serving_default", "top_k", "fixed_k"])
 @pytest.mark.parametrize("shape", [[4], [2, 3], [2, 4, 1], []])
 def test_a_wrong_shape_is_refused_naming_the_expected_one(toy, key, shape):

@@ -50,6 +50,24 @@ def test_several_inputs_are_passed_on_in_the_order_declared():
     assert guard([[1, 2]], [2], [0.5]) == [[[1, 2]], [2], [0.5]]
 
 
+@pytest.mark.parametrize("dtype", [tf.uint8, tf.int8])
+def test_a_type_that_cannot_hold_the_bound_of_its_ids_is_no_fault(dtype):
+    guard = traced({"ids": tf.TensorSpec([None], dtype)}, {"ids": 1000})
+    assert guard([0, 127]) == [[0, 127]]
+
+
+@pytest.mark.parametrize(
+    ("declared", "id_bounds", "checks"),
+    [({"ids": IDS}, {"ids": 3}, 1), ({"a": IDS, "b": MORE}, {}, 1), ({"a": IDS}, {}, 0)],
+)
+def test_nothing_computes_with_inputs_that_were_not_checked(declared, id_bounds, checks):
+    with tf.Graph().as_default() as graph:
+        received = {name: tf.compat.v1.placeholder(spec.dtype, None) for name, spec in declared.items()}
+        passed = guard_inputs(received, declared, id_bounds)
+    assert {len(tensor.op.control_inputs) for tensor in passed} == {checks}
+    assert sum("assert" in operation.name.lower() for operation in graph.get_operations()) >= checks
+
+
 @pytest.mark.parametrize("sizes", [(1, 2, 2), (2, 1, 2), (2, 2, 1), (0, 1, 1)])
 def test_inputs_of_different_batch_sizes_are_refused_with_the_sizes(sizes):
     guard = traced({"pixels": PIXELS, "ids": IDS, "more": MORE}, {})
