@@ -53,7 +53,7 @@ def _batching(rows: Reading) -> Any:
     panels = []
     for measure, unit in (("throughput", "requests/s"), ("99th percentile", "ms")):
         chosen = [row for row in rows if row["measure"] == measure]
-        panels.append((f"{measure} ({unit})", _lines(chosen, "callers"), "log"))
+        panels.append((f"{measure} ({unit})", _lines(chosen, "callers"), "linear"))
     return _drawn(panels, "callers at once", "MobileNetV2 at 64x64, one image a request")
 
 
@@ -61,7 +61,7 @@ def _growth(rows: Reading) -> Any:
     panels = []
     for measure, unit in (("memory", "MB"), ("time to load", "s")):
         chosen = [row for row in rows if row["measure"] == measure and "labels" in row["at"]]
-        panels.append((f"{measure} ({unit})", _lines(chosen, "labels"), "log"))
+        panels.append((f"{measure} ({unit})", _lines(chosen, "labels"), "linear"))
     return _drawn(panels, "labels N", "loading a version of a linear model")
 
 
@@ -82,6 +82,8 @@ def _drawn(panels: Sequence[tuple[str, Lines, str]], x_label: str, title: str) -
         ticks = sorted({x for points in lines.values() for x, _ in points})
         axis.set(xlabel=x_label, ylabel=y_label, xscale="log", yscale=scale)
         axis.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+        if scale == "linear":
+            axis.set_ylim(bottom=0)
         axis.minorticks_off()
         axis.legend(frameon=False)
     figure.suptitle(title)
