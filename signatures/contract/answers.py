@@ -5,6 +5,7 @@ A new output form needs an AnswerForm here. The check and the exporter's validat
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -162,22 +163,28 @@ def _indices_of_labels(classes: Labels, scores: Scores, labels: Labels, dense: S
     Raises:
         KeyError: if a class is not one of the labels.
     """
-    free: dict[bytes, list[int]] = {}
-    for index, label in enumerate(labels):
-        free.setdefault(label, []).append(index)
+    places, taken = _places(tuple(labels)), set[int]()
     indices = np.full(len(classes), names.NO_INDEX, np.int32)
-    for place, (label, score) in enumerate(zip(classes, scores, strict=True)):
+    for place, (label, score) in enumerate(zip(classes.tolist(), scores.tolist(), strict=True)):
         if label == names.NO_LABEL.encode() and score == names.NO_SCORE:
             continue
-        if label not in free:
-            raise KeyError(label)
-        if candidates := free[label]:
+        if free := [index for index in places[label] if index not in taken]:
             near = (
-                candidates[0] if dense is None else min(candidates, key=lambda at: abs(float(dense[at]) - float(score)))
+                free[0] if dense is None or len(free) == 1 else min(free, key=lambda at: abs(float(dense[at]) - score))
             )
-            candidates.remove(near)
+            taken.add(near)
             indices[place] = near
     return indices
+
+
+# Each answer to a check needs it, and 100,000 labels take 50 ms.
+@lru_cache(maxsize=1)
+def _places(labels: tuple[bytes, ...]) -> Mapping[bytes, Sequence[int]]:
+    """Return the indices that each label has."""
+    places: dict[bytes, list[int]] = {}
+    for index, label in enumerate(labels):
+        places.setdefault(label, []).append(index)
+    return places
 
 
 SPARSE = AnswerForm(

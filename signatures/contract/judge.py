@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signatures.contract import names
-from signatures.contract.kept import Verdict, judge_bounded, judge_swaps, ranking
+from signatures.contract.kept import Verdict, judge_bounded, judge_swaps, ranking, without
 from signatures.contract.tolerances import Floats, Tolerance
 
 
@@ -74,7 +74,7 @@ def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance, bo
     if bounds is not None:
         return judge_bounded(dense, served[kept], kept, k, bounds, difference, tolerance, zeros_hide=True)
     expected = ranking(dense)[:k]
-    missing = np.setdiff1d(expected, kept)
+    missing = without(expected, kept, len(dense))
     if len(kept) < k:
         # The rest was kept too, but is zero. Then all other scores must be zero as well, within the tolerance.
         hidden = missing[np.abs(dense[missing]) > tolerance.around(np.zeros_like(dense[missing]))]
@@ -124,7 +124,7 @@ def judge_listed(
     listed, kept_scores = indices[:k].astype(np.int64), scores[:k]
     if (place := _first((listed < 0) | (listed >= len(dense)))) is not None:
         return Verdict(f"place {place} holds the index {listed[place]}, outside 0 to {len(dense) - 1}", place)
-    if len(np.unique(listed)) < k:
+    if np.bincount(listed, minlength=1).max() > 1:
         return Verdict(f"an index is listed twice: {listed.tolist()}")
     if (place := _first(served_labels[:k] != labels[listed])) is not None:
         have, want = _text(served_labels[place]), _text(labels[listed[place]])

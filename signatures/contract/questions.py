@@ -12,6 +12,9 @@ from signatures.contract import names
 from signatures.contract.bounds import bounds_of
 from signatures.contract.tolerances import Floats
 
+# The rank of the lowest score that a bound is asked at. Beside a bound, a k twice as large keeps answers short.
+_DEEPEST = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedLimits:
@@ -116,16 +119,16 @@ def _ks_to_ask(exported: int, examples: int, labels: int) -> Iterator[Any]:
 
 def _bounds_to_ask(scores: Sequence[Floats], labels: int) -> Iterator[tuple[Any, Any]]:
     """Yield k and min_score: at scores, just above one, between scores, above all, and where nothing is bounded."""
-    examples, first = len(scores), scores[0]
-    ranks = sorted({1, 2, labels // 2})
+    examples, first, k = len(scores), scores[0], min(labels, 2 * _DEEPEST)
+    ranks = sorted({1, 2, min(labels // 2, _DEEPEST)})
     yield None, float((first[0].astype(np.float64) + _at(first, 1)) / 2)
-    yield labels, (_at(first, labels // 2),)
-    yield labels, max(_at(row, 0) for row in scores) + 1
+    yield k, (_at(first, ranks[-1]),)
+    yield k, max(_at(row, 0) for row in scores) + 1
     # In requests with one value per example. Whoever rounds a bound keeps a score that is the next number below it.
     values = [*(partial(_at, rank=rank) for rank in ranks), partial(_above, rank=ranks[-1]), lambda row: -1.0]
     for start in range(0, len(values), examples):
         each = _filled(values[start : start + examples], examples)
-        yield [labels] * examples, [value(row) for value, row in zip(each, scores, strict=True)]
+        yield [k] * examples, [value(row) for value, row in zip(each, scores, strict=True)]
 
 
 def _best_first(row: Floats, thresholds: Sequence[float]) -> Floats:
