@@ -52,7 +52,7 @@ def ranking(scores: Floats) -> NDArray[np.intp]:
 def _ranking(scores: bytes, dtype: str) -> NDArray[np.intp]:
     row = np.frombuffer(scores, dtype)
     order = np.lexsort((-row, ~np.isnan(row)))
-    order.flags.writeable = False
+    order.setflags(write=False)
     return order
 
 
