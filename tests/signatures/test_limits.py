@@ -14,7 +14,7 @@ from signatures.head import kept_first
 
 # Few values, so that scores tie with each other and with bounds.
 SCORES = st.sampled_from([0.0, 0.25, 0.5, 0.5, 0.75, 1.0, -1.0, float("inf"), float("nan")]) | st.floats(0, 1, width=16)
-BOUNDS = st.sampled_from([0.0, -1.0, 0.25, 0.5, 0.75, 1.0, 2.0])
+BOUNDS = st.sampled_from([0.0, -1.0, -0.5, 0.25, 0.5, 0.75, 1.0, 2.0])
 LABELS = ("a", "b", "c", "d")
 INPUTS = {"features": tf.TensorSpec([None, len(LABELS)], tf.float32)}
 # With a bound that nothing reaches, ties with scores, and one that bounds nothing.
