@@ -49,7 +49,7 @@ _CLAIMS: Sequence[tuple[str, str, Mapping[str, str]]] = (
 _INTRODUCTION = """\
 # Benchmarks
 
-<!-- Written by `python -m benchmarks page` from benchmarks/results.json: do not edit. -->
+<!-- Written by `python -m benchmarks page` from docs/benchmarks/results.json: do not edit. -->
 
 `make bench` measures everything on this page, in {minutes} minutes when it was last run, and writes it. Each row's
 command measures that row, with the other rows of its case, and writes nothing.

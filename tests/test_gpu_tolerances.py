@@ -25,6 +25,7 @@ def test_without_jax_it_says_what_to_install():
 def test_without_a_gpu_it_says_that_there_is_nothing_to_measure():
     jax = pytest.importorskip("jax", reason="needs JAX")
     if any(device.platform == "gpu" for device in jax.devices()):
+        # With one, the script measures for minutes instead.
         pytest.skip("there is a GPU")
     done = run()
     assert done.returncode == 1

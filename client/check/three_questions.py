@@ -96,9 +96,9 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
     for form in found:
         few = next(batches(samples, form.numbers, min(_FEW, session.most)))
         yield from _ask_form(session, form, few, thorough=True)
+        # All of them beside others, and some alone, unless all were alone already.
         together = min(session.most, len(form.numbers))
-        # All of them beside others, and some alone.
-        for size, numbers in {together: form.numbers, 1: form.numbers[: BATCH if together > 1 else None]}.items():
+        for size, numbers in ((together, form.numbers), (1, form.numbers[:BATCH] if together > 1 else ())):
             for batch in batches(samples, numbers, size):
                 yield from _ask_form(session, form, batch, thorough=False)
     for key, verdicts in session.head.verdicts().items():

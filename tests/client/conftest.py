@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import struct
 from concurrent import futures
 from pathlib import Path
@@ -465,3 +466,12 @@ def fake():
         Error=ServedError,
         INTERNAL=grpc.StatusCode.INTERNAL,
     )
+
+
+@pytest.fixture
+def browser():
+    """The path of a browser. The CI installs it; not everyone who runs the tests has to."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("needs Chromium; on Debian: apt-get install chromium")
+    return path

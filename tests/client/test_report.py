@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -98,14 +97,6 @@ def test_a_failed_check_names_what_is_wrong_and_a_passed_one_does_not(results):
     assert "NOT what was expected" in bad
     assert "What is wrong" not in good
     assert "at most 2 may be" in bad
-
-
-@pytest.fixture
-def browser():
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not path:
-        pytest.skip("needs Chromium; on Debian: apt-get install chromium")
-    return path
 
 
 def rendered(browser, page):

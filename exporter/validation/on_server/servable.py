@@ -35,10 +35,9 @@ class Servable:
     batching: str | None = None
     patience: int = 600
 
-    @property
-    def place(self) -> str:
-        """Where the version lies below the output directory."""
-        return f"{self.model}/{self.version}"
+    def path_under(self, root: str) -> str:
+        """Return the version's path for a server that sees the output directory at `root`."""
+        return f"{root.rstrip('/')}/{self.model}/{self.version}"
 
     def start(self, image: str, root: str, grpc_port: int = GRPC_PORT, rest_port: int = REST_PORT) -> ServerStart:
         """Return how a server starts that sees the output directory at `root`."""

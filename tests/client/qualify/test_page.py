@@ -1,7 +1,6 @@
 """The page of a qualification: what it shows, in a browser, too."""
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -130,14 +129,6 @@ def test_what_was_not_measured_is_said(found):
     assert "No load was answered, or the time was up." in text
     assert "Nothing that was measured allows a recommendation." in text
     assert "No tolerances follow from these differences." in text
-
-
-@pytest.fixture
-def browser():
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not path:
-        pytest.skip("needs Chromium; on Debian: apt-get install chromium")
-    return path
 
 
 def test_a_browser_finds_no_fault_in_its_accessibility(found, browser, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,8 +52,8 @@ def engines(tmp_path, monkeypatch):
 
 @pytest.fixture
 def staged(digits_version, tmp_path):
-    """A copy of a digits version, under the name of a staged one."""
-    copy = tmp_path / "models" / "digits" / ".staging-1"
+    """A copy of a digits version, under a name as staged ones have: the scripts that reproduce a failure share /tmp."""
+    copy = tmp_path / "models" / "digits" / f".staging-{uuid.uuid4().hex}"
     shutil.copytree(digits_version, copy)
     return copy
 

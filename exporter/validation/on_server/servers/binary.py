@@ -39,7 +39,7 @@ class BinaryServer:
         """Start it below the work directory, which has a link to the version."""
         root = str(self._work)
         self._servable.write_files(self._work / "deploy", root)
-        version = self._work / self._servable.place
+        version = Path(self._servable.path_under(str(self._work)))
         version.parent.mkdir()
         version.symlink_to(self._servable.directory.resolve())
         self._port, rest_port = _free_ports()
@@ -91,7 +91,7 @@ class BinaryServer:
         """Serve the kept directory from a directory of its own, in which it has its number."""
         root = f"/tmp/reproduce-{self._servable.directory.name.lstrip('.')}"
         start = self._servable.start(_ANY_IMAGE, root)
-        version = shlex.quote(f"{root}/{self._servable.place}")
+        version = shlex.quote(self._servable.path_under(root))
         return Reproduction(
             start=(
                 f"mkdir -p {shlex.quote(f'{root}/{self._servable.model}')}",

@@ -6,7 +6,7 @@ import shlex
 import uuid
 from pathlib import Path
 
-from exporter.deploy.start import GRPC_PORT, ServerStart, container_options
+from exporter.deploy.start import GRPC_PORT, container_options
 from exporter.errors import ExportError
 from exporter.validation.on_server.servable import Servable, flags_of
 from exporter.validation.on_server.servers.commands import Ended, run
@@ -29,6 +29,8 @@ class ContainerServer:
     def __init__(self, target: Target, servable: Servable, work: Path) -> None:
         self._target = target
         self._servable = servable
+        self._start = servable.start(target.image, servable.serving_root)
+        self._version_path = servable.path_under(self._start.root)
         self._work = work.resolve()
         self._name = f"validate-{uuid.uuid4().hex[:12]}"
 
@@ -90,14 +92,6 @@ class ContainerServer:
             stop=f"{engine} logs {name} 2>&1 | tail -n 20; {engine} rm --force {name}",
             root=self._start.root,
         )
-
-    @property
-    def _start(self) -> ServerStart:
-        return self._servable.start(self._target.image, self._servable.serving_root)
-
-    @property
-    def _version_path(self) -> str:
-        return f"{self._start.root.rstrip('/')}/{self._servable.place}"
 
     @property
     def _image(self) -> str:

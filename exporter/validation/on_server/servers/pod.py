@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from exporter.deploy.kubernetes import models_mount, name_label, server_pod
-from exporter.deploy.start import GRPC_PORT, NAME, ServerStart
+from exporter.deploy.start import GRPC_PORT, NAME
 from exporter.errors import ExportError
 from exporter.validation.on_server.servable import Servable, flags_of
 from exporter.validation.on_server.servers.commands import Ended, run
@@ -55,6 +55,8 @@ class PodServer:
     def __init__(self, target: Target, servable: Servable, work: Path) -> None:
         self._target = target
         self._servable = servable
+        self._start = servable.start(target.image, servable.serving_root)
+        self._version_path = servable.path_under(self._start.root)
         self._work = work.resolve()
         self._name = f"validate-{uuid.uuid4().hex[:12]}"
         self._forward: subprocess.Popen[bytes] | None = None
@@ -145,14 +147,6 @@ class PodServer:
             stop=f'kill "$forward"; kubectl logs {name} --container={NAME} --tail=20; kubectl delete pod {name} --now',
             root=self._start.root,
         )
-
-    @property
-    def _start(self) -> ServerStart:
-        return self._servable.start(self._target.image, self._servable.serving_root)
-
-    @property
-    def _version_path(self) -> str:
-        return f"{self._start.root.rstrip('/')}/{self._servable.place}"
 
     @property
     def _complete(self) -> str:
