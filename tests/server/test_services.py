@@ -90,12 +90,12 @@ def test_a_second_server_takes_a_unix_socket_over(serve, make_version, base, cli
 
 def test_channel_arguments_reach_grpc(serve, make_version, base, client):
     make_version(base / "1", 3.0)
-    arguments = "grpc.max_metadata_size=500,grpc.absolute_max_metadata_size=1000,grpc.lb_policy_name=grpclb"
+    arguments = "grpc.max_metadata_size=2000,grpc.absolute_max_metadata_size=2000,grpc.lb_policy_name=grpclb"
     ask = client(serve(model_base_path=base, grpc_channel_arguments=arguments))
     assert ask.scale(2) == [6]
     request = ask.request({"x": np.float32([2])}, "scale")
     with pytest.raises(grpc.RpcError, match="metadata") as caught:
-        ask.prediction.Predict(request, timeout=20, metadata=[("long", "x" * 2000)])
+        ask.prediction.Predict(request, timeout=20, metadata=[("long", "x" * 4000)])
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
