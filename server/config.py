@@ -3,42 +3,16 @@
 import os
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
+
 from server.errors import invalid_argument
 from server.settings import Settings
+from signatures.contract.server_messages import METRICS_PATH, batching_parameters, monitoring_config
 
 PLATFORM = "tensorflow"
-METRICS_PATH = "/monitoring/prometheus/metrics"
-
-# The fields of two messages that tensorflow-serving-api does not ship: session_bundle_config.proto and
-# monitoring_config.proto of the server.
-_MESSAGES = """
-name: "server/config_files.proto" package: "server" syntax: "proto3" dependency: "google/protobuf/wrappers.proto"
-message_type {
-  name: "BatchingParameters"
-  field { name: "max_batch_size" number: 1 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
-  field { name: "batch_timeout_micros" number: 2 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
-  field { name: "max_enqueued_batches" number: 3 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
-  field { name: "num_batch_threads" number: 4 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
-  field { name: "thread_pool_name" number: 5 type: TYPE_MESSAGE type_name: ".google.protobuf.StringValue" }
-  field { name: "allowed_batch_sizes" number: 6 type: TYPE_INT64 label: LABEL_REPEATED }
-  field { name: "pad_variable_length_inputs" number: 7 type: TYPE_BOOL }
-  field { name: "max_execution_batch_size" number: 11 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
-  field { name: "enable_large_batch_splitting" number: 12 type: TYPE_MESSAGE type_name: ".google.protobuf.BoolValue" }
-}
-message_type {
-  name: "PrometheusConfig"
-  field { name: "enable" number: 1 type: TYPE_BOOL }
-  field { name: "path" number: 2 type: TYPE_STRING }
-}
-message_type {
-  name: "MonitoringConfig"
-  field { name: "prometheus_config" number: 1 type: TYPE_MESSAGE type_name: ".server.PrometheusConfig" }
-}
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +113,7 @@ def read_batching_parameters(settings: Settings) -> BatchingParameters | None:
         return None
     if not path:
         return BatchingParameters(thread_pool_name="model_server_batch_threads")
-    message = _parse_text_file(path, _message("BatchingParameters"))
+    message = _parse_text_file(path, batching_parameters())
     given: dict[str, Any] = {
         field.name: value.value if field.message_type is not None else value
         for field, value in message.ListFields()
@@ -164,7 +138,7 @@ def read_metrics_path(settings: Settings) -> str | None:
     """
     if not settings.monitoring_config_file:
         return None
-    config = _parse_text_file(settings.monitoring_config_file, _message("MonitoringConfig")).prometheus_config
+    config = _parse_text_file(settings.monitoring_config_file, monitoring_config()).prometheus_config
     return (config.path or METRICS_PATH) if config.enable else None
 
 
@@ -189,8 +163,6 @@ def read_channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
 
 
 def _parse_text_file(path: str | os.PathLike[str], message: Any) -> Any:
-    from google.protobuf import text_format
-
     try:
         return text_format.Parse(_read_text(path), message)
     except text_format.ParseError as error:
@@ -208,17 +180,3 @@ def _read_text(path: str | os.PathLike[str]) -> str:
         raise invalid_argument(f"Cannot read {os.fspath(path)}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise invalid_argument(f"Invalid protobuf file: '{os.fspath(path)}': it is not text") from None
-
-
-@cache
-def _message_class(name: str) -> Any:
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
-
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(text_format.Parse(_MESSAGES, descriptor_pb2.FileDescriptorProto()))
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"server.{name}"))
-
-
-def _message(name: str) -> Any:
-    return _message_class(name)()

@@ -12,12 +12,13 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
-from exporter.deploy import messages, named_versions, write_server_files
+from exporter.deploy import named_versions, write_server_files
 from exporter.errors import ExportError, StoreError
 from server import ModelServer, Settings
 from server.cli import main as serve_model_command
 from server.config import read_batching_parameters
 from signatures.contract.record import ExportRecord
+from signatures.contract.server_messages import monitoring_config
 
 LABELS_FLAG = "--allow_version_labels_for_unavailable_models=true"
 
@@ -650,7 +651,7 @@ def test_a_model_that_must_be_compiled_gets_the_flag_whichever_model_is_exported
 def test_monitoring_is_on_for_prometheus(tmp_path):
     result = export(tmp_path, "digits", 1)
 
-    config = text_format.Parse((tmp_path / "deploy" / "monitoring.config").read_text(), messages.monitoring_config())
+    config = text_format.Parse((tmp_path / "deploy" / "monitoring.config").read_text(), monitoring_config())
 
     assert config.prometheus_config.enable
     assert config.prometheus_config.path == "/monitoring/prometheus/metrics"
