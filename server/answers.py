@@ -12,10 +12,8 @@ from tensorflow_serving.apis import (
 )
 
 from server.errors import ServingError, invalid_argument
-from server.inference.classify import classify
-from server.inference.multi_inference import multi_infer
+from server.inference.examples import classify, multi_infer, regress
 from server.inference.predict import predict
-from server.inference.regress import regress
 from server.inference.servable import DEFAULT_SIGNATURE, Servable
 from server.models.core import ServerCore
 

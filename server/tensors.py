@@ -129,6 +129,16 @@ def type_name(dtype: Any) -> str:
     return names.get(name, name)
 
 
+def data_type_name(array: Array) -> str:
+    """Return the type of an array as protobuf names it, for example `DT_INT64`."""
+    return f"DT_{type_name(array.dtype).upper()}"
+
+
+def shape_text(array: Array) -> str:
+    """Return a shape as TensorFlow's messages write it, for example `[2,3]`."""
+    return f"[{','.join(map(str, array.shape))}]"
+
+
 _PACKED_TAGS = {
     name: bytes([tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[name].number << 3 | 2])
     for name in ("float_val", "double_val", "scomplex_val", "dcomplex_val")

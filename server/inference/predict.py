@@ -16,12 +16,7 @@ from server.tensors import decode, encode_into
 
 
 def predict(servable: Servable, request: Any, is_wanted: Callable[[], bool]) -> Any:
-    """Answer a PredictRequest with a PredictResponse whose model_spec names the signature only.
-
-    Raises:
-        ServingError: a signature, input or output that is not there, or what the graph says.
-
-    """
+    """Answer a PredictRequest with a PredictResponse whose model_spec names the signature only."""
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE
     if key not in servable.signatures:
         raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')

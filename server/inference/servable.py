@@ -57,12 +57,7 @@ class Servable:
         self._session.close()
 
     def run(self, call: Call, feeds: Mapping[str, np.ndarray[Any, Any]], fetches: Sequence[str]) -> list[Any]:
-        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names.
-
-        Raises:
-            ServingError: what the graph or the batcher says.
-
-        """
+        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names."""
         began = metrics.now()
         if self._batching is None:
             outputs = self._session.run(feeds, fetches)

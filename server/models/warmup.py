@@ -13,10 +13,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from server import metrics
 from server.errors import ServingError, from_tensorflow, invalid_argument
-from server.inference.classify import classify
-from server.inference.multi_inference import multi_infer
+from server.inference.examples import classify, multi_infer, regress
 from server.inference.predict import predict
-from server.inference.regress import regress
 from server.inference.servable import Servable
 
 _FILE = Path("assets.extra", "tf_serving_warmup_requests")
@@ -50,7 +48,7 @@ def warm_up(servable: Servable, path: Path, is_wanted: Callable[[], bool]) -> No
             grpc.StatusCode.DATA_LOSS, f"{error.message}. Please verify your warmup data is in TFRecord format."
         ) from None
     except tf.errors.OpError as error:
-        raise from_tensorflow(error.error_code, error.message) from None
+        raise from_tensorflow(error) from None
     servable.metrics.model_warmup_latency.add(metrics.now() - began, str(path), "OK")
 
 
