@@ -1,5 +1,7 @@
 """The only exception of the server: an answer other than OK, as a status code and a message."""
 
+from typing import Any
+
 import grpc
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -46,6 +48,6 @@ def status_code(number: int) -> grpc.StatusCode:
     return _CODES.get(number, grpc.StatusCode.UNKNOWN)
 
 
-def from_tensorflow(error_code: int, message: str) -> ServingError:
-    """Return a ServingError with the number and message of a TensorFlow OpError."""
-    return ServingError(status_code(error_code), message)
+def from_tensorflow(error: Any) -> ServingError:
+    """Return a ServingError with the code and message of a TensorFlow OpError."""
+    return ServingError(status_code(error.error_code), error.message)

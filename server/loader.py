@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
@@ -41,12 +42,7 @@ class Session:
         self._lock = threading.Lock()
 
     def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
-        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names.
-
-        Raises:
-            ServingError: what TensorFlow says, with its code.
-
-        """
+        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names."""
         if not self._compiled.isdisjoint(fetches):
             raise ServingError(grpc.StatusCode.INTERNAL, "XLA compilation disabled")
         key = (tuple(sorted(feeds)), tuple(fetches))
@@ -60,21 +56,16 @@ class Session:
                     )
             outputs = call.function(*values)
         except tf.errors.OpError as error:
-            raise from_tensorflow(error.error_code, error.message) from None
+            raise from_tensorflow(error) from None
         # A string of rank 0 comes as bytes, not as an array.
         return [np.array(output, np.object_) if isinstance(output, bytes) else output for output in outputs]
 
     def prepare(self, feeds: Iterable[str], fetches: Sequence[str]) -> None:
-        """Optimize the graph for these tensor names, as the first run of them would.
-
-        Raises:
-            ServingError: what TensorFlow says, with its code.
-
-        """
+        """Optimize the graph for these tensor names, as the first run of them would."""
         try:
             self._prepared(tuple(sorted(feeds)), tuple(fetches))
         except tf.errors.OpError as error:
-            raise from_tensorflow(error.error_code, error.message) from None
+            raise from_tensorflow(error) from None
 
     def close(self) -> None:
         """Free the session and everything that the version holds."""
@@ -129,30 +120,31 @@ def load(path: Path, *, xla_enabled: bool, use_bfloat16: bool = False) -> Sessio
     except ValueError as error:
         raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
     except tf.errors.OpError as error:
-        raise from_tensorflow(error.error_code, error.message) from None
+        raise from_tensorflow(error) from None
     try:
         _initialize(session, meta_graph, path, rounding)
     except tf.errors.OpError as error:
         session.close()
-        raise from_tensorflow(error.error_code, error.message) from None
+        raise from_tensorflow(error) from None
     return Session(meta_graph, session, frozenset() if xla_enabled else compiled_fetches(meta_graph))
 
 
 def _read_meta_graph(path: Path) -> Any:
-    file = path / "saved_model.pb"
+    file, parse, kind = path / "saved_model.pb", saved_model_pb2.SavedModel.FromString, "binary"
+    if not file.is_file():
+        file, parse, kind = path / "saved_model.pbtxt", _from_text, "text"
     if not file.is_file():
         raise ServingError(
             grpc.StatusCode.NOT_FOUND,
             "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
             f"`saved_model.pb`)\nSpecified file path: {path}",
         )
-    saved_model = saved_model_pb2.SavedModel()
     try:
-        saved_model.ParseFromString(file.read_bytes())
+        saved_model = parse(file.read_bytes())
     except OSError as error:
         raise ServingError(grpc.StatusCode.UNKNOWN, f"{file}; {error.strerror}") from None
-    except DecodeError:
-        raise ServingError(grpc.StatusCode.DATA_LOSS, f"Can't parse {file} as binary proto") from None
+    except (DecodeError, text_format.ParseError):
+        raise ServingError(grpc.StatusCode.DATA_LOSS, f"Can't parse {file} as {kind} proto") from None
     for meta_graph in saved_model.meta_graphs:
         if set(meta_graph.meta_info_def.tags) == {"serve"}:
             return meta_graph
@@ -161,6 +153,10 @@ def _read_meta_graph(path: Path) -> Any:
         "Could not find meta graph def matching supplied tags: { serve }. To inspect available tag-sets in the "
         "SavedModel, please use the SavedModel CLI: `saved_model_cli`",
     )
+
+
+def _from_text(text: bytes) -> Any:
+    return text_format.Parse(text.decode(errors="replace"), saved_model_pb2.SavedModel())
 
 
 def _initialize(session: Any, meta_graph: Any, path: Path, then: Sequence[Any]) -> None:

@@ -8,6 +8,8 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow.core.protobuf import saved_model_pb2
 
 from server.errors import ServingError
 from server.loader import load
@@ -44,9 +46,35 @@ def test_a_missing_data_file_fails_the_load(version):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b"no protobuf at all"])
-def test_a_saved_model_that_is_none_is_data_loss(version, content):
+def test_bytes_that_are_not_a_saved_model_are_data_loss(version, content):
     (version / "saved_model.pb").write_bytes(content)
     with pytest.raises(ServingError, match=r"Can't parse .*saved_model\.pb as binary proto") as caught:
+        load(version, xla_enabled=False)
+    assert caught.value.code is grpc.StatusCode.DATA_LOSS
+
+
+def as_text(version):
+    file = version / "saved_model.pb"
+    saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    file.unlink()
+    return version / "saved_model.pbtxt", text_format.MessageToString(saved_model)
+
+
+def test_a_saved_model_in_text_form_is_loaded(version):
+    file, text = as_text(version)
+    file.write_text(text)
+    session = load(version, xla_enabled=False)
+    signature = session.signatures["scale"]
+    feeds = {signature.inputs["x"].name: np.float32([3])}
+    assert session.run(feeds, [signature.outputs["y"].name])[0].tolist() == [6]
+    session.close()
+
+
+@pytest.mark.parametrize("content", [b"meta_graph {", b"\xff"])
+def test_a_text_that_cannot_be_parsed_is_data_loss(version, content):
+    file, _ = as_text(version)
+    file.write_bytes(content)
+    with pytest.raises(ServingError, match=r"Can't parse .*saved_model\.pbtxt as text proto") as caught:
         load(version, xla_enabled=False)
     assert caught.value.code is grpc.StatusCode.DATA_LOSS
 
