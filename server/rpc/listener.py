@@ -39,7 +39,9 @@ class GrpcListener:
                 *read_channel_arguments(settings),
             ],
         )
-        self._server.add_generic_rpc_handlers(services.handlers(health=settings.enable_grpc_healthcheck_service))
+        self._server.add_generic_rpc_handlers(
+            services.handlers(health=settings.enable_grpc_healthcheck_service, profiler=settings.enable_profiler)
+        )
         try:
             self.port = self._server.add_insecure_port(f"0.0.0.0:{settings.port}")
         except RuntimeError:
@@ -62,12 +64,7 @@ class GrpcListener:
 
 
 def check_port(port: int) -> None:
-    """Refuse a port in use before anything is loaded, and without the lines that gRPC would write about it.
-
-    Raises:
-        ServingError: the port is taken.
-
-    """
+    """Refuse a port in use before anything is loaded, and without the lines that gRPC would write about it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

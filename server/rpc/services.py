@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -20,6 +21,7 @@ from server import metrics
 from server.answers import Answers, IsWanted
 from server.errors import ServingError, fault
 from server.metrics import Metrics
+from server.rpc.profiler import profile
 
 _HEALTHY = b"\x08\x01"
 
@@ -46,7 +48,7 @@ class Services:
         self._free = threading.Semaphore(max_threads)
         self._log = log
 
-    def handlers(self, *, health: bool) -> list[grpc.GenericRpcHandler]:
+    def handlers(self, *, health: bool, profiler: bool) -> list[grpc.GenericRpcHandler]:
         """Return what a grpc.Server takes with add_generic_rpc_handlers."""
         answers, unary = self._answers, self._unary
         services: dict[str, dict[str, Any]] = {
@@ -65,9 +67,9 @@ class Services:
             },
         }
         if health:
-            services["grpc.health.v1.Health"] = {
-                "Check": grpc.unary_unary_rpc_method_handler(_check_health),
-            }
+            services["grpc.health.v1.Health"] = {"Check": grpc.unary_unary_rpc_method_handler(_check_health)}
+        if profiler:
+            services["tensorflow.ProfilerService"] = {"Profile": unary(Empty, profile)}
         return [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
 
     def _counted(self, api: str, answer: Answer) -> Answer:

@@ -245,6 +245,7 @@ class Client:
     """The calls of a server, in the words of these tests."""
 
     def __init__(self, address: str):
+        self.address = address
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self.channel = grpc.insecure_channel(address, options)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)

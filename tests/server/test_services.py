@@ -1,13 +1,16 @@
-"""The services around the answers: malformed bytes, limits, metadata, health, sockets and channel arguments."""
+"""The services around the answers: malformed bytes, limits, metadata, health, profiles, sockets, channel arguments."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+PROFILE = "/tensorflow.ProfilerService/Profile"
 HEALTH = "/grpc.health.v1.Health/Check"
 
 
@@ -69,6 +72,24 @@ def test_health_is_served_only_with_its_flag(ask, serve, make_version, base, cli
     with pytest.raises(grpc.RpcError) as caught:
         healthy.channel.unary_unary(HEALTH)(b"\x0a\x01x", timeout=20)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_the_profiler_records_what_runs_meanwhile(ask, tmp_path):
+    """As TensorBoard does it, and TensorFlow Serving's own tests."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(ask.predict, {"steps": [200_000]}, "count", timeout=60)
+        tf.profiler.experimental.client.trace(f"grpc://{ask.address}", str(tmp_path), 500, num_tracing_attempts=10)
+        running.result()
+    (trace,) = (tmp_path / "plugins" / "profile").glob("*/*.xplane.pb")
+    assert trace.stat().st_size > 1000
+
+
+def test_the_profiler_can_be_left_out(serve, make_version, base, client):
+    make_version(base / "1")
+    ask = client(serve(model_base_path=base, enable_profiler=False))
+    with pytest.raises(grpc.RpcError) as caught:
+        ask.channel.unary_unary(PROFILE)(b"", timeout=20)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_unix_socket_and_the_port_answer_alike(serve, make_version, base, client, tmp_path):
