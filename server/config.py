@@ -68,12 +68,7 @@ def check(settings: Settings) -> None:
 
 
 def check_base_path(model_name: str, base_path: str | os.PathLike[str]) -> None:
-    """Refuse a base path that is neither absolute nor a URI, as the server does.
-
-    Raises:
-        ServingError: the path is relative.
-
-    """
+    """Refuse a base path that is neither absolute nor a URI, as the server does."""
     path = os.fspath(base_path)
     if not os.path.isabs(path) and re.match(r"[A-Za-z][A-Za-z0-9.]*://", path) is None:
         raise invalid_argument(f"Expected model {model_name} to have an absolute path or URI; got base_path()={path}")

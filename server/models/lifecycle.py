@@ -84,7 +84,7 @@ class VersionManager:
         self, load: Load, *, max_num_load_retries: int, load_retry_interval: float, log: Callable[[str], None]
     ) -> None:
         self._load = load
-        self._retries = max_num_load_retries
+        self._retries = max(max_num_load_retries, 0)
         self._retry_interval = load_retry_interval
         self._log = log
         self._models: dict[str, _Model] = {}

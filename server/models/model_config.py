@@ -8,12 +8,7 @@ from server.errors import invalid_argument
 
 
 def check(models: Sequence[Any], old: Mapping[str, Any]) -> None:
-    """Refuse ModelConfigs that contradict themselves, each other, or the ones before them, by name.
-
-    Raises:
-        ServingError: a name twice, a relative base path, or a change of platform.
-
-    """
+    """Refuse ModelConfigs that contradict themselves, each other, or the ones before them, by name."""
     seen = set()
     for model in models:
         if model.name in seen:
@@ -30,12 +25,7 @@ def check(models: Sequence[Any], old: Mapping[str, Any]) -> None:
 
 
 def check_platform(model: Any) -> None:
-    """Refuse a ModelConfig for anything but TensorFlow.
-
-    Raises:
-        ServingError: another platform, or none.
-
-    """
+    """Refuse a ModelConfig for anything but TensorFlow."""
     platform = _platform(model)
     if platform != PLATFORM:
         raise invalid_argument(f"Model {model.name} requests unsupported platform {platform}")

@@ -17,12 +17,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 
 
 def find_versions(model: Any) -> dict[int, Path]:
-    """Find the versions that a ModelConfig asks for and that are there, with their directories.
-
-    Raises:
-        ServingError: the base path is not there.
-
-    """
+    """Find the versions that a ModelConfig asks for and that are there, with their directories."""
     try:
         children = sorted(os.listdir(model.base_path))
     except OSError as error:

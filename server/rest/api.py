@@ -44,12 +44,7 @@ class RestApi:
         }
 
     def answer(self, target: Target, body: bytes) -> str:
-        """Return the JSON text for a target and a request's body.
-
-        Raises:
-            ServingError: what the server says about them.
-
-        """
+        """Return the JSON text for a target and a request's body."""
         return self._methods[target.method](target, body)
 
     def _predict(self, target: Target, body: bytes) -> str:

@@ -13,12 +13,7 @@ _KIND_WORDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int6
 
 
 def fill_examples(document: Document, request: Any) -> None:
-    """Fill the input of a ClassificationRequest or RegressionRequest.
-
-    Raises:
-        ServingError: what json_tensor.cc says about such a document.
-
-    """
+    """Fill the input of a ClassificationRequest or RegressionRequest."""
     given = request.input
     has_context = "context" in document
     if has_context:

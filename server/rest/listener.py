@@ -23,10 +23,6 @@ class HttpListener:
 
     Args:
         port: the TCP port, of IPv6 and IPv4.
-
-    Raises:
-        ServingError: the port is taken.
-
     """
 
     def __init__(self, port: int) -> None:

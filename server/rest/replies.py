@@ -31,12 +31,7 @@ def error_json(message: str) -> str:
 
 
 def predict_json(response: Any, *, in_rows: bool) -> str:
-    """Write a PredictResponse, in rows or in columns as the request was.
-
-    Raises:
-        ServingError: the outputs cannot be written this way.
-
-    """
+    """Write a PredictResponse, in rows or in columns as the request was."""
     outputs = {name: decode(tensor) for name, tensor in response.outputs.items()}
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")

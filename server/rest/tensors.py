@@ -20,10 +20,6 @@ def fill_predict_request(document: Document, infos: Mapping[str, Any], request: 
         document: the request in JSON.
         infos: the TensorInfo of each input of the signature.
         request: the message to fill.
-
-    Raises:
-        ServingError: what json_tensor.cc says about such a document.
-
     """
     if not infos:
         signature = request.model_spec.signature_name or "DEFAULT"

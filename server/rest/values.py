@@ -77,12 +77,7 @@ KINDS = {
 
 
 def check_value(value: Any, data_type: int) -> None:
-    """Refuse a JSON value that is neither list nor object and not of a TensorFlow type.
-
-    Raises:
-        ServingError: what json_tensor.cc says about it.
-
-    """
+    """Refuse a JSON value that is neither list nor object and not of a TensorFlow type."""
     if data_type not in KINDS:
         raise ServingError(
             grpc.StatusCode.UNIMPLEMENTED,
@@ -96,12 +91,7 @@ def check_value(value: Any, data_type: int) -> None:
 
 
 def check_lossless(value: float, data_type: int) -> None:
-    """Refuse a number that a floating-point type cannot hold.
-
-    Raises:
-        ServingError: it cannot.
-
-    """
+    """Refuse a number that a floating-point type cannot hold."""
     if not KINDS[data_type].holds(value):
         raise invalid_argument(
             f"Cannot convert JSON value: {show(value)} to {_name(data_type)} without loss of precision."
@@ -135,12 +125,7 @@ def is_base64(value: Any) -> bool:
 
 
 def decode_base64(value: Any) -> bytes:
-    """Return the bytes in such an object; padding and white space are optional.
-
-    Raises:
-        ServingError: it is another object, or the string is not base64.
-
-    """
+    """Return the bytes in such an object; padding and white space are optional."""
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {show(value)} not formatted correctly for base64 data")
     match = _BASE64.fullmatch("".join(value["b64"].split()))
