@@ -25,8 +25,8 @@ SIGNATURE_DEF = "signature_def"
 class Answers:
     """The methods of PredictionService and ModelService.
 
-    Each takes a request and a function that tells whether the caller still waits for the answer. It raises a
-    ServingError if the server answers with a status other than OK.
+    Each takes a request and a function that says whether the caller is still waiting. A status other than OK is raised
+    as a ServingError.
     """
 
     def __init__(self, core: ServerCore) -> None:
@@ -45,7 +45,7 @@ class Answers:
         return self._infer(regress, request, is_wanted)
 
     def multi_infer(self, request: Any, is_wanted: IsWanted) -> Any:
-        """Answer a MultiInferenceRequest; the first task says which version answers them all."""
+        """Answer a MultiInferenceRequest with the version that its first task names."""
         model_spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
         with self._core.use(model_spec) as (number, servable):
             response = multi_infer(servable, request, is_wanted)
@@ -70,7 +70,7 @@ class Answers:
         return _with_model(response, request, number)
 
     def status(self, request: Any, is_wanted: IsWanted) -> Any:
-        """Answer a GetModelStatusRequest; a label in it is not looked at, as on the real server."""
+        """Answer a GetModelStatusRequest; like the real server, ignore a label in it."""
         _check_model_spec(request)
         spec = request.model_spec
         statuses = self._core.statuses(spec.name)
@@ -101,7 +101,7 @@ class Answers:
         return response
 
     def inputs(self, model_spec: Any, signature: str) -> Mapping[str, Any]:
-        """Return the TensorInfo of each input of a signature, the default one where no name is given."""
+        """Return the TensorInfo of each input of a signature; an empty name is the default signature."""
         key = signature or DEFAULT_SIGNATURE
         with self._core.use(model_spec) as (_, servable):
             if key not in servable.signatures:

@@ -50,7 +50,7 @@ class BatchingParameters:
 
 
 def check(settings: Settings) -> None:
-    """Refuse everything that can be recognized as wrong without TensorFlow, so that a command can say so at once.
+    """Refuse whatever is recognizably wrong without TensorFlow, so that a command can report it at once.
 
     Raises:
         ServingError: no model, a relative base path, or a file or list of arguments that cannot be read.
@@ -75,7 +75,7 @@ def check_base_path(model_name: str, base_path: str | os.PathLike[str]) -> None:
 
 
 def read_model_server_config(settings: Settings) -> Any:
-    """Return the ModelServerConfig that checked settings ask for, from the file or from the name and base path.
+    """Return the ModelServerConfig of checked settings, from the file or from the name and base path.
 
     Raises:
         ServingError: the file cannot be read or is not in the text format.
@@ -125,7 +125,7 @@ def read_batching_parameters(settings: Settings) -> BatchingParameters | None:
 
 
 def read_metrics_path(settings: Settings) -> str | None:
-    """Return the path of the metrics page, or None if there should be none.
+    """Return the path of the metrics page, or None if there is to be no page.
 
     Raises:
         ServingError: the file cannot be read or is not in the text format.
@@ -138,7 +138,7 @@ def read_metrics_path(settings: Settings) -> str | None:
 
 
 def read_channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
-    """Return the arguments for the gRPC server; what is an int32 becomes one, as in the real server.
+    """Return the arguments for the gRPC server; a value that is an int32 becomes an integer, as on the real server.
 
     Raises:
         ServingError: an argument without a value.

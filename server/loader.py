@@ -81,8 +81,8 @@ class Session:
                 except (KeyError, ValueError) as error:
                     raise ServingError(grpc.StatusCode.NOT_FOUND, str(error.args[0])) from None
                 options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                # Not Session.run, which costs more than the graph of a small model and adds the Python stack to the
-                # messages; Session.make_callable falls back to it where there are feeds.
+                # Not Session.run, which takes longer than the graph of a small model and adds the Python stack to
+                # messages. The public Session.make_callable uses it for callables with feeds.
                 function = self._session._make_callable_from_options(options)
                 self._calls[key] = _Call(feeds, tuple(tensor.dtype.as_numpy_dtype for tensor in tensors), function)
             return self._calls[key]

@@ -1,8 +1,8 @@
 """--mixed_precision=bfloat16: a graph that computes in bfloat16 though it was exported in float32.
 
-The real server lets TensorFlow's optimizer put convolutions and matrix products into bfloat16, which it does only on
-CPUs that have instructions for it. The stand-in requests the same, and also rounds the
-variables to bfloat16, so that the answers change on other CPUs too.
+The real server lets TensorFlow's optimizer move convolutions and matrix products to bfloat16, which it does only on
+CPUs that have instructions for it. The stand-in requests the same, and also rounds the variables to bfloat16, so that
+the answers change on other CPUs, too.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ _BFLOAT16 = "bfloat16"
 
 
 def is_bfloat16(mode: str, log: Callable[[str], None]) -> bool:
-    """Tell whether the flag asks for bfloat16; the real server warns of any other value and goes on in float32."""
+    """Return whether the flag requests bfloat16; like the real server, warn of any other value and ignore it."""
     if mode and mode != _BFLOAT16:
         log(f"{mode} auto mixed precision is not supported. Valid option: {_BFLOAT16}")
     return mode == _BFLOAT16
 
 
 def request_rewrite(config: Any) -> None:
-    """Make the ConfigProto of a session ask for the rewrite."""
+    """Request the rewrite in the ConfigProto of a session."""
     config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
 
 

@@ -30,12 +30,11 @@ class ModelServer:
         settings: the flags.
 
     Attributes:
-        port: the gRPC port; with port=0 in the settings, the one that the system picked.
+        port: the gRPC port; if the settings say 0, the one that the system picked.
         rest_port: the REST port, or 0 if there is no REST API.
 
     Raises:
-        ServingError: on start, if the configuration is refused, if a model has only versions that fail to load, or if
-            a port is taken.
+        ServingError: on start: the configuration is refused, all versions of a model fail to load, or a port is taken.
 
     Example:
         >>> with ModelServer(Settings(model_name="digits", model_base_path="/srv/models/digits")) as server:

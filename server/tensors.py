@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-# A request may name a shape without sending its values; the real server then allocates what it can get. This one
-# stops where no honest request goes, so that a few bytes cannot take the memory of the machine.
+# A request may state a shape without its values; the real server then tries to allocate it. The stand-in has a limit,
+# so that a few bytes cannot fill the memory of the machine.
 MAX_FILLED_BYTES = 1 << 28
 _STRING_BYTES = 24
 Array = np.ndarray[Any, Any]
@@ -62,7 +62,7 @@ def decode(proto: Any) -> Array:
     if proto.tensor_content and size:
         if dtype is np.object_:
             return _strings(_split_content(proto.tensor_content, size), shape)
-        # Which raises a ValueError of its own for a part of a number.
+        # This, too, raises ValueError if there is a part of a number.
         content: Array = np.frombuffer(proto.tensor_content, dtype)
         if content.size != size:
             raise ValueError(f"{content.size} numbers for shape {list(shape)}")
@@ -153,7 +153,7 @@ def _shape(proto: Any) -> tuple[int, ...]:
         raise ValueError(f"shape {list(shape)} is not one")
     elements = 1
     for size in shape:
-        # Dimension by dimension, as the server does: a later 0 does not excuse an earlier overflow.
+        # Dimension by dimension, as the server does: a later 0 does not undo an earlier overflow.
         elements *= size
         if elements > _MAX_ELEMENTS:
             raise ValueError(f"shape {list(shape)} has too many elements")
@@ -209,7 +209,7 @@ def _split_content(content: bytes, size: int) -> list[bytes]:
 
 
 def _is_one_value(content: bytes, width: int) -> bool:
-    """Tell whether the items of this width are the same to the bit; the ends differ in most tensors."""
+    """Return whether all items of this width are the same bytes; in most tensors, the first and the last differ."""
     return content[:width] == content[-width:] and content == content[:width] * (len(content) // width)
 
 

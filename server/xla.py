@@ -1,4 +1,4 @@
-"""Which outputs of a graph need XLA: the real server refuses to compile unless a flag allows it.
+"""Find the outputs of a graph that need XLA, which the real server refuses to run unless a flag allows it.
 
 The real server refuses the first run of a function with jit_compile=True. TensorFlow in Python has no such switch, so
 the functions are found in the graph instead.

@@ -34,10 +34,10 @@ class BatchingSession:
         Args:
             feeds: arrays with one leading dimension, the same for all.
             fetches: tensor names.
-            is_wanted: whether somebody still waits for the answer; asked only about a request of no examples.
+            is_wanted: whether the caller is still waiting; called only for a request without examples.
 
         Raises:
-            ServingError: the request cannot be batched, or the execution failed, for whichever request in it.
+            ServingError: the request cannot be batched, or its batch failed, if only because of another request in it.
 
         """
         rows = _rows(feeds)
@@ -122,7 +122,7 @@ def _merge(name: str, arrays: list[Array], padding: int, parameters: BatchingPar
                 "Tensor concat operation failed: INVALID_ARGUMENT: Cannot concatenate tensors that have different data "
                 f"types. Got {type_name(arrays[0].dtype)} and {type_name(array.dtype)}.",
             )
-    # Any valid row does as padding; the first of the last request is what the real server takes.
+    # Any valid row will do as padding; the real server takes the first row of the last request.
     arrays += [next(array for array in reversed(arrays) if array.shape[0])[:1]] * padding
     return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
 

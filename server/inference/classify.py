@@ -14,7 +14,7 @@ _SCORES = "scores"
 
 
 def classification_tensors(signature: Any) -> tuple[str, list[str]]:
-    """Return the names of the tensor that takes examples, and of those that Classify reads."""
+    """Return the name of the tensor that takes examples, and the names of those that Classify reads."""
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) not in (1, 2):
@@ -33,7 +33,7 @@ def classification_tensors(signature: Any) -> tuple[str, list[str]]:
 
 
 def fill_classifications(result: Any, signature: Any, rows: int, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Fill a ClassificationResult from the values of tensors by name, which must have so many rows."""
+    """Fill a ClassificationResult from the values of tensors by name, which must have this number of rows."""
     classes, scores = (
         values[signature.outputs[alias].name] if alias in signature.outputs else None for alias in (_CLASSES, _SCORES)
     )

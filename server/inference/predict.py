@@ -33,7 +33,7 @@ def predict(servable: Servable, request: Any, is_wanted: Callable[[], bool]) -> 
 
 
 def _feeds(signature: Any, inputs: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the values to feed by tensor name: the request's, and the signature's defaults where it sends none."""
+    """Return the values to feed by tensor name: those of the request, and defaults of the signature for the others."""
     if len(inputs) > len(signature.inputs) or (len(inputs) < len(signature.inputs) and not signature.defaults):
         raise invalid_argument(
             f"input size does not match signature: {len(inputs)}!={len(signature.inputs)} len({_braced(inputs)}) != "

@@ -11,7 +11,7 @@ from server.tensors import data_type_name, shape_text
 
 
 def regression_tensors(signature: Any) -> tuple[str, list[str]]:
-    """Return the names of the tensor that takes examples, and of the one that Regress reads."""
+    """Return the name of the tensor that takes examples, and the name of the one that Regress reads."""
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) != 1:
@@ -25,7 +25,7 @@ def regression_tensors(signature: Any) -> tuple[str, list[str]]:
 
 
 def fill_regressions(result: Any, signature: Any, rows: int, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Fill a RegressionResult from the values of tensors by name, which must have so many rows."""
+    """Fill a RegressionResult from the values of tensors by name, which must have this number of rows."""
     output = values[signature.outputs["outputs"].name]
     if output.ndim != 1 and not (output.ndim == 2 and output.shape[1] == 1):
         raise invalid_argument(

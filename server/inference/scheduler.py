@@ -78,15 +78,19 @@ class BatchScheduler:
             self._queues.append(queue)
 
     def remove_queue(self, queue: Queue) -> None:
-        """Forget a queue that nobody submits to any more."""
+        """Forget a queue; tasks that still wait in it, because the server stops, fail."""
         with self._changed:
             self._queues.remove(queue)
+        for batch in queue.batches:
+            for task in batch.tasks:
+                task.error = (grpc.StatusCode.UNAVAILABLE, "The model was unloaded.")
+                task.done.set()
 
     def submit(self, queue: Queue, task: Task) -> list[Task]:
-        """Put a task into the open batch of its queue; the parts to wait for, one unless it had to be split.
+        """Put a task into the open batch of its queue, and return the parts to wait for: one unless it had to be split.
 
         Raises:
-            ServingError: INVALID_ARGUMENT for too large a task, UNAVAILABLE when the queue is full.
+            ServingError: INVALID_ARGUMENT if the task is too large, UNAVAILABLE if the queue is full.
 
         """
         parameters = self.parameters
@@ -172,7 +176,7 @@ def _check_capacity(queue: Queue, size: int, parameters: BatchingParameters) -> 
 
 
 def _split(task: Task, room: int, limit: int) -> list[Task]:
-    """Cut the task in parts: the first fills the open batch, the others are whole executions."""
+    """Cut the task into parts: the first fills the open batch, the others fill batches of their own."""
     if task.size <= room:
         return [task]
     starts = [0, *range(room or limit, task.size, limit)]

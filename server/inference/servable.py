@@ -17,7 +17,7 @@ DEFAULT_SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class Call:
-    """The request that a run belongs to: the model and API for the metrics, and whether the caller still waits.
+    """The request that a run belongs to: the model and API for the metrics, and whether the caller is still waiting.
 
     Runs without an API are not counted.
     """

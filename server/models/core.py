@@ -35,7 +35,7 @@ class ServerCore:
     Args:
         settings: the flags.
         metrics: counts loads and runs.
-        log: takes one sentence for each thing that an operator wants to know.
+        log: called with one sentence for each event that an operator wants to know of.
 
     """
 
@@ -63,7 +63,7 @@ class ServerCore:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Load what the configuration asks for, and return when every model has an AVAILABLE version.
+        """Load the configured models, and return when every model has an AVAILABLE version.
 
         Raises:
             ServingError: the configuration is refused, or a model has only versions that fail to load.
@@ -75,7 +75,7 @@ class ServerCore:
             self._every(settings.model_config_file_poll_wait_seconds, self._reread_config, at_once=False)
 
     def stop(self) -> None:
-        """End every thread and free every version; no request may be running."""
+        """End every thread and free every version; requests that still run fail."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -84,7 +84,7 @@ class ServerCore:
             self._scheduler.stop()
 
     def use(self, model_spec: Any) -> AbstractContextManager[tuple[int, Servable]]:
-        """Hold the version that a ModelSpec names, the newest where it names none, and its number.
+        """Hold the version that a ModelSpec names, or else the newest; the context's value is number and version.
 
         Raises:
             ServingError: no name, a label that the model does not have, or a version that is not AVAILABLE.
@@ -106,15 +106,15 @@ class ServerCore:
         return self._versions.use(name, number)
 
     def statuses(self, name: str) -> dict[int, VersionStatus]:
-        """Show every version of a model that there was since the start, the newest first."""
+        """Return the status of every version that a model has had since the start, the newest first."""
         return self._versions.statuses(name)
 
     def reload(self, new: Any, is_wanted: Callable[[], bool] = _always) -> None:
-        """Serve what a ModelServerConfig asks for, and return when each new model has an AVAILABLE version.
+        """Serve the models of a ModelServerConfig, and return when each new one has an AVAILABLE version.
 
         Args:
             new: the message; with an empty model_config_list everything is unloaded.
-            is_wanted: whether the caller still waits for the outcome.
+            is_wanted: whether the caller is still waiting.
 
         Raises:
             ServingError: the configuration is refused, or a new model has only versions that fail to load.
@@ -187,7 +187,7 @@ class ServerCore:
         return labels
 
     def _poll(self) -> None:
-        """Look for versions of all models; where one base path is missing, no model changes, as on the real server."""
+        """Look for versions of all models; if one base path is missing, no model changes, as on the real server."""
         with self._poll_lock:
             if self._config is None:
                 return
@@ -205,7 +205,7 @@ class ServerCore:
                 self._versions.aspire(name, paths)
 
     def _say_once(self, problem: str) -> None:
-        """Log what a poll found missing, unless the poll before it said the same."""
+        """Log what a poll found missing, unless the previous poll said the same."""
         if problem and problem != self._last_problem:
             self._log(f"{problem}; waiting for it")
         self._last_problem = problem

@@ -1,11 +1,11 @@
 """The life cycle of versions: START, LOADING, AVAILABLE, UNLOADING, END, and the requests that use them.
 
 Follows AspiredVersionsManager with the AvailabilityPreservingPolicy: one thread takes one action at a time, and a
-version that is no longer asked for goes only once one that is asked for is AVAILABLE (or none is asked for).
+version that is no longer wanted is unloaded only once one that is wanted is AVAILABLE, or if no version is wanted.
 
-A request for versions waits while it names one that is still there though no longer asked for. Hence a failed version
-stays failed while an older one serves in its place, even when it is removed from disk and put there again: only a newer
-version, or the absence of all versions, moves the model on.
+A request for versions waits while it names one that is still loaded although it was no longer wanted. Hence a failed
+version stays failed while an older one serves in its place, even if it is removed from disk and put there again. Only a
+newer version, or the absence of all versions, changes that.
 """
 
 import threading
@@ -46,7 +46,7 @@ class VersionStatus:
 
 @dataclass
 class _Version:
-    """A version that is asked for, or not yet gone."""
+    """A version that is wanted, or not yet unloaded."""
 
     path: Path
     is_aspired: bool = True
@@ -70,13 +70,13 @@ _Action = tuple[Callable[[str, int, _Version], None], str, int, _Version]
 
 
 class VersionManager:
-    """All models and their versions; loads and unloads in a thread of its own.
+    """All models and their versions. It loads and unloads them in its own thread.
 
     Args:
         load: makes a Servable of a version directory, or raises a ServingError.
         max_num_load_retries: tries after the first one.
         load_retry_interval: seconds before each of those.
-        log: takes one sentence for each thing that an operator wants to know.
+        log: called with one sentence for each event that an operator wants to know of.
 
     """
 
@@ -94,15 +94,17 @@ class VersionManager:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop waiting, end the thread, and free every version; no request may be running."""
+        """Stop waiting, end the thread, and free every version; requests that still run fail."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
         self._thread.join()
-        for model in self._models.values():
-            for version in model.versions.values():
-                if version.servable is not None:
-                    version.servable.close()
+        with self._changed:
+            versions = [version for model in self._models.values() for version in model.versions.values()]
+            self._models.clear()
+        for version in versions:
+            if version.servable is not None:
+                version.servable.close()
 
     def aspire(self, name: str, paths: Mapping[int, Path]) -> None:
         """Set which versions of a model are wanted from now on, and where they are."""
@@ -110,7 +112,7 @@ class VersionManager:
             self._models.setdefault(name, _Model()).requested = paths
 
     def statuses(self, name: str) -> dict[int, VersionStatus]:
-        """Show every version of a model that there was since the start, the newest first."""
+        """Return the status of every version that a model has had since the start, the newest first."""
         with self._changed:
             model = self._models.get(name)
             return dict(sorted(model.history.items(), reverse=True)) if model else {}
@@ -119,10 +121,10 @@ class VersionManager:
         """Wait until every model has an AVAILABLE version, or only versions that failed to load.
 
         Returns:
-            For each model that has none, its newest version and why that failed.
+            For each model without an AVAILABLE version, the newest version and why it failed.
 
         Raises:
-            ServingError: CANCELLED when nobody waits any more.
+            ServingError: CANCELLED if the caller no longer waits or the server stops.
 
         """
         failures: dict[str, str] = {}
@@ -138,10 +140,10 @@ class VersionManager:
 
     @contextmanager
     def use(self, name: str, number: int | None) -> Iterator[tuple[int, Servable]]:
-        """Hold one version, the newest where none is named, against unloading inside the with statement.
+        """Keep one version, the newest if `number` is None, from being unloaded inside the with statement.
 
         Raises:
-            ServingError: NOT_FOUND when it is not AVAILABLE.
+            ServingError: NOT_FOUND if it is not AVAILABLE.
 
         """
         with self._changed:
@@ -186,7 +188,7 @@ class VersionManager:
                         version.is_managed = True
 
     def _take_requests(self) -> None:
-        """Forget versions that failed and are not wanted, and let every request in that need not wait."""
+        """Forget versions that failed and are not wanted, and accept every request that need not wait."""
         with self._changed:
             for name, model in self._models.items():
                 model.versions = {
@@ -230,7 +232,7 @@ class VersionManager:
                     continue
                 if version.is_aspired:
                     return self._load_with_retries, name, number, version
-                # Wanted no longer before its load began.
+                # No longer wanted before its load began.
                 version.has_failed = True
                 self._show(name, number, VersionStatus(State.END))
         return None
@@ -258,7 +260,7 @@ class VersionManager:
             self._show(name, number, failure)
 
     def _wait_for_retry(self, version: _Version) -> bool:
-        """Wait, and tell whether the version is still wanted."""
+        """Wait, and return whether the version is still wanted."""
         until = time.monotonic() + self._retry_interval
         while version.is_aspired and time.monotonic() < until:
             if self._stopping.wait(min(_TICK_SECONDS, max(0.0, until - time.monotonic()))):
@@ -270,7 +272,7 @@ class VersionManager:
         with self._changed:
             servable, version.servable = version.servable, None
             self._show(name, number, VersionStatus(State.UNLOADING))
-            while version.users:
+            while version.users and not self._stopping.is_set():
                 self._changed.wait()
             del self._models[name].versions[number]
         if servable is not None:

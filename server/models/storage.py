@@ -1,4 +1,4 @@
-"""Find the versions of a model on disk, and those that its policy asks for.
+"""Find the versions of a model on disk, and choose those that its policy names.
 
 Follows file_system_storage_path_source.cc: any child of the base path whose name is an integer is a version, complete
 or not.
@@ -17,7 +17,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 
 
 def find_versions(model: Any) -> dict[int, Path]:
-    """Find the versions that a ModelConfig asks for and that are there, with their directories."""
+    """Return the directories of the versions that are on disk and that the policy of a ModelConfig names."""
     try:
         children = sorted(os.listdir(model.base_path))
     except OSError as error:
@@ -29,10 +29,10 @@ def find_versions(model: Any) -> dict[int, Path]:
         for child in children
         if _INTEGER.fullmatch(child) and int(child) in _INT64
     }
-    return {version: found[version] for version in _asked_for(model.model_version_policy, found)}
+    return {version: found[version] for version in _chosen(model.model_version_policy, found)}
 
 
-def _asked_for(policy: Any, found: Mapping[int, Path]) -> list[int]:
+def _chosen(policy: Any, found: Mapping[int, Path]) -> list[int]:
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
         return sorted(found)

@@ -28,7 +28,7 @@ _ANSWERS = {
 
 
 def warm_up(servable: Servable, path: Path, is_wanted: Callable[[], bool]) -> None:
-    """Send the records of a version directory, if it has any, through the servable, while that is still wanted.
+    """Replay the records of a version directory, if it has any, for as long as the version is wanted.
 
     Raises:
         ServingError: a record fails, cannot be read, or is of a kind that cannot warm up; or there are too many.
@@ -40,6 +40,8 @@ def warm_up(servable: Servable, path: Path, is_wanted: Callable[[], bool]) -> No
     began = metrics.now()
     try:
         for count, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator(), start=1):
+            if not is_wanted():
+                raise ServingError(grpc.StatusCode.CANCELLED, "The server stops.")
             _replay(servable, record, file, is_wanted)
             if count > _MAX_RECORDS:
                 raise invalid_argument(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS}) at {file}")

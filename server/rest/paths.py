@@ -30,11 +30,11 @@ class HugeVersionError(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """What a path asks for.
+    """What a path addresses.
 
     Attributes:
-        model: the model, or "" for none.
-        version, label: which of its versions, if the path says.
+        model: the model, or "" if the path has none.
+        version, label: which version, if the path names one.
         method: classify, regress, predict, metadata or status.
 
     """
@@ -60,12 +60,12 @@ def split(uri: str) -> tuple[str, str]:
 
 
 def is_api(path: str) -> bool:
-    """Tell whether a path is answered in JSON, right or wrong."""
+    """Return whether a path belongs to the API, whose answers and errors are JSON."""
     return _API.fullmatch(path) is not None
 
 
 def parse(method: str, path: str) -> Target | None:
-    """Return what a method and a path with its query ask for, or None if they match nothing.
+    """Return what a method and a path with its query address, or None if they match nothing.
 
     Raises:
         HugeVersionError: the version is not an int64.
@@ -75,12 +75,12 @@ def parse(method: str, path: str) -> Target | None:
     match = pattern.fullmatch(path) if pattern is not None else None
     if match is None:
         return None
-    asked = match["method"] or "status"
-    if asked != asked.lower():
+    method_name = match["method"] or "status"
+    if method_name != method_name.lower():
         # The patterns accept any letters, but what follows does not.
         if method == "POST":
             return None
-        asked = "status"
+        method_name = "status"
     digits = (match["version"] or "").lstrip("0")
     if len(digits) > 19 or int(digits or 0) not in _INT64:
         raise HugeVersionError
@@ -88,7 +88,7 @@ def parse(method: str, path: str) -> Target | None:
         model=_unescaped(match["model"] or ""),
         version=int(digits or 0) if match["version"] else None,
         label=_unescaped(match["label"] or ""),
-        method=asked,
+        method=method_name,
     )
 
 

@@ -14,7 +14,7 @@ from server.tensors import encode_into
 
 
 def fill_predict_request(document: Document, infos: Mapping[str, Any], request: Any) -> bool:
-    """Fill the inputs of a PredictRequest, and tell whether they came in rows.
+    """Fill the inputs of a PredictRequest, and return whether they came in rows.
 
     Args:
         document: the request in JSON.
@@ -47,7 +47,7 @@ def fill_predict_request(document: Document, infos: Mapping[str, Any], request: 
 
 
 def wrong_format(document: Document, sentence: str) -> ServingError:
-    """Make the error for a document that does not have the form of a request."""
+    """Return the error for a document that does not have the form of a request."""
     return invalid_argument(f"JSON Value: {show(document)} {sentence}")
 
 

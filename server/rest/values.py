@@ -23,12 +23,12 @@ _INT32, _INT64, _UINT64 = range(-(1 << 31), 1 << 31), range(-(1 << 63), 1 << 63)
 
 @dataclass(frozen=True)
 class Kind:
-    """What holds the values of a TensorFlow type, and which JSON values it takes.
+    """The numpy type for a TensorFlow type, and the JSON values that it takes.
 
     Attributes:
         dtype: numpy's type.
         types: Python's types of the JSON values.
-        whole: the range of whole numbers, where it takes these only.
+        whole: the range of integers, if it takes only integers.
 
     """
 
@@ -37,11 +37,11 @@ class Kind:
     whole: range | None = None
 
     def accepts(self, value: Any) -> bool:
-        """Tell whether a JSON value is of this kind, be it a number that is too precise for it."""
+        """Return whether a JSON value is of this kind, even if it is too precise a number."""
         return type(value) in self.types and (self.whole is None or value in self.whole)
 
     def accepts_all(self, values: Sequence[Any]) -> bool:
-        """Tell whether all values are of this kind and none is too precise for it."""
+        """Return whether all values are of this kind and none of them is too precise."""
         types = set(map(type, values))
         if not types <= self.types:
             return False
@@ -55,7 +55,7 @@ class Kind:
         return is_small and (not whole or (self.holds(min(whole)) and self.holds(max(whole))))
 
     def holds(self, value: float) -> bool:
-        """Tell whether a number keeps its value: whole ones by their bits, others by their size."""
+        """Return whether a number keeps its value: integers are judged by their bits, others by their size."""
         limits = np.finfo(self.dtype)
         bound = (1 << (int(limits.nmant) + 1)) - 1 if type(value) is int else float(limits.max)
         return not math.isfinite(value) or abs(value) <= bound
@@ -77,7 +77,7 @@ KINDS = {
 
 
 def check_value(value: Any, data_type: int) -> None:
-    """Refuse a JSON value that is neither list nor object and not of a TensorFlow type."""
+    """Refuse a JSON value, neither list nor object, that is not of a TensorFlow type."""
     if data_type not in KINDS:
         raise ServingError(
             grpc.StatusCode.UNIMPLEMENTED,
@@ -99,7 +99,7 @@ def check_lossless(value: float, data_type: int) -> None:
 
 
 def wrong_type(value: Any, data_type: int) -> ServingError:
-    """Make the error for a JSON value of another type than a tensor's."""
+    """Return the error for a JSON value whose type is not that of the tensor."""
     return invalid_argument(
         f"JSON Value: {show(value)} Type: {json_type(value)} is not of expected type: {_name(data_type)}"
     )
@@ -114,13 +114,13 @@ def to_array(values: Iterable[Any], data_type: int) -> np.ndarray[Any, Any]:
         array[:] = strings
         return array
     if kind.whole is _INT32:
-        # What does not fit into 8 or 16 bits loses its upper ones, as in the real server.
+        # A number that does not fit into 8 or 16 bits loses its upper bits, as on the real server.
         return np.array(list(values), np.int64).astype(kind.dtype)
     return np.array(list(values), kind.dtype)
 
 
 def is_base64(value: Any) -> bool:
-    """Tell whether a JSON value is an object with a string under the one key `b64`."""
+    """Return whether a JSON value is an object with the single key `b64` and a string."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
@@ -137,12 +137,12 @@ def decode_base64(value: Any) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    """Return the bytes of a JSON string, also of one that came with bytes that are no UTF-8."""
+    """Return the bytes of a JSON string as they came, even if they are not UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def as_name(text: str) -> str:
-    """Return a JSON string as a name that a message can hold; bytes that are no UTF-8 become question marks."""
+    """Return a JSON string as a name that a message can hold; bytes that are not UTF-8 are replaced."""
     return encode_text(text).decode("utf-8", "replace")
 
 

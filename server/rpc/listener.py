@@ -1,4 +1,4 @@
-"""The gRPC ports: one of TCP, and a UNIX socket if asked for."""
+"""The gRPC ports: a TCP port, and optionally a UNIX socket."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from server.errors import ServingError
 from server.rpc.services import Services
 from server.settings import Settings
 
-# Threads that only say that all others are busy.
+# Threads for refusing requests while all others are busy.
 _SPARE_THREADS = 2
 _GRACE_SECONDS = 10.0
 
@@ -20,7 +20,7 @@ class GrpcListener:
     """The open gRPC ports of a server.
 
     Attributes:
-        port: the TCP port; with port=0 in the settings, the one that the system picked.
+        port: the TCP port; if the settings say 0, the one that the system picked.
 
     Raises:
         ServingError: a port is taken.
@@ -31,7 +31,7 @@ class GrpcListener:
         threads = settings.grpc_max_threads
         self._server = grpc.server(
             ThreadPoolExecutor(threads + _SPARE_THREADS, thread_name_prefix="grpc"),
-            # A port in use is an error here, not a second server on it; and as the real one it takes 2 GB messages.
+            # A port in use is an error, not shared. Like the real server, this one takes messages of 2 GB.
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", -1),

@@ -1,4 +1,4 @@
-"""The gRPC services: messages in, messages or statuses out, and nothing that could end the process."""
+"""The gRPC services: a message in, a message or a status out, whatever happens."""
 
 import threading
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Services:
         answers: answers the requests.
         metrics: counts the requests.
         max_threads: requests answered at once; one more is refused.
-        log: takes one sentence for a fault of the server itself.
+        log: called with one sentence for each fault of the server itself.
 
     """
 
@@ -88,7 +88,7 @@ class Services:
         return counting
 
     def _unary(self, request_type: Any, answer: Answer) -> Any:
-        """Make a handler that takes bytes, so that bytes that are no message get the real server's status."""
+        """Make a handler that takes bytes, so that malformed ones get the status of the real server."""
 
         def handle(data: bytes, context: Any) -> bytes:
             if not self._free.acquire(blocking=False):
@@ -97,12 +97,12 @@ class Services:
                 response: bytes = answer(request_type.FromString(data), context.is_active).SerializeToString()
                 return response
             except ServingError as error:
-                # Only these two leave the block. The exception itself would keep this frame, and the request in it, in
+                # The exception itself must not leave the block: it would keep this frame, and the request in it, in
                 # memory until the garbage collector runs.
                 code, message = error.code, error.message
             except DecodeError:
                 code, message = grpc.StatusCode.INTERNAL, ""
-            except Exception as error:  # Whatever a request finds wrong in this server must not take it down.
+            except Exception as error:  # A bug that a request triggers must not take the server down.
                 self._log(f"A request of type {request_type.__name__} failed: {error!r}")
                 code, message = fault(error).code, fault(error).message
             finally:

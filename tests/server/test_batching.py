@@ -194,6 +194,18 @@ def test_no_examples_wait_for_ever_or_for_company(batching):
     assert empty.result() == []
 
 
+def test_what_waits_when_the_model_is_unloaded_fails(batching):
+    session, recorder = batching(batch_timeout_micros=0)
+    held = hold(batching, session, recorder)
+    waiting = batching.submit(session, [3])
+    wait_until(lambda: enqueued(session) == [1])
+    session.close()
+    with pytest.raises(ServingError, match="The model was unloaded"):
+        waiting.result(timeout=30)
+    recorder.go.set()
+    assert held.result(timeout=30) == [2]
+
+
 def test_on_the_wire_k_must_come_for_each_example(serve, make_version, base, client, tmp_path):
     make_version(base / "1", 3.0)
     file = tmp_path / "batching.config"

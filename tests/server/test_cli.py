@@ -99,9 +99,10 @@ def test_what_a_user_can_get_wrong_is_one_sentence(arguments, status, sentence):
     assert result.stdout == ""
 
 
-def test_a_model_with_only_broken_versions_ends_the_server(launch, base, make_version):
+@pytest.mark.parametrize("retries", [0, -1])
+def test_a_model_with_only_broken_versions_ends_the_server(launch, base, make_version, retries):
     make_version(base / "1", without="saved_model.pb")
-    server = launch(model_base_path=base, max_num_load_retries=0)
+    server = launch(model_base_path=base, max_num_load_retries=retries)
     assert server.process.wait(timeout=120) == 4
     log = server.log.read_text()
     assert (

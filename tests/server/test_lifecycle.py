@@ -4,12 +4,17 @@ Each test is a row of what was seen on a real tensorflow_model_server 2.20 with 
 """
 
 import shutil
+import threading
 import time
+from pathlib import Path
 
 import grpc
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
+
+from server.errors import ServingError
+from server.models.lifecycle import State, VersionManager
 
 FLAGS = {"max_num_load_retries": 1, "load_retry_interval_micros": 1_000_000, "file_system_poll_wait_seconds": 1}
 END, GOOD, NEW, LOADING = "END", "AVAILABLE", "START", "LOADING"
@@ -174,3 +179,35 @@ def test_a_request_in_flight_is_answered_by_its_version_while_that_one_goes(ask,
         time.sleep(0.05)
     assert slow.result().model_spec.version.value == 1
     ask.wait_for({1: END, 2: GOOD})
+
+
+class Held:
+    """A version that is unloaded when nobody uses it."""
+
+    def __init__(self, path):
+        self.closed = threading.Event()
+
+    def close(self):
+        self.closed.set()
+
+
+@pytest.fixture
+def versions():
+    """A VersionManager whose versions are Held, with version 1 of model m AVAILABLE."""
+    manager = VersionManager(Held, max_num_load_retries=0, load_retry_interval=0, log=lambda sentence: None)
+    manager.aspire("m", {1: Path("1")})
+    assert manager.wait_until_available(["m"], lambda: True) == {}
+    yield manager
+    manager.stop()
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_stops_does_not_wait_for_a_request_that_holds_an_old_version(versions):
+    with versions.use("m", None) as (_, held):
+        versions.aspire("m", {2: Path("2")})
+        while versions.statuses("m")[1].state is not State.UNLOADING:
+            time.sleep(0.01)
+        versions.stop()
+        assert held.closed.is_set()
+    with pytest.raises(ServingError, match="Servable not found"), versions.use("m", None):
+        pass

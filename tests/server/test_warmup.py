@@ -113,6 +113,13 @@ def test_a_file_that_is_no_tfrecord_is_data_loss(version, servable):
     assert caught.value.code.name == "DATA_LOSS"
 
 
+def test_a_server_that_stops_does_not_replay_the_rest(version, servable):
+    write(version, classify_log())
+    with pytest.raises(ServingError) as caught:
+        warm_up(servable, version, lambda: False)
+    assert caught.value.code.name == "CANCELLED"
+
+
 def test_the_flag_turns_it_off(serve, version, client):
     write(version, predict_log("nosuch"))
     ask = client(serve(model_base_path=version.parent, enable_model_warmup=False))
