@@ -86,7 +86,7 @@ class AsyncServingClient(base.BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection after writing what was recorded. Calls made afterward fail."""
+        """Close the connection after writing what was recorded."""
         await self.transport.close_async()
         if self.record is not None:
             await asyncio.to_thread(self.record.flush)

@@ -42,18 +42,38 @@ def check_rest(client: ServingClient, rest: RestServer, target: Target, result: 
     Raises:
         UnreachableError: if nothing answers at the REST port.
     """
+    tally, not_asked = Tally("rest"), list(result.not_asked)
+    try:
+        _ask(client, rest, target, result, tally, not_asked)
+    except UnreachableError:
+        raise
+    except ClientError as error:
+        # What the check over gRPC has found, too: its verdict is to be shown nevertheless.
+        tally.asked += 1
+        tally.fault(f"REST could not be compared with gRPC: {error}")
+    answer = tally.result(len({row.record for row in tally.rows}))
+    passed = result.passed and answer.passed is True
+    return replace(result, rest=answer, not_asked=tuple(not_asked), passed=passed)
+
+
+def _ask(
+    client: ServingClient,
+    rest: RestServer,
+    target: Target,
+    result: CheckResult,
+    tally: Tally,
+    not_asked: list[NotAsked],
+) -> None:
     metadata = client.metadata(version=target.version, label=target.label)
     served = client.info(version=target.version, label=target.label)
     samples = tuple(evidence.sample for evidence in result.evidence)
-    session = Session(target, Expectation("", samples), result.tolerances, metadata)
+    session = Session(target, Expectation("", samples), result.tolerances, metadata, batching=result.batching)
     session.labels, session.encoded_labels = served.labels, encoded(served.labels)
     session.exported = ExportedLimits(k=served.k, min_score=served.min_score, thresholds=served.thresholds)
-    tally = Tally("rest")
     _compare(tally, "the status", _grpc_status(client, target), lambda: _rest_status(rest.get(target)))
     declared = {key: sorted(signature.inputs) for key, signature in metadata.signatures.items()}
     _compare(tally, "the inputs in the metadata", declared, lambda: _rest_metadata(rest.get(target, "/metadata")))
     classifies_files = served.preprocessing is not None
-    not_asked = list(result.not_asked)
     for form in forms(metadata, samples, served.labels, classifies_files, bool(served.thresholds))[0]:
         batch = next(batches(samples, form.numbers, _EXAMPLES))
         dense = _dense(client, session, form, batch)
@@ -62,9 +82,6 @@ def check_rest(client: ServingClient, rest: RestServer, target: Target, result: 
                 not_asked.append(NotAsked(signature=signature.key, reason=f"over REST, {reason}"))
             else:
                 _ask_signature(session, tally, rest, form, signature, batch, dense)
-    answer = tally.result(len({row.record for row in tally.rows}))
-    passed = result.passed and answer.passed is True
-    return replace(result, rest=answer, not_asked=tuple(not_asked), passed=passed)
 
 
 def _dense(client: ServingClient, session: Session, form: Form, batch: Batch) -> Scores:

@@ -90,7 +90,7 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
     samples = session.expectation.samples
     bounded = bool(session.exported.thresholds)
     found, session.not_asked = forms(session.metadata, samples, session.labels, classifies_files, bounded)
-    if all(form.files for form in found):
+    if all(form.files or form.own for form in found):
         session.backbone.asked += 1
         session.backbone.fault(f"no signature {names.SERVING_DEFAULT} takes {', '.join(samples[0].inputs)}")
     for form in found:

@@ -351,6 +351,8 @@ class FakeServer:
 
     def status(self, data):
         request = messages.GetModelStatusRequest.FromString(data)
+        # A real server does not look at a label here.
+        request.model_spec.ClearField("version_label")
         wanted = self._model(request.model_spec)
         response = messages.GetModelStatusResponse()
         states = {name: number for number, name in messages.VERSION_STATES.items()}

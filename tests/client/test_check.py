@@ -490,10 +490,6 @@ def an_error_in_the_middle(model, server):
     model.predict = predict
 
 
-def test_there_are_more_than_sixty_ways_of_serving_something_wrong():
-    assert len(FAULTS) > 60
-
-
 @fault(HEAD)
 def encoded_top_k_keeps_another(model, server):
     model.takes_files = True
@@ -666,6 +662,21 @@ def test_a_changed_golden_file_is_named(version, checked):
 def test_golden_records_of_another_export_fail(fake, tmp_path, checked):
     other = fake.Model(seed=1)
     assert failed(checked(fake.publish(other, tmp_path / "other"))) == {IDENTITY, BACKBONE}
+
+
+def test_a_model_whose_scores_nothing_shows_is_no_pass(model, version, checked):
+    """The record of an older release does not state the signatures that are missing."""
+    file = version / "assets.extra" / "export.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "signatures": {}}))
+    right, predict = model.declared(), model.predict
+    model.declared = lambda: {
+        "of_ours": right[names.SERVING_DEFAULT],
+        names.EXPORT_INFO: right[names.EXPORT_INFO],
+    }
+    model.predict = lambda key, inputs: predict(names.SERVING_DEFAULT if key == "of_ours" else key, inputs)
+    result = checked()
+    assert not result.passed
+    assert failed(result) == {BACKBONE}
 
 
 def test_no_samples_are_no_pass(server):

@@ -93,7 +93,7 @@ def test_pictures_are_files_of_noise_and_what_becomes_of_them():
             "input x is declared with no shape, so nothing can be made up for it",
         ),
         (TensorInfo("float32", ()), r"input x is declared with the shape \[\]"),
-        (TensorInfo("qint8", (-1,)), "input x is qint8, which files of samples cannot hold"),
+        (TensorInfo("qint8", (-1,)), "input x is qint8, which numpy lacks"),
     ],
 )
 def test_what_cannot_be_made_up_is_named(info, said):

@@ -21,7 +21,7 @@ from client.rpc.calls import CLASSIFY, PREDICT, classify_call, identity_call, pr
 from client.rpc.examples import example_message
 from client.rpc.messages import PredictionLog
 from client.rpc.metadata import Metadata, Signature, Target, TensorInfo
-from client.samples import inputs_of, read_samples, truth_of
+from client.samples import Sample, inputs_of, read_samples, truth_of
 from client.samples.image_samples import png
 from signatures.contract import names
 
@@ -368,3 +368,12 @@ def test_what_tensorflow_writes_is_read(tmp_path):
     with tf.io.TFRecordWriter(str(file)) as writer:
         writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
     assert read_samples([file], served(TOKENS))[0].inputs["tokens"].tolist() == [[1, 2, 3]]
+
+
+def test_a_k_of_any_size_can_be_asked_for_and_a_min_score_must_be_a_number():
+    signature = served(TOKENS | {names.MIN_SCORE: TensorInfo("float32", None)}).signature(names.SERVING_DEFAULT)
+    inputs = {"tokens": np.zeros((1, 3), np.int32)}
+    sent = inputs_of([Sample(inputs, k=k) for k in (2**40, None)], signature)
+    np.testing.assert_array_equal(sent[names.K], np.int32([2**31 - 1, 2]), strict=True)
+    with pytest.raises(InputError, match="must be a finite number"):
+        inputs_of([Sample(inputs, min_score=1e39)], signature)
