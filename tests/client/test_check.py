@@ -257,9 +257,7 @@ for name, change in {
     "the first row for all": lambda scores, images: np.repeat(scores[:1], len(scores), 0),
     "the last of eight rows wrong": lambda scores, images: np.where(np.arange(len(scores))[:, None] == 7, 0.5, scores),
     "a lone row wrong": lambda scores, images: scores if len(scores) > 1 else scores * 0.99,
-    "one picture wrong": lambda scores, images: np.where(
-        images.mean((1, 2, 3))[:, None] > 0.578, scores * 0.99, scores
-    ),
+    "one image wrong": lambda scores, images: np.where(images.mean((1, 2, 3))[:, None] > 0.578, scores * 0.99, scores),
     "a class that is never seen": lambda scores, images: scores * (np.arange(8) != 4),
     "one entry a thousandth higher": lambda scores, images: scores * (1 + 0.001 * (np.arange(8) == 2)),
 }.items():
@@ -283,13 +281,13 @@ def pixels_scaled_twice(model, server):
 
 
 @fault(BACKBONE)
-def pictures_mirrored(model, server):
+def images_mirrored(model, server):
     right = model.dense
     model.dense = lambda images: right(images[:, :, ::-1])
 
 
 @fault(BACKBONE)
-def pictures_transposed(model, server):
+def images_transposed(model, server):
     right = model.dense
     model.dense = lambda images: right(images.swapaxes(1, 2))
 

@@ -116,6 +116,6 @@ def test_an_input_without_a_dimension_counts_no_examples():
 
 
 def test_bytes_that_end_in_zeros_reach_an_example_whole():
-    features = example_message({"pictures": [b"a\0\0", b"b"], "one": b"c\0"}).features.feature
-    assert list(features["pictures"].bytes_list.value) == [b"a\0\0", b"b"]
+    features = example_message({"files": [b"a\0\0", b"b"], "one": b"c\0"}).features.feature
+    assert list(features["files"].bytes_list.value) == [b"a\0\0", b"b"]
     assert list(features["one"].bytes_list.value) == [b"c\0"]
