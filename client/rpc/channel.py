@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from client.errors import InputError, ServerError, UnreachableError
+from client.files import content_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +275,4 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _pem(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    return None if path is None else content_of(Path(path))

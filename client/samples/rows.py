@@ -82,27 +82,20 @@ def title(inputs: Mapping[str, NDArray[Any]], source: str) -> str:
 
 
 def _strings(value: Any) -> NDArray[Any]:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    array: NDArray[Any] = np.array(_encoded(value), dtype=object)
-    # From lists of different lengths, numpy makes an array of lists.
-    if any(isinstance(item, list) for item in array.reshape(-1).tolist()):
-        raise InputError("holds lists of several lengths")
+    # Copied, because its places are filled with bytes.
+    array: NDArray[Any] = np.array(value, dtype=object)
+    flat = array.reshape(-1)
+    for place, item in enumerate(flat.tolist()):
+        # From lists of different lengths, numpy makes an array of lists.
+        if isinstance(item, list):
+            raise InputError("holds lists of several lengths")
+        if not isinstance(item, str | bytes):
+            raise InputError(f"takes strings, not {brief(item)}")
+        try:
+            flat[place] = item if isinstance(item, bytes) else item.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"takes UTF-8, and {brief(item)} holds half a character") from error
     return array
-
-
-def _encoded(value: Any) -> Any:
-    """Return nested lists with each string as bytes."""
-    if isinstance(value, list):
-        return [_encoded(item) for item in value]
-    if isinstance(value, bytes):
-        return value
-    if not isinstance(value, str):
-        raise InputError(f"takes strings, not {brief(value)}")
-    try:
-        return value.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"takes UTF-8, and {brief(value)} holds half a character") from error
 
 
 def _values(array: Any) -> str:

@@ -56,7 +56,7 @@ def predict(arrays, signature=names.SERVING_DEFAULT):
 
 
 def classify(*examples):
-    request = classify_call(Target("model"), names.CLASSIFY, [example_message(example) for example in examples]).request
+    request = classify_call(Target("model"), names.CLASSIFY, examples).request
     return b"".join(log_record(CLASSIFY, request))
 
 
@@ -257,7 +257,7 @@ CONTENTS = (
         "s",
         {"floats": np.ones((2, 3), np.float32), "text": np.array([b"a", b"b"], object), "k": np.int32(1)},
     ),
-    classify_call(Target("m"), "s", [example_message({"floats": [1.0, 2.0, 3.0], "text": b"a", "k": 1})]),
+    classify_call(Target("m"), "s", [{"floats": [1.0, 2.0, 3.0], "text": b"a", "k": 1}]),
 )
 
 
