@@ -1,4 +1,4 @@
-# make demo: the whole way on real pictures.  make test: everything that must hold.
+# make demo: the whole way on real images.  make test: everything that must hold.
 # make docs: the documentation site.  make bench: what the README and the docs claim, measured (about 15 minutes).
 # All set up their own virtual environment, .venv, and say what they do.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -10,7 +10,6 @@ from client import base
 from client.errors import ClientError
 from client.recording.recorder import Recorder
 from client.rpc.calls import Call
-from client.rpc.channel import DEFAULT_OPTIONS, ChannelOptions
 from client.rpc.sequences import CallSequence, Pause
 from client.rpc.transport import AsyncGrpcTransport, AsyncTransport
 
@@ -19,7 +18,7 @@ P = ParamSpec("P")
 
 
 def _awaiting(
-    method: Callable[Concatenate[base.BaseClient, P], CallSequence[T]], *, recorded: bool = False
+    method: Callable[Concatenate[base.BaseClient[Any], P], CallSequence[T]], *, recorded: bool = False
 ) -> Callable[Concatenate["AsyncServingClient", P], Coroutine[Any, Any, T]]:
     """Return a method that awaits the calls of a sequence and returns the result of the sequence."""
 
@@ -30,7 +29,7 @@ def _awaiting(
     return call
 
 
-class AsyncServingClient(base.BaseClient):
+class AsyncServingClient(base.BaseClient[AsyncTransport]):
     """ServingClient for asyncio: the same methods with the same arguments and errors, but awaitable.
 
     Args:
@@ -54,19 +53,7 @@ class AsyncServingClient(base.BaseClient):
         3
     """
 
-    def __init__(
-        self,
-        address: str | Sequence[str],
-        model: str,
-        *,
-        timeout: float = 10.0,
-        options: ChannelOptions = DEFAULT_OPTIONS,
-        transport: AsyncTransport | None = None,
-        record: Recorder | None = None,
-    ) -> None:
-        super().__init__(address, model, timeout)
-        self.record = record
-        self.transport = transport or AsyncGrpcTransport(self.addresses, options)
+    _grpc_transport = AsyncGrpcTransport
 
     wait_until_ready = _awaiting(base.wait_until_ready)
     status = _awaiting(base.status)
@@ -86,7 +73,7 @@ class AsyncServingClient(base.BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection after writing what was recorded. Calls made afterward fail."""
+        """Close the connection after writing what was recorded."""
         await self.transport.close_async()
         if self.record is not None:
             await asyncio.to_thread(self.record.flush)

@@ -6,17 +6,17 @@ that either makes the calls or awaits them.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from numpy.typing import ArrayLike, NDArray
 
 from client.errors import InputError
+from client.recording.recorder import Recorder
 from client.rpc import sequences
-from client.rpc.calls import metadata_call, status_call
-from client.rpc.channel import addresses
-from client.rpc.examples import classify_examples
+from client.rpc.calls import classify_call, metadata_call, status_call
+from client.rpc.channel import DEFAULT_OPTIONS, ChannelOptions, addresses
 from client.rpc.metadata import ExportInfo, Metadata, Target, VersionStatus
 from client.rpc.sequences import CallSequence
 from signatures.contract import names
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from client.check.results import CheckResult
     from signatures.contract.tolerances import Tolerances
 
+TransportT = TypeVar("TransportT")
 
-class BaseClient:
+
+class BaseClient(Generic[TransportT]):
     """One model on a TensorFlow Serving server.
 
     Attributes:
@@ -34,21 +36,36 @@ class BaseClient:
         address: the same as one string.
         model: the name that the model is served under.
         timeout: how many seconds each call may take.
+        transport: what sends the requests.
+        record: what records requests, or None.
         cache: what the client has learned about the server.
     """
 
-    def __init__(self, address: str | Sequence[str], model: str, timeout: float) -> None:
+    _grpc_transport: Callable[[Sequence[str], ChannelOptions], TransportT]
+
+    def __init__(
+        self,
+        address: str | Sequence[str],
+        model: str,
+        *,
+        timeout: float = 10.0,
+        options: ChannelOptions = DEFAULT_OPTIONS,
+        transport: TransportT | None = None,
+        record: Recorder | None = None,
+    ) -> None:
         if not 0 < timeout < math.inf:
             raise InputError(f"timeout is {timeout}: pass a number of seconds above 0")
         self.addresses = addresses(address)
         self.address = ",".join(self.addresses)
         self.model = model
         self.timeout = timeout
+        self.transport = transport or self._grpc_transport(self.addresses, options)
+        self.record = record
         self.cache = sequences.ServerCache()
 
 
 def wait_until_ready(
-    client: BaseClient, *, version: int | None = None, label: str | None = None, timeout: float | None = None
+    client: BaseClient[Any], *, version: int | None = None, label: str | None = None, timeout: float | None = None
 ) -> CallSequence[None]:
     """Wait until the requested version is AVAILABLE, or any version if none is requested.
 
@@ -69,7 +86,7 @@ def wait_until_ready(
 
 
 def status(
-    client: BaseClient, *, version: int | None = None, label: str | None = None
+    client: BaseClient[Any], *, version: int | None = None, label: str | None = None
 ) -> CallSequence[tuple[VersionStatus, ...]]:
     """Ask for the state of each version that the server knows.
 
@@ -91,7 +108,9 @@ def status(
     return (yield from sequences.one(status_call(Target(client.model, version, label))))
 
 
-def metadata(client: BaseClient, *, version: int | None = None, label: str | None = None) -> CallSequence[Metadata]:
+def metadata(
+    client: BaseClient[Any], *, version: int | None = None, label: str | None = None
+) -> CallSequence[Metadata]:
     """Ask for the signatures of a version.
 
     Args:
@@ -112,7 +131,7 @@ def metadata(client: BaseClient, *, version: int | None = None, label: str | Non
     return (yield from sequences.one(metadata_call(Target(client.model, version, label))))
 
 
-def info(client: BaseClient, *, version: int | None = None, label: str | None = None) -> CallSequence[ExportInfo]:
+def info(client: BaseClient[Any], *, version: int | None = None, label: str | None = None) -> CallSequence[ExportInfo]:
     """Ask the served export for its identity.
 
     Args:
@@ -135,7 +154,7 @@ def info(client: BaseClient, *, version: int | None = None, label: str | None = 
 
 
 def predict(
-    client: BaseClient,
+    client: BaseClient[Any],
     inputs: Mapping[str, ArrayLike] | ArrayLike,
     k: ArrayLike | None = None,
     signature: str = names.SERVING_DEFAULT,
@@ -178,7 +197,7 @@ def predict(
 
 
 def classify(
-    client: BaseClient,
+    client: BaseClient[Any],
     examples: Sequence[Mapping[str, Any]],
     signature: str = names.CLASSIFY,
     *,
@@ -201,10 +220,10 @@ def classify(
         InputError: if there are no examples, or if a feature has a value of another type.
         ServerError: if the server answers with an error.
     """
-    return (yield from sequences.one(classify_examples(Target(client.model, version, label), signature, examples)))
+    return (yield from sequences.one(classify_call(Target(client.model, version, label), signature, examples)))
 
 
-def reload(client: BaseClient, config: str) -> CallSequence[None]:
+def reload(client: BaseClient[Any], config: str) -> CallSequence[None]:
     """Make the server serve the models of a models.config instead of its current ones.
 
     A server that polls its own file goes back to that file at the next poll.
@@ -221,7 +240,7 @@ def reload(client: BaseClient, config: str) -> CallSequence[None]:
 
 
 def check(
-    client: BaseClient,
+    client: BaseClient[Any],
     golden: str | Path,
     *,
     tolerances: "Tolerances | None" = None,

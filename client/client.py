@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -10,7 +10,6 @@ from client import base
 from client.errors import ClientError
 from client.recording.recorder import Recorder
 from client.rpc.calls import Call
-from client.rpc.channel import DEFAULT_OPTIONS, ChannelOptions
 from client.rpc.sequences import CallSequence, Pause
 from client.rpc.transport import GrpcTransport, Transport
 
@@ -19,7 +18,7 @@ P = ParamSpec("P")
 
 
 def _blocking(
-    method: Callable[Concatenate[base.BaseClient, P], CallSequence[T]], *, recorded: bool = False
+    method: Callable[Concatenate[base.BaseClient[Any], P], CallSequence[T]], *, recorded: bool = False
 ) -> Callable[Concatenate["ServingClient", P], T]:
     """Return a method that makes the calls of a sequence and returns the result of the sequence."""
 
@@ -30,7 +29,7 @@ def _blocking(
     return call
 
 
-class ServingClient(base.BaseClient):
+class ServingClient(base.BaseClient[Transport]):
     """A client for one model on a TensorFlow Serving server, over gRPC; a context manager.
 
     Its methods raise InputError if a request cannot be sent, UnreachableError if no answer came in time, ServerError if
@@ -55,19 +54,7 @@ class ServingClient(base.BaseClient):
         (1, 2)
     """
 
-    def __init__(
-        self,
-        address: str | Sequence[str],
-        model: str,
-        *,
-        timeout: float = 10.0,
-        options: ChannelOptions = DEFAULT_OPTIONS,
-        transport: Transport | None = None,
-        record: Recorder | None = None,
-    ) -> None:
-        super().__init__(address, model, timeout)
-        self.record = record
-        self.transport = transport or GrpcTransport(self.addresses, options)
+    _grpc_transport = GrpcTransport
 
     wait_until_ready = _blocking(base.wait_until_ready)
     status = _blocking(base.status)

@@ -1,5 +1,7 @@
 """The errors that the client raises. Every message is one sentence that a command line can print."""
 
+from typing import Any
+
 import grpc
 
 
@@ -50,6 +52,10 @@ class ServerError(ClientError):
     def __init__(self, message: str, code: grpc.StatusCode) -> None:
         super().__init__(message)
         self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled with their message alone, but a process pool must be able to return this one.
+        return type(self), (str(self), self.code)
 
 
 class UnreachableError(ServerError):

@@ -45,7 +45,7 @@ def decode_images(
 
     An image that already has the requested size equals Pillow's. Any other is resized (bilinear, antialiased) and not
     rounded. Transparency is dropped, 16-bit values keep their high byte, and EXIF orientation is not applied. From an
-    animated PNG, the default image is decoded. docs/pictures.md has the bounds.
+    animated PNG, the default image is decoded. docs/images.md has the bounds.
 
     Args:
         encoded: string [B], one file each; of unknown shape if it comes from a request.

@@ -29,5 +29,5 @@ def digits_version(digits_output):
 
 @pytest.fixture(scope="session")
 def sample_images():
-    """The 32 pictures that the preset digits ships."""
+    """The 32 images that the preset digits ships."""
     return sorted(SAMPLES.glob("*.png"))

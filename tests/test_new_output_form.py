@@ -37,7 +37,6 @@ IN_PERCENT = answers.AnswerForm(
     judge=lambda row, dense, k, bounds, labels, tolerance: judge_sparse(
         dense, row["percentages"] / 100, k, tolerance, bounds
     ),
-    kept=lambda row, k: np.flatnonzero(row["percentages"]).tolist(),
     dense=lambda outputs, labels: (outputs["percentages"] / 100, ""),
 )
 

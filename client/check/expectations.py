@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from client.check.requests import unlimited
 from client.errors import DecodeError
 from client.rpc.calls import Answer, metadata_call, predict_call
 from client.rpc.metadata import ExportInfo, Metadata, Target
@@ -46,16 +46,15 @@ def expectation_of(
 def dense_scores(
     source: str, target: Target, metadata: Metadata, inputs: Mapping[str, NDArray[Any]], rows: int, classes: int
 ) -> CallSequence[Scores]:
-    """Ask for all scores of `rows` examples, [rows, classes], with one k for each, which every server takes.
+    """Ask for all scores of `rows` examples, [rows, classes].
 
     Raises:
         DecodeError: if the answer is something else; the message names `source`.
     """
     signature = metadata.signature(names.DENSE if names.DENSE in metadata.signatures else names.SERVING_DEFAULT)
     output = names.DENSE_PROBABILITIES if signature.key == names.DENSE else names.PROBABILITIES
-    every = {names.K: np.full(rows, classes, np.int32), names.MIN_SCORE: np.zeros(rows, np.float32)}
-    limits = {name: value for name, value in every.items() if name in signature.limits}
-    answer: Answer = yield predict_call(target, signature.key, {**inputs, **limits}, dtypes=signature.rounded)
+    sent = {**inputs, **unlimited(signature.limits, rows, classes)}
+    answer: Answer = yield predict_call(target, signature.key, sent, dtypes=signature.rounded)
     dense = answer.outputs.get(output)
     if dense is None or dense.shape != (rows, classes):
         raise DecodeError(f"{source} does not answer with dense scores")

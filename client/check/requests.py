@@ -1,6 +1,6 @@
 """Send samples to a signature, and read the outputs that come back."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import DecodeError
-from client.rpc.calls import Answer, Call, predict_call
-from client.rpc.examples import classify_examples
+from client.rpc.calls import Answer, Call, classify_call, predict_call
 from client.rpc.metadata import Signature, Target
 from client.samples.golden import Sample
 from signatures.contract import names
@@ -55,9 +54,15 @@ def ask(
     """
     if signature.key == names.CLASSIFY:
         examples = [example_features(files, batch, limits, row) for row in range(len(batch))]
-        return classify_examples(target, signature.key, examples)
+        return classify_call(target, signature.key, examples)
     inputs: dict[str, Any] = {names.ENCODED_IMAGES: batch.files} if files else dict(batch.inputs)
     return predict_call(target, signature.key, {**inputs, **limits}, dtypes=signature.rounded)
+
+
+def unlimited(takes: Collection[str], rows: int, classes: int) -> dict[str, NDArray[Any]]:
+    """Return the limits that let all scores through, one of each for each example, which every server takes."""
+    limits = {names.K: np.full(rows, classes, np.int32), names.MIN_SCORE: np.zeros(rows, np.float32)}
+    return {name: limit for name, limit in limits.items() if name in takes}
 
 
 def outputs_of(answer: Any) -> tuple[Outputs, int | None]:

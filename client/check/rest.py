@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from client.check.forms import Form, NotAsked, forms
-from client.check.requests import Batch, ask, batches, example_features, outputs_of
+from client.check.requests import Batch, ask, batches, example_features, outputs_of, unlimited
 from client.check.results import CheckResult, Tally
 from client.check.session import Session
-from client.check.three_questions import answer_form, dense_scores, limits_taken
+from client.check.three_questions import dense_scores, judge_rows, limits_taken
 from client.client import ServingClient
 from client.errors import ClientError, DecodeError, UnreachableError
 from client.rest.http import RestServer
@@ -42,18 +40,38 @@ def check_rest(client: ServingClient, rest: RestServer, target: Target, result: 
     Raises:
         UnreachableError: if nothing answers at the REST port.
     """
+    tally, not_asked = Tally("rest"), list(result.not_asked)
+    try:
+        _ask(client, rest, target, result, tally, not_asked)
+    except UnreachableError:
+        raise
+    except ClientError as error:
+        # What the check over gRPC has found, too: its verdict is to be shown nevertheless.
+        tally.asked += 1
+        tally.fault(f"REST could not be compared with gRPC: {error}")
+    answer = tally.result(len({row.record for row in tally.rows}))
+    passed = result.passed and answer.passed is True
+    return replace(result, rest=answer, not_asked=tuple(not_asked), passed=passed)
+
+
+def _ask(
+    client: ServingClient,
+    rest: RestServer,
+    target: Target,
+    result: CheckResult,
+    tally: Tally,
+    not_asked: list[NotAsked],
+) -> None:
     metadata = client.metadata(version=target.version, label=target.label)
     served = client.info(version=target.version, label=target.label)
     samples = tuple(evidence.sample for evidence in result.evidence)
-    session = Session(target, Expectation("", samples), result.tolerances, metadata)
+    session = Session(target, Expectation("", samples), result.tolerances, metadata, batching=result.batching)
     session.labels, session.encoded_labels = served.labels, encoded(served.labels)
     session.exported = ExportedLimits(k=served.k, min_score=served.min_score, thresholds=served.thresholds)
-    tally = Tally("rest")
     _compare(tally, "the status", _grpc_status(client, target), lambda: _rest_status(rest.get(target)))
     declared = {key: sorted(signature.inputs) for key, signature in metadata.signatures.items()}
     _compare(tally, "the inputs in the metadata", declared, lambda: _rest_metadata(rest.get(target, "/metadata")))
     classifies_files = served.preprocessing is not None
-    not_asked = list(result.not_asked)
     for form in forms(metadata, samples, served.labels, classifies_files, bool(served.thresholds))[0]:
         batch = next(batches(samples, form.numbers, _EXAMPLES))
         dense = _dense(client, session, form, batch)
@@ -62,17 +80,10 @@ def check_rest(client: ServingClient, rest: RestServer, target: Target, result: 
                 not_asked.append(NotAsked(signature=signature.key, reason=f"over REST, {reason}"))
             else:
                 _ask_signature(session, tally, rest, form, signature, batch, dense)
-    answer = tally.result(len({row.record for row in tally.rows}))
-    passed = result.passed and answer.passed is True
-    return replace(result, rest=answer, not_asked=tuple(not_asked), passed=passed)
 
 
 def _dense(client: ServingClient, session: Session, form: Form, batch: Batch) -> Scores:
-    every = {
-        names.K: np.full(len(batch), len(session.labels), np.int32),
-        names.MIN_SCORE: np.zeros(len(batch), np.float32),
-    }
-    limits = {name: every[name] for name in limits_taken(session, form.dense)}
+    limits = unlimited(limits_taken(session, form.dense), len(batch), len(session.labels))
     files = form.files and not form.borrowed
     outputs, _ = outputs_of(client.run(one(ask(session.target, form.dense, files, batch, limits))))
     scores, problem = dense_scores(session, form.dense, outputs, len(batch))
@@ -96,7 +107,7 @@ def _ask_signature(
             except ClientError as error:
                 tally.fault(str(error), **where)
                 continue
-            _judge(session, tally, where, form, signature, batch, question, dense, outputs)
+            judge_rows(session, tally, form, signature, batch, question, dense, outputs, where)
 
 
 def _outputs(
@@ -110,32 +121,6 @@ def _outputs(
     arrays = filled(signature, {**inputs, **question.per_example})
     document = (rows if way == "rows" else columns)(signature.key, arrays)
     return read_outputs(rest.post(target, "predict", document), signature.outputs)
-
-
-def _judge(
-    session: Session,
-    tally: Tally,
-    where: Mapping[str, str],
-    form: Form,
-    signature: Signature,
-    batch: Batch,
-    question: Question,
-    dense: Scores,
-    outputs: Outputs,
-) -> None:
-    judged, widest = answer_form(signature), max(question.k)
-    problem = judged.problem(
-        outputs, len(batch), len(session.labels), widest, padded=session.batching, bounded=question.bounded
-    )
-    if problem:
-        tally.fault(problem, record=batch.numbers[0], **where)
-        return
-    # Two requests are two runs of the backbone.
-    tolerance = session.tolerances.backbone if form.borrowed else session.tolerances.head
-    for row, (number, k, bounds) in enumerate(zip(batch.numbers, question.k, question.bounds, strict=True)):
-        output = {name: array[row] for name, array in outputs.items()}
-        verdict = judged.judge(output, dense[row], k, bounds, session.encoded_labels, tolerance)
-        tally.judged(number, verdict, signature=where["signature"], k=where["k"])
 
 
 def _compare(tally: Tally, what: str, expected: Any, ask_rest: Any) -> None:

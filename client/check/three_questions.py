@@ -5,6 +5,7 @@ backbone: are the dense answers (k = N) the ones expected, within a tolerance th
 head: do the answers for other limits keep of the server's *own* dense answers what they should, on every signature?
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,8 +14,8 @@ import numpy as np
 
 from client.check.forms import Form, NotAsked, forms
 from client.check.identity import identity_differences
-from client.check.requests import Batch, ask, batches
-from client.check.results import CheckResult, SampleEvidence, by_signature
+from client.check.requests import Batch, ask, batches, unlimited
+from client.check.results import CheckResult, SampleEvidence, Tally, by_signature
 from client.check.session import BATCH, Session, answer_to
 from client.errors import DecodeError, InputError
 from client.rpc.calls import Call, identity_call, metadata_call
@@ -90,7 +91,7 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
     samples = session.expectation.samples
     bounded = bool(session.exported.thresholds)
     found, session.not_asked = forms(session.metadata, samples, session.labels, classifies_files, bounded)
-    if all(form.files for form in found):
+    if all(form.files or form.own for form in found):
         session.backbone.asked += 1
         session.backbone.fault(f"no signature {names.SERVING_DEFAULT} takes {', '.join(samples[0].inputs)}")
     for form in found:
@@ -183,8 +184,7 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
     known = not form.own
     expected = [sample.dense if known and (sample.exact or not files) else None for sample in samples]
     tally.asked += sum(dense is not None for dense in expected)
-    every = {names.K: np.full(len(batch), classes, np.int32), names.MIN_SCORE: np.zeros(len(batch), np.float32)}
-    limits = {name: every[name] for name in limits_taken(session, form.dense)}
+    limits = unlimited(limits_taken(session, form.dense), len(batch), classes)
     call = ask(session.target, form.dense, files, batch, limits)
     answer = yield from answer_to(session, tally, where, call)
     if answer is None:
@@ -227,19 +227,37 @@ def _ask_head(
     answer = yield from answer_to(session, tally, where, call, instead)
     if answer is None:
         return None
-    outputs, judged, classes = answer[0], answer_form(signature), len(session.labels)
+    well_formed = judge_rows(session, tally, form, signature, batch, question, dense, answer[0], where)
+    if well_formed and not question.sent and not form.files and signature.key == names.SERVING_DEFAULT:
+        for number, row in zip(batch.numbers, answer[0][names.PROBABILITIES], strict=True):
+            session.evidence[number].kept = tuple(np.flatnonzero(row).tolist())
+    return None
+
+
+def judge_rows(
+    session: Session,
+    tally: Tally,
+    form: Form,
+    signature: Signature,
+    batch: Batch,
+    question: Question,
+    dense: Scores,
+    outputs: Outputs,
+    where: Mapping[str, str],
+) -> bool:
+    """Judge the rows of an answer against the server's own dense scores. Return False if it does not hold such rows."""
+    judged, classes = answer_form(signature), len(session.labels)
     widest, bounded = max(question.k), question.bounded
     if problem := judged.problem(outputs, len(batch), classes, widest, padded=session.batching, bounded=bounded):
-        return tally.fault(problem, record=batch.numbers[0], **where)
-    # The server's own pixels and the pixels that were sent belong to different runs.
+        tally.fault(problem, record=batch.numbers[0], **where)
+        return False
+    # The server's own pixels and the pixels that were sent belong to different runs of the backbone.
     tolerance = session.tolerances.backbone if form.borrowed else session.tolerances.head
     for row, (number, k, bounds) in enumerate(zip(batch.numbers, question.k, question.bounds, strict=True)):
-        one = {name: array[row] for name, array in outputs.items()}
-        verdict = judged.judge(one, dense[row], k, bounds, session.encoded_labels, tolerance)
-        tally.judged(number, verdict, **where)
-        if not question.sent and not form.files and signature.key == names.SERVING_DEFAULT:
-            session.evidence[number].kept = tuple(index for index in judged.kept(one, k) if 0 <= index < classes)
-    return None
+        output = {name: array[row] for name, array in outputs.items()}
+        verdict = judged.judge(output, dense[row], k, bounds, session.encoded_labels, tolerance)
+        tally.judged(number, verdict, signature=where["signature"], k=where["k"])
+    return True
 
 
 def answer_form(signature: Signature) -> AnswerForm:

@@ -13,8 +13,7 @@ from client.cli.options import as_json_option, show_or_print, utf8, version_opti
 from client.cli.samples import golden_path, sample_arguments, samples_for
 from client.rest.http import path as rest_path
 from client.rest.json_forms import classify_request, columns, filled, not_callable, rows
-from client.rpc.calls import Call, predict_call
-from client.rpc.examples import classify_examples
+from client.rpc.calls import Call, classify_call, predict_call
 from client.rpc.inputs import arrange_inputs
 from client.rpc.metadata import Signature, Target
 from client.samples.golden import Sample
@@ -95,7 +94,7 @@ def _messages(
     """Return the call over gRPC, and what returns the same as JSON, in columns or not."""
     if signature.key == names.CLASSIFY:
         examples = [_features(sample, k, min_score) for sample in samples]
-        return classify_examples(target, signature.key, examples), lambda _: classify_request(signature.key, examples)
+        return classify_call(target, signature.key, examples), lambda _: classify_request(signature.key, examples)
     inputs = inputs_of(samples, signature)
     arrays = filled(signature, arrange_inputs(signature, inputs, k, min_score))
     return (

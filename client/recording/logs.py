@@ -7,8 +7,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
-from client.errors import DecodeError, InputError
-from client.recording.tfrecord import framed, read_records
+from client.errors import InputError
+from client.recording.tfrecord import framed, read_file
 from client.rpc import messages
 from client.rpc.calls import CLASSIFY, PREDICT
 from client.rpc.codec import varint
@@ -96,17 +96,11 @@ def recorded_requests(path: Path) -> Iterator[RecordedRequest]:
         >>> for recorded in recorded_requests(Path("traffic.tfrecord")):
         ...     client.transport.send(recorded.method, recorded.request, timeout=10)
     """
-    try:
-        with path.open("rb") as stream:
-            for number, payload in enumerate(read_records(stream), start=1):
-                recorded = read_log(payload)
-                if recorded is None:
-                    raise InputError(f"{path}, record {number} is not a recorded Predict or Classify request")
-                yield recorded
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except DecodeError as error:
-        raise InputError(f"{path}: {error}") from error
+    for source, payload in read_file(path):
+        recorded = read_log(payload)
+        if recorded is None:
+            raise InputError(f"{source} is not a recorded Predict or Classify request")
+        yield recorded
 
 
 def _header(field: int, length: int) -> bytes:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from client.errors import InputError
+from client.files import opened
 from client.recording.files import RecordFiles
 from client.recording.logs import OVERHEAD_BYTES, is_recorded, log_record
 from client.recording.tfrecord import HEADER_BYTES, record_length
@@ -204,11 +205,8 @@ def _require_recordable(path: Path) -> None:
         return
     if not path.is_file():
         raise InputError(f"{path} is not a file: give the path of a file to record to")
-    try:
-        with path.open("rb") as file:
-            header = file.read(HEADER_BYTES)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    with opened(path) as file:
+        header = file.read(HEADER_BYTES)
     if header and record_length(header) is None:
         raise InputError(f"{path} holds something other than records: give the path of a new file")
 

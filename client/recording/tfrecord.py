@@ -2,11 +2,13 @@
 
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
 
-from client.errors import DecodeError
+from client.errors import DecodeError, InputError
+from client.files import opened
 
 HEADER_BYTES = 12
 _FOOTER_BYTES = 4
@@ -61,6 +63,20 @@ def read_records(stream: BinaryIO, *, verify: bool = True) -> Iterator[bytes]:
             raise DecodeError(f"record {number} is damaged: its checksum is wrong")
         yield payload
         number += 1
+
+
+def read_file(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield of each record of a file how an error names it, and what it holds.
+
+    Raises:
+        InputError: if the file cannot be read, or at a record that is damaged.
+    """
+    try:
+        with opened(path) as stream:
+            for number, payload in enumerate(read_records(stream), start=1):
+                yield f"{path}, record {number}", payload
+    except DecodeError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _checksum(*parts: bytes) -> bytes:

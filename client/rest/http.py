@@ -1,11 +1,10 @@
 """Calls of the REST API."""
 
+import http.client
 import json
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 
@@ -31,21 +30,19 @@ class RestServer:
         timeout: how many seconds each call may take.
 
     Raises:
-        InputError: if the address has no port.
+        InputError: if the address is something else.
     """
 
     def __init__(self, address: str, timeout: float) -> None:
         host, colon, port = address.rpartition(":")
-        if not (host and colon and port.isdecimal()):
-            raise InputError(f"the REST address {address!r} has no port: write HOST:PORT, as in localhost:8501")
+        if not (host and colon and port.isdecimal()) or "/" in host:
+            raise InputError(f"the REST address {address!r} is not HOST:PORT, as in localhost:8501")
         self.address = address
         self._timeout = timeout
-        # A proxy of the environment is for the internet, not for a model server.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, target: Target, what: str = "") -> Any:
-        """Return what the server says of a model: its status, or its "/metadata"."""
-        return self._answer(urllib.request.Request(self._url(target, what)))
+        """Return what the server says of a model: its status, or its "/metadata"; see `post` for the errors."""
+        return _parsed(self._send("GET", path(target, what)))
 
     def post(self, target: Target, verb: str, body: Mapping[str, Any]) -> Any:
         """Send a request to "predict" or "classify", and return the answer.
@@ -55,8 +52,7 @@ class RestServer:
             UnreachableError: if there is no answer in time.
             DecodeError: if the answer is not JSON.
         """
-        headers = {"Content-Type": "application/json"}
-        return self._answer(urllib.request.Request(self._url(target, f":{verb}"), json.dumps(body).encode(), headers))
+        return _parsed(self._send("POST", path(target, f":{verb}"), json.dumps(body).encode()))
 
     def metrics(self) -> str:
         """Return the page of the server's metrics, at the path that servers have unless their configuration differs.
@@ -65,30 +61,26 @@ class RestServer:
             ServerError: if there is no such page.
             UnreachableError: if there is no answer in time.
         """
-        request = urllib.request.Request(f"http://{self.address}{METRICS_PATH}")
-        return self._content(request).decode(errors="replace")
+        return self._send("GET", METRICS_PATH).decode(errors="replace")
 
-    def _url(self, target: Target, what: str) -> str:
-        return f"http://{self.address}{path(target, what)}"
-
-    def _answer(self, request: urllib.request.Request) -> Any:
-        return _parsed(self._content(request))
-
-    def _content(self, request: urllib.request.Request) -> bytes:
+    def _send(self, method: str, path: str, body: bytes | None = None) -> bytes:
         try:
-            with self._opener.open(request, timeout=self._timeout) as response:
-                content: bytes = response.read()
-                return content
-        except urllib.error.HTTPError as error:
-            content = error.read()
-            said = _error_of(content)
-            code = _CODES.get(error.code, grpc.StatusCode.UNKNOWN)
-            raise ServerError(f"{self.address} answers {error.code} over REST: {said}", code) from error
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise UnreachableError(
-                f"{self.address} does not answer over REST: {reason}", grpc.StatusCode.UNAVAILABLE
-            ) from error
+            # Not through a proxy of the environment, which is for the internet.
+            connection = http.client.HTTPConnection(self.address, timeout=self._timeout)
+            try:
+                connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+                response = connection.getresponse()
+                content = response.read()
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = "it does not speak HTTP/1, as a gRPC port does not" if _is_no_http(error) else str(error)
+            message = f"{self.address} does not answer over REST: {reason}"
+            raise UnreachableError(message, grpc.StatusCode.UNAVAILABLE) from error
+        if response.status != http.client.OK:
+            code = _CODES.get(response.status, grpc.StatusCode.UNKNOWN)
+            raise ServerError(f"{self.address} answers {response.status} over REST: {_error_of(content)}", code)
+        return content
 
 
 def path(target: Target, what: str = "") -> str:
@@ -98,12 +90,16 @@ def path(target: Target, what: str = "") -> str:
         >>> path(Target("digits", 3), ":predict")
         '/v1/models/digits/versions/3:predict'
     """
-    found = f"/v1/models/{urllib.parse.quote(target.model, safe='')}"
+    found = f"/v1/models/{quote(target.model, safe='')}"
     if target.version is not None:
         found += f"/versions/{target.version}"
     if target.label is not None:
-        found += f"/labels/{urllib.parse.quote(target.label, safe='')}"
+        found += f"/labels/{quote(target.label, safe='')}"
     return found + what
+
+
+def _is_no_http(error: Exception) -> bool:
+    return isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected)
 
 
 def _parsed(content: bytes) -> Any:

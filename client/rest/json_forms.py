@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import DecodeError
-from client.rpc.inputs import length
+from client.rpc.inputs import as_numbers, length
 from client.rpc.metadata import Signature, TensorInfo
 from signatures.contract import names
 
@@ -96,8 +96,8 @@ def _feature(value: Any) -> Any:
 
 def _array(value: Any, info: TensorInfo) -> NDArray[Any]:
     if info.dtype != "string":
-        return np.array(value, info.dtype)
+        return as_numbers(value, info.dtype)
     array = np.array(value, object)
     flat = array.reshape(-1)
-    flat[:] = [base64.b64decode(item["b64"]) if isinstance(item, dict) else item.encode() for item in flat.tolist()]
+    flat[:] = [base64.b64decode(item["b64"]) if isinstance(item, dict) else str.encode(item) for item in flat.tolist()]
     return array

@@ -14,9 +14,10 @@ import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from numpy.typing import ArrayLike, NDArray
 
-from client.errors import DecodeError
+from client.errors import DecodeError, InputError
 from client.rpc import messages
 from client.rpc.codec import Part, decode_tensor, encode_tensor, field, size, varint
+from client.rpc.examples import example_message
 from client.rpc.metadata import Metadata, Target, VersionStatus, read_signatures, read_statuses
 from signatures.contract import names
 
@@ -78,10 +79,18 @@ def identity_call(target: Target, probes: int = 1) -> Call[Answer]:
     return predict_call(target, names.EXPORT_INFO, {names.PROBE: np.zeros(probes, np.int32)})
 
 
-def classify_call(target: Target, signature: str, examples: Sequence[Any]) -> Call[list[list[tuple[str, float]]]]:
-    """Return the call of the Classify API with tf.Example messages. It reads the classes and scores of each."""
+def classify_call(
+    target: Target, signature: str, examples: Sequence[Mapping[str, Any]]
+) -> Call[list[list[tuple[str, float]]]]:
+    """Return the call of the Classify API with examples, each as features by name. It reads their classes and scores.
+
+    Raises:
+        InputError: if there are no examples, or if one cannot be sent.
+    """
+    if not examples:
+        raise InputError("no examples were given to classify: send at least one")
     request = messages.ClassificationRequest(model_spec=messages.ModelSpec.FromString(_model_spec(target, signature)))
-    request.input.example_list.examples.extend(examples)
+    request.input.example_list.examples.extend(map(example_message, examples))
     return Call(CLASSIFY, request.SerializeToString(), _read_classes)
 
 

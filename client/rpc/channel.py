@@ -1,6 +1,7 @@
 """The gRPC channel: its addresses, its security, and its behavior when the network fails."""
 
 import json
+import math
 import re
 import socket
 from collections.abc import Mapping, Sequence
@@ -11,21 +12,22 @@ from typing import Any
 import grpc
 
 from client.errors import InputError, ServerError, UnreachableError
+from client.files import content_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
     """How often and how soon a call that failed with UNAVAILABLE or RESOURCE_EXHAUSTED is sent again.
 
-    gRPC does it, with at most 5 attempts: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+    gRPC does it: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 
     Attributes:
-        attempts: how often a call is sent at most; 1 means no retries.
+        attempts: how often a call is sent at most, up to 5; 1 means no retries.
         initial_backoff: the longest wait before the first retry, in seconds. It doubles with each retry.
         max_backoff: the longest wait before any retry, in seconds.
 
     Raises:
-        InputError: if gRPC does not allow the number of attempts.
+        InputError: if gRPC does not allow one of the numbers.
 
     Example:
         >>> ChannelOptions(retry=Retry(attempts=1)).retry.attempts
@@ -39,6 +41,9 @@ class Retry:
     def __post_init__(self) -> None:
         if not 1 <= self.attempts <= 5:
             raise InputError(f"attempts is {self.attempts}: gRPC allows from 1 (no retries) to 5")
+        for name, seconds in (("initial_backoff", self.initial_backoff), ("max_backoff", self.max_backoff)):
+            if not 0.001 <= seconds < math.inf:
+                raise InputError(f"{name} is {seconds}: pass a number of seconds, at least 0.001")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +54,11 @@ class Keepalive:
     while it receives no data: https://github.com/grpc/grpc/blob/master/doc/keepalive.md
 
     Attributes:
-        interval: after how many seconds of silence a probe is sent.
+        interval: after how many seconds of silence a probe is sent; `math.inf` for no probes.
         timeout: how many seconds the answer to the probe may take.
+
+    Raises:
+        InputError: if one of them is not above 0.
 
     Example:
         >>> ChannelOptions(keepalive=Keepalive(interval=30)).keepalive.timeout
@@ -59,6 +67,10 @@ class Keepalive:
 
     interval: float = 60.0
     timeout: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not (self.interval > 0 and self.timeout > 0):
+            raise InputError(f"{self} cannot be used: pass numbers of seconds above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +118,7 @@ class ChannelOptions:
         gzip: whether requests are compressed.
 
     Raises:
-        InputError: if a token or metadata would be sent without TLS, or if a header has characters other than ASCII.
+        InputError: if a token or metadata would be sent without TLS, or if gRPC does not allow a header.
 
     Example:
         >>> ChannelOptions(tls=Tls(ca=Path("ca.pem")), token="secret").headers()
@@ -127,8 +139,12 @@ class ChannelOptions:
                 "a token or metadata would be sent over a plaintext channel, where anyone on the way can read it: "
                 "use TLS, or set secrets_over_plaintext"
             )
-
         for name, value in self.headers():
+            if not re.fullmatch(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)", name):
+                raise InputError(
+                    f"{name!r} cannot be the name of a header: it may hold letters, digits, '-', '_' and '.', and must "
+                    "neither begin with 'grpc-' nor end in '-bin'"
+                )
             if not (value.isascii() and value.isprintable()):
                 raise InputError(f"the value of {name} cannot be sent: it may hold ASCII characters only")
 
@@ -157,8 +173,8 @@ def open_channel(address: str | Sequence[str], options: ChannelOptions, library:
         ("grpc.service_config", service_config(options.retry)),
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
-        ("grpc.keepalive_time_ms", round(options.keepalive.interval * 1000)),
-        ("grpc.keepalive_timeout_ms", round(options.keepalive.timeout * 1000)),
+        ("grpc.keepalive_time_ms", _milliseconds(options.keepalive.interval)),
+        ("grpc.keepalive_timeout_ms", _milliseconds(options.keepalive.timeout)),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]
@@ -179,8 +195,8 @@ def service_config(retry: Retry) -> str:
     if retry.attempts > 1:
         policy = {
             "maxAttempts": retry.attempts,
-            "initialBackoff": f"{retry.initial_backoff}s",
-            "maxBackoff": f"{retry.max_backoff}s",
+            "initialBackoff": f"{retry.initial_backoff:.3f}s",
+            "maxBackoff": f"{retry.max_backoff:.3f}s",
             "backoffMultiplier": 2,
             "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
         }
@@ -189,11 +205,18 @@ def service_config(retry: Retry) -> str:
 
 
 def addresses(address: str | Sequence[str]) -> list[str]:
-    """Return the addresses in "HOST:PORT,HOST:PORT" or a list of such; raises InputError for one without a port."""
-    found = address.split(",") if isinstance(address, str) else list(address)
+    """Return the addresses in "HOST:PORT,HOST:PORT" or a list of such; raises InputError for anything else."""
+    found = [one.strip() for one in (address.split(",") if isinstance(address, str) else address)]
+    if not found:
+        raise InputError("no address was passed: pass HOST:PORT, as in localhost:8500")
     for one in found:
-        if not one.startswith(("unix:", "dns:")) and not one.rpartition(":")[2].isdigit():
+        if one.startswith(("unix:", "dns:")):
+            continue
+        host, _, port = one.rpartition(":")
+        if not port.isdecimal():
             raise InputError(f"the address {one!r} has no port: write HOST:PORT, as in localhost:8500")
+        if not host or "/" in host:
+            raise InputError(f"the address {one!r} is not HOST:PORT: leave out all but host and port")
     return found
 
 
@@ -204,11 +227,13 @@ def grpc_target(address: str | Sequence[str]) -> str:
         return found[0]
     families: dict[Any, list[str]] = {}
     for one in found:
+        if one.startswith(("unix:", "dns:")):
+            raise InputError(f"{one} cannot be one of several addresses: pass each as HOST:PORT")
         host, _, port = one.rpartition(":")
         try:
             resolved = {item[0]: item[4][0] for item in socket.getaddrinfo(host.strip("[]"), int(port))}
-        except OSError as error:
-            message = f"the name {host} cannot be looked up: {error.strerror}"
+        except (OSError, UnicodeError) as error:
+            message = f"the name {host} cannot be looked up: {getattr(error, 'strerror', error)}"
             raise UnreachableError(message, grpc.StatusCode.UNAVAILABLE) from error
         for family, ip in resolved.items():
             families.setdefault(family, []).append(f"{ip}:{port}" if family == socket.AF_INET else f"[{ip}]:{port}")
@@ -245,8 +270,9 @@ def _reason(details: str) -> str:
     return details.removesuffix(": OK").rpartition(": ")[2].rstrip("]")
 
 
+def _milliseconds(seconds: float) -> int:
+    return round(min(seconds * 1000, 2**31 - 1))
+
+
 def _pem(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    return None if path is None else content_of(Path(path))

@@ -132,9 +132,10 @@ def _content_header(dtype: int, shape: tuple[int, ...], length: int) -> bytes:
 def _as_bytes(item: Any) -> bytes:
     if isinstance(item, bytes):
         return item
-    if isinstance(item, str):
-        return item.encode()
-    raise InputError(f"an array of objects holds {item!r}: only bytes and str can be sent")
+    try:
+        return item.encode()  # type: ignore[no-any-return]
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise InputError(f"an array of objects holds {item!r}: only bytes and UTF-8 text can be sent") from error
 
 
 def _count(shape: tuple[int, ...], itemsize: int) -> int:

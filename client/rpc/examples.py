@@ -1,22 +1,11 @@
 """Python values to the tf.Example messages that the Classify API takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from client.errors import InputError
-from client.rpc.calls import Call, classify_call
 from client.rpc.codec import as_array
 from client.rpc.messages import Example
-from client.rpc.metadata import Target
-
-
-def classify_examples(
-    target: Target, signature: str, examples: Sequence[Mapping[str, Any]]
-) -> Call[list[list[tuple[str, float]]]]:
-    """Return the Classify call for examples given as features by name; raises InputError where there are none."""
-    if not examples:
-        raise InputError("no examples were given to classify: send at least one")
-    return classify_call(target, signature, [example_message(example) for example in examples])
 
 
 def example_message(features: Mapping[str, Any]) -> Any:

@@ -95,6 +95,46 @@ def whole_numbers(k: ArrayLike) -> NDArray[np.int32]:
     return np.array([min(max(value, _LEAST), _MOST) for value in values], np.int32).reshape(array.shape)
 
 
+def as_numbers(value: Any, dtype: str) -> NDArray[Any]:
+    """Return numbers, such as nested lists, as an array of the declared dtype. Only floats may be rounded.
+
+    Raises:
+        InputError: if a number would change otherwise; the message lacks the name of the input.
+    """
+    try:
+        # numpy lacks bfloat16; such an input takes float32, rounded when it is sent.
+        wanted = np.dtype("float32" if dtype == "bfloat16" else dtype)
+    except TypeError as error:
+        raise InputError(f"is {dtype}, which numpy lacks") from error
+    try:
+        array = np.asarray(value)
+        if wanted.kind in "iu" and array.dtype.kind in ("f", "O"):
+            # numpy makes floats of whole numbers of more than 63 bits if there are smaller ones beside them.
+            whole = np.array(value, object)
+            if all(type(item) is int for item in whole.flat):
+                return whole.astype(wanted)
+    except OverflowError as error:
+        raise InputError(f"takes {dtype}, not {brief(value)}") from error
+    except (ValueError, TypeError) as error:
+        raise InputError("holds lists of several lengths") from error
+    if array.size == 0:
+        return np.zeros(array.shape, wanted)
+    if array.dtype.kind not in ("biufc" if wanted.kind == "c" else "biuf"):
+        raise InputError(f"takes {dtype}, not {brief(value)}")
+    with np.errstate(all="ignore"):
+        cast = array.astype(wanted)
+    same = np.isfinite(cast) == np.isfinite(array) if wanted.kind in "fc" else cast == array
+    if not same.all():
+        raise InputError(f"takes {dtype}, not {brief(array[~same].flat[0])}")
+    return cast
+
+
+def brief(value: Any) -> str:
+    """Return a value as an error shows it."""
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
 def length(arrays: Mapping[str, NDArray[Any]]) -> int:
     """Return how many examples arrays that are not declared hold: the first one tells that has a dimension."""
     return next((len(array) for array in arrays.values() if array.ndim), 1)
@@ -130,9 +170,13 @@ def _named(signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike) ->
 def _fitting(key: str, name: str, info: TensorInfo, value: ArrayLike) -> NDArray[Any]:
     if not sendable(info.dtype):
         raise InputError(f"input {name} of signature {key} is {info.dtype}, which no request can hold")
-    array = as_array(value)
-    if not isinstance(value, np.ndarray):
-        array = _cast(array, info.dtype)
+    if isinstance(value, np.ndarray) or info.dtype == "string":
+        array = as_array(value)
+    else:
+        try:
+            array = as_numbers(value, info.dtype)
+        except InputError as error:
+            raise InputError(f"input {name} of signature {key} {error}") from error
     dtype = dtype_name(array.dtype)
     if dtype != info.dtype and not (info.dtype == "bfloat16" and dtype == "float32"):
         advice = "" if "string" in (dtype, info.dtype) else f": use .astype({info.dtype!r})"
@@ -142,19 +186,6 @@ def _fitting(key: str, name: str, info: TensorInfo, value: ArrayLike) -> NDArray
             f"input {name} of signature {key} has shape {listed_shape(info.shape)}, "
             f"but an array of shape {listed_shape(array.shape)} was given"
         )
-    return array
-
-
-def _cast(array: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Convert plain Python numbers, which have no dtype, to the declared dtype if that loses nothing."""
-    if array.dtype.kind not in "biufc":
-        return array
-    try:
-        wanted = np.dtype("float32" if dtype == "bfloat16" else dtype)
-    except TypeError:  # one that numpy lacks
-        return array
-    if wanted.kind in "fc" or np.array_equal(array, array.astype(wanted)):
-        return array.astype(wanted)
     return array
 
 

@@ -27,6 +27,8 @@ class Target:
     def __post_init__(self) -> None:
         if self.version is not None and self.label is not None:
             raise InputError(f"version {self.version} and label {self.label!r} were both given: give one of them")
+        if self.version is not None and not 0 <= self.version < 2**63:
+            raise InputError(f"version is {self.version}: pass a whole number from 0 on, below 2**63")
 
     def __str__(self) -> str:
         if self.version is not None:

@@ -97,18 +97,25 @@ def info(target: Target) -> CallSequence[ExportInfo]:
 
 
 def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> CallSequence[None]:
-    """Ask for the status until the version asked for is AVAILABLE; UnreachableError at the monotonic `deadline`."""
+    """Ask for the status until the requested version is AVAILABLE; UnreachableError at the monotonic `deadline`."""
     seen = "no answer"
+    not_yet = [grpc.StatusCode.NOT_FOUND]
+    if target.label is not None:
+        not_yet.append(grpc.StatusCode.INVALID_ARGUMENT)
     while True:
         try:
             statuses: tuple[VersionStatus, ...] = yield replace(status_call(target), deadline=deadline)
             if any(status.state == "AVAILABLE" for status in statuses):
+                if target.label is not None:
+                    # The status of a label is that of all versions, but the metadata of a label that is not there yet
+                    # are refused.
+                    yield replace(metadata_call(target), deadline=deadline)
                 return
             seen = ", ".join(
                 f"version {status.version} is {status.state} {status.error}".strip() for status in statuses
             )
         except ServerError as error:
-            if not isinstance(error, UnreachableError) and error.code != grpc.StatusCode.NOT_FOUND:
+            if not isinstance(error, UnreachableError) and error.code not in not_yet:
                 raise
             # Cut short by our own deadline, an answer says less than the one before.
             seen = seen if error.code == grpc.StatusCode.DEADLINE_EXCEEDED else str(error)

@@ -1,5 +1,6 @@
 """How a client's requests reach a server: over gRPC, or in a test however the test likes (see `client.testing`)."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -64,30 +65,40 @@ class GrpcTransport:
         return response
 
     def close(self) -> None:
-        """Close the channel; requests sent afterwards fail."""
+        """Close the channel; requests sent afterward fail."""
         self._channel.close()
 
 
 class AsyncGrpcTransport:
-    """GrpcTransport for asyncio."""
+    """GrpcTransport for asyncio.
+
+    A channel of gRPC's belongs to the event loop that it was opened in. So it is opened by the first request, and anew
+    by the first request in another loop.
+    """
 
     def __init__(self, addresses: Sequence[str], options: ChannelOptions) -> None:
-        self._address = ",".join(addresses)
+        self._addresses = addresses
+        self._options = options
         self._headers = options.headers()
-        self._channel = open_channel(addresses, options, grpc.aio)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._channel: Any = None
         self._methods: dict[str, Any] = {}
 
     async def send_async(self, method: str, request: bytes, timeout: float) -> bytes:
         """Send a request; see `Transport.send`."""
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._channel, self._methods = open_channel(self._addresses, self._options, grpc.aio), {}
+            self._loop = loop
         send = self._methods.get(method)
         if send is None:
             send = self._methods[method] = self._channel.unary_unary(method)
         try:
             response: bytes = await send(request, timeout=timeout, metadata=self._headers)
         except grpc.RpcError as error:
-            raise as_server_error(self._address, timeout, error) from error
+            raise as_server_error(",".join(self._addresses), timeout, error) from error
         return response
 
     async def close_async(self) -> None:
-        """Close the channel; requests sent afterwards fail."""
-        await self._channel.close()
+        """Close the channel; requests sent afterward fail."""
+        if self._channel is not None:
+            await self._channel.close()

@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import InputError
+from client.files import opened
 from client.samples.golden import Sample
 from client.samples.making import Served, sample_of
 from signatures.contract import names
+
+# What numpy raises for a file that is damaged, or holds objects instead of numbers.
+_DAMAGED = (ValueError, EOFError, TypeError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 def array_samples(path: Path, served: Served) -> Iterator[Sample]:
@@ -39,28 +43,15 @@ def array_samples(path: Path, served: Served) -> Iterator[Sample]:
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as stream:
-            if not zipfile.is_zipfile(stream):
-                raise InputError(f"{path} is not a .npz file, as numpy.savez writes them, or it is cut short")
-            stream.seek(0)
+    with opened(path) as stream:
+        if not zipfile.is_zipfile(stream):
+            raise InputError(f"{path} is not a .npz file, as numpy.savez writes them, or it is cut short")
+        stream.seek(0)
+        try:
             with np.load(stream, allow_pickle=False) as archive:
                 return dict(archive)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (
-        ValueError,
-        EOFError,
-        TypeError,
-        KeyError,
-        RuntimeError,
-        MemoryError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise InputError(f"{path} cannot be read as .npz: {error}") from error
+        except _DAMAGED as error:
+            raise InputError(f"{path} cannot be read as .npz: {error}") from error
 
 
 def _truth(labels: NDArray[Any], count: int, expected: int | None, path: Path) -> list[tuple[str | int, ...] | None]:

@@ -1,9 +1,7 @@
-"""Make samples of image files, and image files of samples."""
+"""Samples of image files, and image files of samples."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,23 +19,18 @@ from signatures.contract.pixels import unprocessed
 _ACCEPTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
-def image_samples(paths: Sequence[Path], metadata: Metadata, preprocessing: str | None) -> tuple[Sample, ...]:
-    """Return samples of image files, sized and preprocessed as the model declares; the file is kept if JPEG or PNG.
-
-    Raises InputError for a model that does not take images, or whose preprocessing is unknown.
-    """
-    samples = []
-    for path in paths:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        samples.append(replace(image_sample(content, str(path), metadata, preprocessing), title=path.name))
-    return tuple(samples)
-
-
 def image_sample(content: bytes, source: str, metadata: Metadata, preprocessing: str | None) -> Sample:
-    """Return the sample of one image, given its file's content; see `image_samples`."""
+    """Return the sample of an image, sized and preprocessed as the model declares; its file is kept if JPEG or PNG.
+
+    Args:
+        content: the image's file.
+        source: what an error calls it.
+        metadata: the signatures of the served model.
+        preprocessing: how pixels become the model's input, as `export_info` tells.
+
+    Raises:
+        InputError: for anything but an image, a model that takes none, or an unknown preprocessing.
+    """
     name, (height, width, channels) = image_input(metadata)
     pixels = decoded_image(content, source, height, width, channels)
     file = content if content.startswith(_ACCEPTED) else None

@@ -12,15 +12,6 @@ from client.errors import InputError
 from signatures.contract.pixels import CAFFE_MEAN, TORCH_DEVIATION, TORCH_MEAN
 
 
-def read_image(path: Path, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Return the pixels of an image file; see `decoded_image`."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    return decoded_image(content, str(path), height, width, channels)
-
-
 def decoded_image(content: bytes, source: str, height: int, width: int, channels: int) -> NDArray[np.uint8]:
     """Return an image's pixels, uint8 [height, width, channels]; it is resized (bilinear) where its size differs.
 

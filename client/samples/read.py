@@ -9,20 +9,21 @@ from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
-from client.errors import DecodeError, InputError
+from client.errors import InputError
+from client.files import content_of, opened
 from client.recording.logs import read_log
-from client.recording.tfrecord import HEADER_BYTES, read_records, record_length
+from client.recording.tfrecord import HEADER_BYTES, read_file, record_length
 from client.rpc.messages import Example
 from client.rpc.metadata import Metadata
 from client.samples.arrays import array_samples
 from client.samples.examples import example_sample
 from client.samples.golden import Sample, read_golden
 from client.samples.image_samples import image_input, image_sample
-from client.samples.json_lines import json_samples
-from client.samples.making import Served
+from client.samples.making import Served, sample_of
 from client.samples.recorded import request_samples
 from client.samples.rows import title
 from signatures.contract import names
+from signatures.contract.json_lines import LineError, read_line
 
 # Standard input, which holds JSON lines.
 STANDARD_INPUT = "-"
@@ -81,7 +82,7 @@ def iterate_samples(
 
 def _samples(path: str | Path, served: Served) -> Iterator[Sample]:
     if str(path) == STANDARD_INPUT:
-        return json_samples(sys.stdin.buffer, _shown(path), served)
+        return _json_samples(sys.stdin.buffer, _shown(path), served)
     path = Path(path)
     if path.name == names.GOLDEN_FILE or (path / names.ASSETS_EXTRA / names.GOLDEN_FILE).exists():
         return _golden_samples(path)
@@ -91,8 +92,8 @@ def _samples(path: str | Path, served: Served) -> Iterator[Sample]:
     if suffix == ".npz":
         return array_samples(path, served)
     if suffix in _JSON_LINES:
-        return json_samples(_lines(path), str(path), served)
-    if suffix not in IMAGE_SUFFIXES and record_length(_content(path, HEADER_BYTES)) is not None:
+        return _json_samples(_lines(path), str(path), served)
+    if suffix not in IMAGE_SUFFIXES and _begins_with_a_record(path):
         return _record_samples(path, served)
     if suffix == ".tfrecord":
         raise InputError(f"{path} is not a TFRecord file, or it is damaged at its start")
@@ -100,9 +101,9 @@ def _samples(path: str | Path, served: Served) -> Iterator[Sample]:
 
 
 def _golden_samples(path: Path) -> Iterator[Sample]:
-    reference = read_golden(path)
-    for number, sample in enumerate(reference.samples, start=1):
-        source = f"{reference.source}, record {number}"
+    golden = read_golden(path)
+    for number, sample in enumerate(golden.samples, start=1):
+        source = f"{golden.source}, record {number}"
         yield replace(sample, title=title(sample.inputs, source), source=source)
 
 
@@ -118,7 +119,7 @@ def _folder_samples(folder: Path, served: Served) -> Iterator[Sample]:
 
 def _named_labels(file: Path) -> dict[str, tuple[str, ...]]:
     try:
-        named: Any = json.loads(_content(file).decode("utf-8-sig"))
+        named: Any = json.loads(content_of(file).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not JSON: {error}") from error
     if not isinstance(named, dict) or not all(isinstance(labels, list) for labels in named.values()):
@@ -126,28 +127,41 @@ def _named_labels(file: Path) -> dict[str, tuple[str, ...]]:
     return {name: tuple(map(str, labels)) for name, labels in named.items()}
 
 
+def _json_samples(lines: Iterable[bytes], name: str, served: Served) -> Iterator[Sample]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        source = f"{name}, line {number}"
+        try:
+            stated = read_line(line, served.inputs, source)
+        except LineError as error:
+            raise InputError(str(error)) from error
+        sample = sample_of(served, stated.values, source)
+        yield replace(sample, k=stated.k, min_score=stated.min_score, truth=stated.labels)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with opened(path) as stream:
+        yield from stream
+
+
+def _begins_with_a_record(path: Path) -> bool:
+    with opened(path) as stream:
+        return record_length(stream.read(HEADER_BYTES)) is not None
+
+
 def _record_samples(path: Path, served: Served) -> Iterator[Sample]:
-    try:
-        with path.open("rb") as stream:
-            for number, payload in enumerate(read_records(stream), start=1):
-                yield from _samples_of_record(payload, f"{path}, record {number}", served)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except DecodeError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _samples_of_record(payload: bytes, source: str, served: Served) -> Iterable[Sample]:
-    recorded = read_log(payload)
-    if recorded is not None:
-        return request_samples(recorded, source, served)
-    try:
-        example = Example.FromString(payload)
-    except ProtobufDecodeError:
-        example = Example()
-    if not example.features.feature:
-        raise InputError(f"{source} is neither a tf.Example nor a recorded Predict or Classify request")
-    return (example_sample(example, source, served),)
+    for source, payload in read_file(path):
+        if (recorded := read_log(payload)) is not None:
+            yield from request_samples(recorded, source, served)
+            continue
+        try:
+            example = Example.FromString(payload)
+        except ProtobufDecodeError:
+            example = Example()
+        if not example.features.feature:
+            raise InputError(f"{source} is neither a tf.Example nor a recorded Predict or Classify request")
+        yield example_sample(example, source, served)
 
 
 def _image(path: Path, served: Served) -> Sample:
@@ -156,24 +170,8 @@ def _image(path: Path, served: Served) -> Sample:
     except InputError as error:
         known = "a .npz file, JSON lines (.jsonl), a TFRecord file or a version's directory"
         raise InputError(f"{path} is not {known}, and {error}") from error
-    sample = image_sample(_content(path), str(path), served.metadata, served.preprocessing)
+    sample = image_sample(content_of(path), str(path), served.metadata, served.preprocessing)
     return replace(sample, title=path.name)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as stream:
-            yield from stream
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _content(path: Path, size: int = -1) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(size)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _shown(path: str | Path) -> str:

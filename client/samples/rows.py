@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import InputError
-from client.rpc.inputs import fits, listed_shape
+from client.rpc.inputs import as_numbers, brief, fits, listed_shape
 from client.rpc.metadata import Signature, TensorInfo
 from signatures.contract import names
 
@@ -37,8 +37,6 @@ def row_shape(info: TensorInfo) -> tuple[int, ...] | None:
 def row(value: Any, info: TensorInfo) -> NDArray[Any]:
     """Return a value as an array with a leading dimension of 1.
 
-    Numbers are converted to the declared dtype, whole ones only where they stay the same; floats are rounded.
-
     Args:
         value: a number, str or bytes, or nested lists or an array of such.
         info: what the signature declares. Where it declares rows of one value, that value alone will do.
@@ -47,7 +45,7 @@ def row(value: Any, info: TensorInfo) -> NDArray[Any]:
         InputError: for what is not of the dtype and shape declared; the message lacks the name of the input.
     """
     shape = row_shape(info)
-    array = _strings(value) if info.dtype == "string" else _numbers(value, info.dtype)
+    array = _strings(value) if info.dtype == "string" else as_numbers(value, info.dtype)
     if shape is not None and array.ndim == 0 and set(shape) <= {1}:
         array = array.reshape([1] * len(shape))
     if shape is not None and not fits(array.shape, shape):
@@ -84,58 +82,20 @@ def title(inputs: Mapping[str, NDArray[Any]], source: str) -> str:
 
 
 def _strings(value: Any) -> NDArray[Any]:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    array: NDArray[Any] = np.array(_encoded(value), dtype=object)
-    # From lists of different lengths, numpy makes an array of lists.
-    if any(isinstance(item, list) for item in array.reshape(-1).tolist()):
-        raise InputError("holds lists of several lengths in one row")
+    # Copied, because its places are filled with bytes.
+    array: NDArray[Any] = np.array(value, dtype=object)
+    flat = array.reshape(-1)
+    for place, item in enumerate(flat.tolist()):
+        # From lists of different lengths, numpy makes an array of lists.
+        if isinstance(item, list):
+            raise InputError("holds lists of several lengths")
+        if not isinstance(item, str | bytes):
+            raise InputError(f"takes strings, not {brief(item)}")
+        try:
+            flat[place] = item if isinstance(item, bytes) else item.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"takes UTF-8, and {brief(item)} holds half a character") from error
     return array
-
-
-def _encoded(value: Any) -> Any:
-    """Return nested lists with each string as bytes."""
-    if isinstance(value, list):
-        return [_encoded(item) for item in value]
-    if isinstance(value, bytes):
-        return value
-    if not isinstance(value, str):
-        raise InputError(f"takes strings, not {_brief(value)}")
-    try:
-        return value.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"takes UTF-8, and {_brief(value)} holds half a character") from error
-
-
-def _numbers(value: Any, dtype: str) -> NDArray[Any]:
-    try:
-        # numpy lacks bfloat16; such an input takes float32, rounded when it is sent.
-        wanted = np.dtype("float32" if dtype == "bfloat16" else dtype)
-    except TypeError as error:
-        raise InputError(f"is {dtype}, which files of samples cannot hold") from error
-    try:
-        array = np.asarray(value)
-    except (ValueError, OverflowError, TypeError) as error:
-        raise InputError("holds lists of several lengths in one row") from error
-    if wanted.kind in "iu" and array.dtype.kind == "f":
-        # Python's whole numbers of more than 63 bits, which numpy makes floats of where smaller ones stand beside them.
-        exact = np.array(value, object)
-        if all(type(item) is int for item in exact.flat):
-            try:
-                return exact.astype(wanted)
-            except OverflowError as error:
-                raise InputError(f"takes {dtype}, not {_brief(value)}") from error
-    if array.size == 0:
-        return array.astype(wanted) if array.dtype.kind in "biufc" else np.zeros(array.shape, wanted)
-    if array.dtype.kind not in "biufc":
-        raise InputError(f"takes {dtype}, not {_brief(value)}")
-    with np.errstate(all="ignore"):
-        cast = array.astype(wanted) if wanted.kind == "c" or array.dtype.kind != "c" else array
-    same = np.isfinite(cast) == np.isfinite(array) if wanted.kind in "fc" else cast == array
-    if cast.dtype != wanted or not same.all():
-        wrong = array if cast.dtype != wanted else array[~same]
-        raise InputError(f"takes {dtype}, not {_brief(wrong.flat[0])}")
-    return cast
 
 
 def _values(array: Any) -> str:
@@ -150,8 +110,3 @@ def _value(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     return f"{value:.6g}" if isinstance(value, np.floating) else str(value)
-
-
-def _brief(value: Any) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 40 else text[:37] + "..."

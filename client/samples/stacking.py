@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import InputError
+from client.rpc.inputs import limit_per_example
 from client.rpc.metadata import Signature, TensorInfo
 from client.samples.golden import Sample
 from client.samples.rows import own_inputs
@@ -120,8 +121,9 @@ def _asked(name: str, values: Sequence[int | float | None], info: TensorInfo) ->
         raise InputError(
             f"some samples ask for a {name} and others do not, and the server has no default: send them separately"
         )
-    default = None if info.default is None else info.default.reshape(-1)[0]
-    return np.array([default if value is None else value for value in values], info.dtype)
+    default: Any = None if info.default is None else info.default.reshape(-1)[0].item()
+    filled = [default if value is None else value for value in values]
+    return limit_per_example(name, filled, len(filled))
 
 
 def _some(labels: Sequence[str]) -> str:

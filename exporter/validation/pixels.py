@@ -9,7 +9,7 @@ from PIL import Image
 from signatures.contract.pixels import unprocessed
 
 # Pixels may differ only where an image is resized or a JPEG is decoded, and on average by less than this, of 255.
-# docs/pictures.md has the measurements.
+# docs/images.md has the measurements.
 _MEAN = 1.5
 # A PNG of the model's size may differ only by rounding.
 _LARGEST = 0.6

@@ -31,7 +31,6 @@ class AnswerForm:
         width: returns the second dimension of each output, from N and the largest k in the request.
         judge: judges one row, from its outputs, the server's own dense scores [N], its k, its bounds [N] or None, the
             labels and a tolerance.
-        kept: returns the indices that one row keeps, from its outputs and its k.
         dense: returns the dense scores, [B, N], from the outputs of a request with k = N, and "" or what is wrong.
         narrows: whether an answer may be narrower than its width if scores are bounded.
     """
@@ -39,7 +38,6 @@ class AnswerForm:
     dtypes: Mapping[str, Any]
     width: Callable[[int, int], int]
     judge: Callable[[Outputs, Scores, int, Scores | None, Labels, Tolerance], Verdict]
-    kept: Callable[[Outputs, int], list[int]]
     dense: Callable[[Outputs, Labels], tuple[Scores, str]]
     narrows: bool = False
 
@@ -71,15 +69,9 @@ class AnswerForm:
 
 
 def form_of(outputs: Collection[str]) -> AnswerForm | None:
-    """Return the form of an answer with these outputs.
+    """Return the form of an answer that has these outputs by name, or None if that is no known form.
 
     An answer may have other outputs of the model besides, which no form judges.
-
-    Args:
-        outputs: the names of the outputs.
-
-    Returns:
-        The form, or None if the outputs have no known form.
 
     Example:
         >>> sorted(form_of(["indices", "scores", "labels"]).dtypes)
@@ -91,13 +83,7 @@ def form_of(outputs: Collection[str]) -> AnswerForm | None:
 
 
 def encoded(labels: Sequence[str]) -> Labels:
-    """Return labels in the form of a server's answer.
-
-    Args:
-        labels: the labels.
-
-    Returns:
-        An object array of bytes.
+    """Return labels as a server answers them: an object array of bytes.
 
     Example:
         >>> encoded(["cat", "dog"]).tolist()
@@ -191,7 +177,6 @@ SPARSE = AnswerForm(
     dtypes={names.PROBABILITIES: np.dtype(np.float32)},
     width=lambda labels, k: labels,
     judge=_judge_sparse_row,
-    kept=lambda row, k: np.flatnonzero(row[names.PROBABILITIES]).tolist(),
     dense=lambda outputs, labels: (outputs[names.PROBABILITIES], ""),
 )
 LISTED = AnswerForm(
@@ -202,7 +187,6 @@ LISTED = AnswerForm(
     },
     width=lambda labels, k: k,
     judge=_judge_listed_row,
-    kept=lambda row, k: row[names.INDICES][:k].tolist(),
     dense=_dense_of_listed,
 )
 # The form of the Classify API: the same without indices.
@@ -210,7 +194,6 @@ CLASSIFIED = AnswerForm(
     dtypes={names.CLASSES: np.dtype(object), names.SCORES: np.dtype(np.float32)},
     width=lambda labels, k: k,
     judge=_judge_classified_row,
-    kept=lambda row, k: [],
     dense=_dense_of_classified,
     narrows=True,
 )
@@ -219,7 +202,6 @@ DENSE = AnswerForm(
     dtypes={names.DENSE_PROBABILITIES: np.dtype(np.float32)},
     width=lambda labels, k: labels,
     judge=_judge_dense_row,
-    kept=lambda row, k: list(range(len(row[names.DENSE_PROBABILITIES]))),
     dense=lambda outputs, labels: (outputs[names.DENSE_PROBABILITIES], ""),
 )
 

@@ -17,12 +17,6 @@ _ROWS = 4
 def shortest(value: float) -> float:
     """Return the shortest decimal number that is the same float32, as records and reports show it.
 
-    Args:
-        value: a number.
-
-    Returns:
-        The number, rounded.
-
     Example:
         >>> shortest(float(np.float32(0.3)))
         0.3
@@ -31,15 +25,9 @@ def shortest(value: float) -> float:
 
 
 def bounds_of(min_score: float, thresholds: Sequence[float], labels: int) -> Floats | None:
-    """Return the lowest score to keep of each label.
+    """Return the lowest score to keep of each of N labels, where 0 or less bounds nothing; None if nothing is bounded.
 
-    Args:
-        min_score: of the request.
-        thresholds: of the labels; empty if they have none.
-        labels: N.
-
-    Returns:
-        The bounds, [N], where 0 or less bounds nothing; or None if no label has a bound.
+    `min_score` is that of the request; `thresholds` are those of the labels, or empty.
 
     Example:
         >>> bounds_of(0.25, (0.5, 0.0), 2).tolist()
@@ -54,15 +42,9 @@ def bounds_of(min_score: float, thresholds: Sequence[float], labels: int) -> Flo
 
 
 def strict_bounds(verdicts: Iterable[Verdict]) -> str:
-    """Return what is wrong if scores that equal their bound are never kept, or "" if nothing is.
+    """Return what is wrong if scores that equal their bound are never kept in the rows of a signature, or "".
 
     In a single row, noise may have moved such a score below its bound; in several rows without any noise, it has not.
-
-    Args:
-        verdicts: the verdicts on the rows of one signature.
-
-    Returns:
-        The problem, or "".
 
     Example:
         >>> strict_bounds([Verdict(kept_at_bound=False)] * 4)

@@ -24,9 +24,6 @@ def judge_dense(expected: Floats, served: Floats, tolerance: Tolerance, k: int) 
         tolerance: how much they may differ.
         k: a different top k within the tolerance counts as a near tie.
 
-    Returns:
-        The verdict.
-
     Example:
         >>> from signatures.contract.tolerances import CPU
         >>> judge_dense(np.array([0.9, 0.1]), np.array([0.5, 0.1]), CPU.backbone, k=1).problem
@@ -53,9 +50,6 @@ def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance, bo
         k: how many entries may be kept, from 0 to N.
         tolerance: how much a kept score may differ.
         bounds: the lowest score to keep of each label, [N], or None if there are no bounds.
-
-    Returns:
-        The verdict.
 
     Example:
         >>> from signatures.contract.tolerances import CPU
@@ -107,9 +101,6 @@ def judge_listed(
         k: how many places may be used, from 0 to N.
         tolerance: how much a score may differ.
         bounds: the lowest score to keep of each label, [N], or None if there are no bounds. Then k places are used.
-
-    Returns:
-        The verdict.
     """
     if (broken := _not_finite(dense, scores)) is not None:
         return broken

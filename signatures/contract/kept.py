@@ -32,13 +32,7 @@ class Verdict:
 
 
 def ranking(scores: Floats) -> NDArray[np.intp]:
-    """Return all indices, best first: NaN before everything, then by score; of equal scores, the lower index first.
-
-    Args:
-        scores: the scores of one row.
-
-    Returns:
-        The indices.
+    """Return all indices of a row, best first: NaN first, then by score; of equal scores, the lower index first.
 
     Example:
         >>> ranking(np.array([0.1, 0.9, np.nan, 0.9])).tolist()
@@ -57,15 +51,7 @@ def _ranking(scores: bytes, dtype: str) -> NDArray[np.intp]:
 
 
 def without(indices: NDArray[Any], others: NDArray[Any], labels: int) -> NDArray[np.intp]:
-    """Return the indices that are not among others, in ascending order.
-
-    Args:
-        indices: some indices, from 0 to N - 1.
-        others: the indices to leave out.
-        labels: N.
-
-    Returns:
-        The indices that are left.
+    """Return the indices, from 0 to labels - 1, that are not among others, in ascending order.
 
     Example:
         >>> without(np.array([3, 1, 2]), np.array([2, 0]), 4).tolist()
@@ -118,9 +104,6 @@ def judge_bounded(
         difference: the largest difference between the kept scores and the dense ones, which goes into the verdict.
         tolerance: how much a score may differ between two runs.
         zeros_hide: whether a kept score of zero cannot be seen.
-
-    Returns:
-        The verdict.
     """
     # The head compares the very scores that it answers with, so noise is no excuse for one below its bound.
     below = np.flatnonzero((scores < bounds[kept]) & (bounds[kept] > 0))

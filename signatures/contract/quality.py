@@ -27,14 +27,11 @@ class Tallies:
 
 
 def predicted(served: Floats, bounds: Floats | None) -> NDArray[np.bool_]:
-    """Return which labels an answer predicts.
+    """Return which labels an answer predicts, [S, N].
 
     Args:
         served: the scores of the kept labels and zeros, [S, N].
         bounds: the lowest scores to keep, [N], as `signatures.contract.bounds` has them; None if nothing bounds them.
-
-    Returns:
-        Whether each label is predicted, [S, N].
 
     Example:
         >>> predicted(np.array([[0.4, 0.3, 0.9]]), np.array([0.0, 0.25, 0.0])).tolist()
@@ -44,14 +41,7 @@ def predicted(served: Floats, bounds: Floats | None) -> NDArray[np.bool_]:
 
 
 def tallies(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Tallies:
-    """Return what the predicted labels get right.
-
-    Args:
-        predicted: which labels are predicted, [S, N].
-        truth: which labels are true, [S, N].
-
-    Returns:
-        The counts of each sample.
+    """Return what the predicted labels get right, given which are predicted and which are true, both [S, N].
 
     Example:
         >>> tallies(np.array([[True, False], [True, True]]), np.array([[True, False], [True, False]])).exact.tolist()
@@ -65,14 +55,7 @@ def tallies(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Tallies:
 
 
 def f1(hits: float, marked: float) -> float:
-    """Return the micro-averaged F1, 0 to 1.
-
-    Args:
-        hits: how many of all predicted labels are true.
-        marked: how many labels are predicted, plus how many are true.
-
-    Returns:
-        The F1; 1 if no label is predicted and none is true.
+    """Return the micro-averaged F1, 0 to 1, of sums of `Tallies`; 1 if no label is predicted and none is true.
 
     Example:
         >>> f1(3, 8)

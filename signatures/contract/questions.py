@@ -70,9 +70,6 @@ def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats
         thorough: whether to ask every form of the limits, at and around their ends, not only left out and one per
             example. It takes some twelve requests, and makes no difference which examples are sent with them.
 
-    Yields:
-        The questions.
-
     Example:
         >>> dense = np.array([[0.75, 0.5], [0.25, 0.5]], np.float32)
         >>> asked = questions(takes=["k", "min_score"], exported=ExportedLimits(k=1), dense=dense, thorough=False)
@@ -164,9 +161,6 @@ def question_of(
         takes: which of the two the signature takes.
         exported: what applies if they are left out.
         shape: the numbers of examples and labels, [B, N].
-
-    Returns:
-        The question.
 
     Example:
         >>> asked = question_of(1, None, takes=["k"], exported=ExportedLimits(k=2), shape=(2, 8))

@@ -106,24 +106,14 @@ class ExportRecord:
         return {name: getattr(self, name) for name in names_}
 
     def write(self, version: Path) -> None:
-        """Write the record to a version's directory.
-
-        Args:
-            version: the version's directory.
-        """
+        """Write the record to a version's directory."""
         file = record_file(version)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, version: Path) -> Self:
-        """Read the record of a version that this release or an older one exported.
-
-        Args:
-            version: the version's directory.
-
-        Returns:
-            The record.
+        """Read the record in the directory of a version that this release or an older one exported.
 
         Raises:
             RecordError: if there is no record, or if this release cannot read it.
@@ -176,16 +166,5 @@ def _are_bounds(min_score: Any, thresholds: Any, labels: int) -> bool:
 
 
 def record_file(version: Path) -> Path:
-    """Return the path of a version's record.
-
-    Args:
-        version: the version's directory.
-
-    Returns:
-        The path.
-
-    Example:
-        >>> record_file(Path("models/digits/1")).name
-        'export.json'
-    """
+    """Return the path of the record in a version's directory."""
     return version / names.ASSETS_EXTRA / names.EXPORT_FILE

@@ -84,13 +84,9 @@ DENSE_TOLERANCES: Mapping[str, Tolerance] = {
 
 
 def for_precision(tolerances: Tolerances, precision: str | None) -> Tolerances:
-    """Return tolerances that are at least as wide as a precision needs.
+    """Return tolerances that are at least as wide as the precision needs that export.json names, or None.
 
     Tolerances that a user chose stay as they are: only CPU and GPU are widened.
-
-    Args:
-        tolerances: of the hardware.
-        precision: what the model computes in, as export.json says; None where that is not known.
     """
     needed = DENSE_TOLERANCES.get(precision or "float32", _FLOAT32)
     given = tolerances.backbone
@@ -102,15 +98,7 @@ def for_precision(tolerances: Tolerances, precision: str | None) -> Tolerances:
 
 
 def with_backbone(tolerances: Tolerances, rtol: float | None, atol: float | None) -> Tolerances:
-    """Return the tolerances with other limits for the backbone.
-
-    Args:
-        tolerances: the tolerances to start from.
-        rtol: the new relative tolerance, or None to keep the old one.
-        atol: the new absolute tolerance, or None to keep the old one.
-
-    Returns:
-        The new tolerances.
+    """Return the tolerances with another rtol and atol for the backbone; None keeps what is there.
 
     Raises:
         ValueError: if a tolerance is negative or not finite.
@@ -124,13 +112,7 @@ def with_backbone(tolerances: Tolerances, rtol: float | None, atol: float | None
 
 
 def read_tolerances(stated: Any) -> Tolerances:
-    """Return tolerances that were written as JSON, by `serving-client qualify` or `check --json`.
-
-    Args:
-        stated: the JSON object, which holds them under "tolerances".
-
-    Returns:
-        The tolerances.
+    """Return the tolerances in the JSON object that `serving-client qualify` or `check --json` wrote.
 
     Raises:
         ValueError: if it holds no tolerances.

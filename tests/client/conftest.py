@@ -38,7 +38,7 @@ def refuse(message: str) -> None:
 
 
 class FakeModel:
-    """A served export in numpy: a linear classifier of 4x4 gray pictures. Tests replace its methods with wrong ones."""
+    """A served export in numpy: a linear classifier of 4x4 gray images. Tests replace its methods with wrong ones."""
 
     def __init__(self, seed: int = 0) -> None:
         random = np.random.default_rng(seed)
@@ -186,8 +186,8 @@ class FakeModel:
         return {key: stated for key, stated in every.items() if self.keys is None or key in always | set(self.keys)}
 
     def decode(self, files):
-        pictures = [np.asarray(Image.open(io.BytesIO(file)).convert("L").resize((SIDE, SIDE))) for file in files]
-        return (np.stack(pictures)[..., None] / 255).astype(np.float32)
+        decoded = [np.asarray(Image.open(io.BytesIO(file)).convert("L").resize((SIDE, SIDE))) for file in files]
+        return (np.stack(decoded)[..., None] / 255).astype(np.float32)
 
     def classify(self, examples):
         """Classes and scores of tf.Example messages."""
@@ -351,6 +351,8 @@ class FakeServer:
 
     def status(self, data):
         request = messages.GetModelStatusRequest.FromString(data)
+        # A real server does not look at a label here.
+        request.model_spec.ClearField("version_label")
         wanted = self._model(request.model_spec)
         response = messages.GetModelStatusResponse()
         states = {name: number for number, name in messages.VERSION_STATES.items()}
@@ -410,8 +412,8 @@ def publish(model: FakeModel, base: Path, count: int = 9) -> Path:
     extra = base / str(model.version) / names.ASSETS_EXTRA
     extra.mkdir(parents=True)
     pixels = np.random.default_rng(7).integers(0, 256, (count, 1, SIDE, SIDE, 1))
-    pictures = pixels.astype(np.float32) / 255
-    content = tfrecord(golden_payload(images, model.dense(images)) for images in pictures)
+    scaled = pixels.astype(np.float32) / 255
+    content = tfrecord(golden_payload(images, model.dense(images)) for images in scaled)
     model.digest = hashlib.sha256(content).hexdigest()
     (extra / names.GOLDEN_FILE).write_bytes(content)
     export = {

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -141,6 +142,26 @@ def test_a_token_that_no_header_can_hold_is_refused():
             ChannelOptions(token=token, secrets_over_plaintext=True)
 
 
+@pytest.mark.parametrize("name", ["x tenant", "x-trace-bin", "grpc-timeout", ":path", "", "é"])
+def test_a_name_that_no_header_can_have_is_refused(name):
+    with pytest.raises(InputError, match="cannot be the name of a header"):
+        ChannelOptions(metadata={name: "a"}, secrets_over_plaintext=True)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e-5, math.inf, math.nan])
+def test_a_backoff_that_grpc_does_not_take_is_refused(seconds):
+    for name in ("initial_backoff", "max_backoff"):
+        with pytest.raises(InputError, match=f"{name} is"):
+            Retry(**{name: seconds})
+
+
+def test_keepalive_can_be_left_out_and_must_be_positive(server):
+    assert ask(server, ChannelOptions(keepalive=Keepalive(interval=math.inf)))
+    for seconds in (0, -1, math.nan):
+        with pytest.raises(InputError, match="above 0"):
+            Keepalive(interval=seconds)
+
+
 def test_a_repr_shows_settings_and_hides_secrets():
     options = ChannelOptions(token="sesame", metadata={"x-key": "sesame"}, secrets_over_plaintext=True, gzip=True)
     assert "sesame" not in repr(options)
@@ -173,11 +194,16 @@ def test_several_addresses_are_used_in_turn(fake):
 
 
 def test_addresses_need_a_port():
-    assert addresses("a:1,b:2") == ["a:1", "b:2"]
+    assert addresses("a:1, b:2") == ["a:1", "b:2"]
     assert addresses(["unix:/tmp/socket"]) == ["unix:/tmp/socket"]
     for address in ("localhost", "localhost:", "localhost:grpc", ""):
-        with pytest.raises(InputError, match="HOST:PORT"):
+        with pytest.raises(InputError, match="has no port: write HOST:PORT"):
             addresses(address)
+    for address in ("http://localhost:8500", ":8500"):
+        with pytest.raises(InputError, match="is not HOST:PORT"):
+            addresses(address)
+    with pytest.raises(InputError, match="no address was passed"):
+        addresses([])
 
 
 def test_several_addresses_make_one_target_of_one_kind():
@@ -185,5 +211,9 @@ def test_several_addresses_make_one_target_of_one_kind():
     assert grpc_target("[::1]:1,[::2]:2") == "ipv6:[::1]:1,[::2]:2"
     with pytest.raises(InputError, match="of one kind"):
         grpc_target("127.0.0.1:1,[::1]:2")
+    with pytest.raises(InputError, match="cannot be one of several addresses"):
+        grpc_target(["unix:/tmp/a", "unix:/tmp/b"])
+    with pytest.raises(UnreachableError, match="cannot be looked up"):
+        grpc_target(["a" * 70 + ":1", "127.0.0.1:2"])
     with pytest.raises(UnreachableError, match="cannot be looked up"):
         grpc_target("no-such-host.invalid:1,127.0.0.1:2")

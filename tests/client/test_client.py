@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import pickle
 import time
 
 import grpc
@@ -141,8 +142,8 @@ def test_plain_numbers_take_the_declared_dtype(client, images):
         (np.zeros((0, 4, 4, 1), np.float32), 2, "holds no examples"),
         ({"pictures": np.zeros((5, 4, 4, 1), np.float32)}, 2, "has no input 'pictures', only images, k"),
         ({}, 2, "needs the input 'images'"),
-        ([b"a"], 2, "float32, not string"),
-        ([["a"], [1, 2]], 2, "makes no array"),
+        ([b"a"], 2, "takes float32, not"),
+        ([["a"], [1, 2]], 2, "holds lists of several lengths"),
         (np.zeros((5, 4, 4, 1), np.float32), [1, 2, 3], r"k has shape \[3\]"),
         (np.zeros((5, 4, 4, 1), np.float32), [[1]] * 5, r"k has shape \[5, 1\]"),
         (np.zeros((5, 4, 4, 1), np.float32), [], r"k has shape \[0\]"),
@@ -251,6 +252,14 @@ def test_waiting_is_for_the_version_asked_for(client, server, fake):
     client.wait_until_ready(version=2, timeout=5)
 
 
+def test_waiting_is_for_the_label_asked_for(client, server, images):
+    with pytest.raises(UnreachableError, match=r"labeled canary was not ready in time: .*label: canary"):
+        client.wait_until_ready(label="canary", timeout=0.5)
+    server.labels["canary"] = 1
+    client.wait_until_ready(label="canary", timeout=5)
+    assert client.predict(images, label="canary")
+
+
 def test_waiting_bears_a_server_that_comes_later(connect, fake, model):
     server = fake.Server(model)
     port = server.port
@@ -330,6 +339,40 @@ def test_the_asyncio_client_makes_calls_at_once(server, images):
     answers = asyncio.run(several())
     for k, answer in enumerate(answers):
         assert (np.count_nonzero(answer[names.PROBABILITIES], axis=1) == k).all()
+
+
+def test_an_asyncio_client_made_before_the_loop_is_used_in_one_loop_after_another(server, model):
+    client = AsyncServingClient(server.address, "letters", timeout=5)
+    for _ in range(2):
+        assert asyncio.run(client.info()).export_id == model.export_id
+    asyncio.run(client.close())
+
+
+def test_a_cancelled_call_leaves_the_others_alone(server, images):
+    async def several():
+        async with AsyncServingClient(server.address, "letters", timeout=5) as client:
+            calls = [asyncio.create_task(client.predict(images)) for _ in range(8)]
+            await asyncio.sleep(0)
+            for call in calls[::2]:
+                call.cancel()
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    answers = asyncio.run(several())
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+    assert all(names.PROBABILITIES in answer for answer in answers[1::2])
+
+
+def test_an_error_comes_whole_out_of_another_process():
+    for kind in (ServerError, UnreachableError):
+        error = pickle.loads(pickle.dumps(kind("the server is busy", grpc.StatusCode.RESOURCE_EXHAUSTED)))
+        assert (type(error), str(error)) == (kind, "the server is busy")
+        assert error.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("version", [-1, 2**63])
+def test_a_version_that_no_request_can_name_is_refused(client, version):
+    with pytest.raises(InputError, match=f"version is {version}: pass a whole number"):
+        client.status(version=version)
 
 
 def test_the_asyncio_client_checks_too(client, version):

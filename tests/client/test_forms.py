@@ -116,7 +116,7 @@ def test_classes_that_are_called_the_same_are_told_apart_by_their_scores(serve, 
 
 @pytest.fixture
 def unaskable(serve):
-    """A server with file signatures, and golden records of samples that are no pictures."""
+    """A server with file signatures, and golden records of samples that are no images."""
 
     def start():
         model, version, client = serve([names.ENCODED_IMAGES, names.TOP_K])
@@ -155,7 +155,7 @@ def test_signatures_that_take_files_are_asked_with_those_samples_that_are_some(u
     assert answer["head"]["records"] == 10
 
 
-def test_pictures_that_are_no_jpeg_or_png_are_sent_as_files_all_the_same(serve, tmp_path, capfd):
+def test_images_that_are_no_jpeg_or_png_are_sent_as_files_all_the_same(serve, tmp_path, capfd):
     _, _, client = serve([names.ENCODED_IMAGES])
     Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save(tmp_path / "own.bmp")
     arguments = ["--address", client.address, "--model", "letters", "check", str(tmp_path / "own.bmp"), "--json"]

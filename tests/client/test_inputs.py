@@ -36,8 +36,21 @@ def test_several_inputs_go_by_name_and_share_their_number_of_examples():
 def test_plain_numbers_are_not_changed_to_fit():
     ids = [[1, 2, 3]]
     assert arrange_inputs(TWO, {"ids": ids, "weights": ids}, None)["ids"].dtype == np.int64
-    with pytest.raises(InputError, match="input ids of signature serve is int64, not float64"):
+    with pytest.raises(InputError, match=r"input ids of signature serve takes int64, not 2\.5"):
         arrange_inputs(TWO, {"ids": [[1, 2, 2.5]], "weights": ids}, None)
+    for wrong, said in ((1e39, r"1e\+39"), (1 + 2j, r"\[\[0, 0, \(1\+2j\)\]\]"), ("a", r"\[\[0, 0, 'a'\]\]")):
+        with pytest.raises(InputError, match=f"input weights of signature serve takes float32, not {said}"):
+            arrange_inputs(TWO, {"ids": ids, "weights": [[0, 0, wrong]]}, None)
+    with pytest.raises(InputError, match="input ids of signature serve holds lists of several lengths"):
+        arrange_inputs(TWO, {"ids": [[1], [1, 2]], "weights": ids}, None)
+
+
+def test_whole_numbers_of_more_than_63_bits_stay_themselves_beside_small_ones():
+    hashes = signature(x=TensorInfo("uint64", (-1,)))
+    assert arrange_inputs(hashes, [1, 2**64 - 1], None)["x"].tolist() == [1, 2**64 - 1]
+    for wrong in (2**64, -1):
+        with pytest.raises(InputError, match=r"takes uint64, not"):
+            arrange_inputs(hashes, [1, wrong], None)
 
 
 def test_a_k_that_is_declared_a_scalar_is_sent_as_one():
@@ -103,6 +116,6 @@ def test_an_input_without_a_dimension_counts_no_examples():
 
 
 def test_bytes_that_end_in_zeros_reach_an_example_whole():
-    features = example_message({"pictures": [b"a\0\0", b"b"], "one": b"c\0"}).features.feature
-    assert list(features["pictures"].bytes_list.value) == [b"a\0\0", b"b"]
+    features = example_message({"files": [b"a\0\0", b"b"], "one": b"c\0"}).features.feature
+    assert list(features["files"].bytes_list.value) == [b"a\0\0", b"b"]
     assert list(features["one"].bytes_list.value) == [b"c\0"]

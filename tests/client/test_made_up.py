@@ -74,7 +74,7 @@ def test_a_seed_makes_the_same_samples_again():
     assert [sample.title for sample in first] != [sample.title for sample in other]
 
 
-def test_pictures_are_files_of_noise_and_what_becomes_of_them():
+def test_images_are_files_of_noise_and_what_becomes_of_them():
     metadata = served(images=TensorInfo("float32", (-1, 4, -1, 3)))
     for sample in random_samples(metadata, 3, preprocessing="tf", length=6):
         pixels = np.asarray(Image.open(io.BytesIO(sample.file)))
@@ -93,7 +93,7 @@ def test_pictures_are_files_of_noise_and_what_becomes_of_them():
             "input x is declared with no shape, so nothing can be made up for it",
         ),
         (TensorInfo("float32", ()), r"input x is declared with the shape \[\]"),
-        (TensorInfo("qint8", (-1,)), "input x is qint8, which files of samples cannot hold"),
+        (TensorInfo("qint8", (-1,)), "input x is qint8, which numpy lacks"),
     ],
 )
 def test_what_cannot_be_made_up_is_named(info, said):

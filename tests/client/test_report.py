@@ -64,11 +64,11 @@ def test_the_page_shows_the_numbers_of_the_json(server, model, version, tmp_path
     assert answer["backbone"]["first_fault"]["message"] in page.read_text()
 
 
-def test_each_sample_is_shown_with_its_picture_and_its_kept_labels(results):
+def test_each_sample_is_shown_with_its_image_and_its_kept_labels(results):
     text = report(results[:1], WHEN)
-    pictures = [attributes for tag, attributes in Page(text).tags if tag == "img"]
-    assert len(pictures) == 9
-    assert all(picture["src"].startswith("data:image/png;base64,") and picture["alt"] for picture in pictures)
+    shown = [attributes for tag, attributes in Page(text).tags if tag == "img"]
+    assert len(shown) == 9
+    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in shown)
     assert text.count("(kept)") == 18
 
 

@@ -1,4 +1,4 @@
-"""Samples of TFRecord files, pictures and folders."""
+"""Samples of TFRecord files, images and folders."""
 
 import base64
 import contextlib
@@ -21,7 +21,7 @@ from client.rpc.calls import CLASSIFY, PREDICT, classify_call, identity_call, pr
 from client.rpc.examples import example_message
 from client.rpc.messages import PredictionLog
 from client.rpc.metadata import Metadata, Signature, Target, TensorInfo
-from client.samples import inputs_of, read_samples, truth_of
+from client.samples import Sample, inputs_of, read_samples, truth_of
 from client.samples.image_samples import png
 from signatures.contract import names
 
@@ -37,7 +37,7 @@ PIXELS = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
 
 
 def served(inputs):
-    """Metadata of a model with these inputs and three labels, which takes its pictures as files too."""
+    """Metadata of a model with these inputs and three labels, which takes its images as files too."""
     k = {names.K: TensorInfo("int32", None, np.array(2, np.int32))}
     dense = {names.PROBABILITIES: TensorInfo("float32", (-1, 3))}
     encoded = {names.ENCODED_IMAGES: TensorInfo("string", (-1,))}
@@ -56,7 +56,7 @@ def predict(arrays, signature=names.SERVING_DEFAULT):
 
 
 def classify(*examples):
-    request = classify_call(Target("model"), names.CLASSIFY, [example_message(example) for example in examples]).request
+    request = classify_call(Target("model"), names.CLASSIFY, examples).request
     return b"".join(log_record(CLASSIFY, request))
 
 
@@ -137,7 +137,7 @@ def test_min_score_comes_as_it_was_sent(read):
     assert [sample.min_score for sample in samples] == [0.5, 0.75]
 
 
-def test_pictures_in_requests_and_examples_are_decoded_and_kept(read):
+def test_images_in_requests_and_examples_are_decoded_and_kept(read):
     file = png(PIXELS)
     content = (
         predict(
@@ -220,7 +220,7 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
             example(**ROW, **{"image/class/label": 3}),
             "image/class/label is .*3.*, and must be indices of labels from 0 to 2",
         ),
-        (IMAGES, example(**{names.IMAGE_FEATURE: b"no picture"}), "record 1 is not an image that can be read"),
+        (IMAGES, example(**{names.IMAGE_FEATURE: b"no image"}), "record 1 is not an image that can be read"),
         (
             TOKENS,
             predict({names.ENCODED_IMAGES: np.array([png(PIXELS)], object)}),
@@ -257,7 +257,7 @@ CONTENTS = (
         "s",
         {"floats": np.ones((2, 3), np.float32), "text": np.array([b"a", b"b"], object), "k": np.int32(1)},
     ),
-    classify_call(Target("m"), "s", [example_message({"floats": [1.0, 2.0, 3.0], "text": b"a", "k": 1})]),
+    classify_call(Target("m"), "s", [{"floats": [1.0, 2.0, 3.0], "text": b"a", "k": 1}]),
 )
 
 
@@ -301,7 +301,7 @@ def test_a_version_is_read_as_its_golden_records(server, version):
         assert samples[8].title.endswith("golden_predictions, record 9")
 
 
-def test_pictures_and_folders_of_pictures(tmp_path):
+def test_images_and_folders_of_images(tmp_path):
     (tmp_path / "a.png").write_bytes(png(PIXELS))
     (tmp_path / "b.png").write_bytes(png(PIXELS[::-1]))
     (tmp_path / "notes.txt").write_text("left out")
@@ -316,9 +316,9 @@ def test_pictures_and_folders_of_pictures(tmp_path):
         read_samples([tmp_path], served(IMAGES), "unit")
 
 
-def test_a_picture_may_be_base64_in_json_lines(tmp_path):
+def test_an_image_may_be_base64_in_json_lines(tmp_path):
     encoded = {"b64": base64.b64encode(png(PIXELS)).decode()}
-    file = tmp_path / "pictures.jsonl"
+    file = tmp_path / "images.jsonl"
     lines = [encoded, {"images": encoded}, {"encoded_images": encoded, "k": 1}]
     file.write_text("\n".join(map(json.dumps, lines)))
     samples = read_samples([file], served(IMAGES), "unit")
@@ -368,3 +368,12 @@ def test_what_tensorflow_writes_is_read(tmp_path):
     with tf.io.TFRecordWriter(str(file)) as writer:
         writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
     assert read_samples([file], served(TOKENS))[0].inputs["tokens"].tolist() == [[1, 2, 3]]
+
+
+def test_a_k_of_any_size_can_be_asked_for_and_a_min_score_must_be_a_number():
+    signature = served(TOKENS | {names.MIN_SCORE: TensorInfo("float32", None)}).signature(names.SERVING_DEFAULT)
+    inputs = {"tokens": np.zeros((1, 3), np.int32)}
+    sent = inputs_of([Sample(inputs, k=k) for k in (2**40, None)], signature)
+    np.testing.assert_array_equal(sent[names.K], np.int32([2**31 - 1, 2]), strict=True)
+    with pytest.raises(InputError, match="must be a finite number"):
+        inputs_of([Sample(inputs, min_score=1e39)], signature)

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from client import InputError, ServingClient
-from client.samples.golden import Sample
-from client.samples.image_samples import image_samples, pixels_of, png, with_file
-from client.samples.images import preprocessed, read_image
+from client.samples import Sample, read_samples
+from client.samples.image_samples import pixels_of, png, with_file
+from client.samples.images import decoded_image, preprocessed
 from signatures.contract import names
 from signatures.contract.pixels import unprocessed
 
@@ -16,44 +16,48 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
 
 @pytest.fixture
 def save(tmp_path):
-    def write(image, name="picture.png", **options):
+    def write(image, name="image.png", **options):
         image.save(tmp_path / name, **options)
         return tmp_path / name
 
     return write
 
 
-def test_a_picture_of_the_right_size_comes_pixel_by_pixel(save):
+def pixels(path, height, width, channels):
+    return decoded_image(path.read_bytes(), path.name, height, width, channels)
+
+
+def test_an_image_of_the_right_size_comes_pixel_by_pixel(save):
     path = save(Image.fromarray(PIXELS))
-    np.testing.assert_array_equal(read_image(path, 6, 5, 3), PIXELS)
-    np.testing.assert_array_equal(read_image(path, -1, -1, 3), PIXELS)
-    gray = read_image(path, 6, 5, 1)
+    np.testing.assert_array_equal(pixels(path, 6, 5, 3), PIXELS)
+    np.testing.assert_array_equal(pixels(path, -1, -1, 3), PIXELS)
+    gray = pixels(path, 6, 5, 1)
     np.testing.assert_array_equal(gray[..., 0], np.asarray(Image.fromarray(PIXELS).convert("L")))
 
 
 def test_another_size_is_resized(save):
-    assert read_image(save(Image.fromarray(PIXELS)), 12, 7, 3).shape == (12, 7, 3)
+    assert pixels(save(Image.fromarray(PIXELS)), 12, 7, 3).shape == (12, 7, 3)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK"])
 def test_every_mode_of_eight_bits_is_taken(save, mode):
-    path = save(Image.fromarray(PIXELS).convert(mode), "picture.tiff")
+    path = save(Image.fromarray(PIXELS).convert(mode), "image.tiff")
     for channels in (1, 3):
-        assert read_image(path, 6, 5, channels).shape == (6, 5, channels)
+        assert pixels(path, 6, 5, channels).shape == (6, 5, channels)
 
 
-def test_what_is_no_eight_bit_picture_is_refused(save, tmp_path):
+def test_what_is_no_eight_bit_image_is_refused(save, tmp_path):
     text = tmp_path / "text.png"
-    text.write_text("no picture")
+    text.write_text("no image")
     truncated = tmp_path / "truncated.png"
     truncated.write_bytes(png(PIXELS)[:60])
     with pytest.raises(InputError, match="more than 8 bits"):
-        read_image(save(Image.fromarray(PIXELS[..., 0].astype(np.uint16))), 6, 5, 1)
-    for path in (text, truncated, tmp_path, tmp_path / "absent.png"):
+        pixels(save(Image.fromarray(PIXELS[..., 0].astype(np.uint16))), 6, 5, 1)
+    for path in (text, truncated):
         with pytest.raises(InputError, match=path.name):
-            read_image(path, 6, 5, 1)
+            pixels(path, 6, 5, 1)
     with pytest.raises(InputError, match="4 channels"):
-        read_image(text, 6, 5, 4)
+        pixels(text, 6, 5, 4)
 
 
 @pytest.mark.parametrize("name", names.PREPROCESSINGS)
@@ -106,17 +110,17 @@ def test_a_sample_that_was_not_made_of_pixels_gets_no_file():
 
 def test_samples_of_files_fit_the_model_and_keep_jpeg_and_png(server, save):
     gray = Image.fromarray(PIXELS[..., 0])
-    paths = [save(gray), save(gray, "picture.jpg"), save(gray, "picture.bmp")]
+    paths = [save(gray), save(gray, "image.jpg"), save(gray, "image.bmp")]
     with ServingClient(server.address, "letters") as client:
-        samples = image_samples(paths, client.metadata(), "unit")
+        samples = read_samples(paths, client.metadata(), "unit")
     assert {sample.inputs[names.IMAGES].shape for sample in samples} == {(1, 4, 4, 1)}
     assert [sample.file is not None for sample in samples] == [True, True, False]
     assert all(sample.dense is None for sample in samples)
 
 
-def test_a_model_of_something_else_takes_no_pictures(server, model, save):
+def test_a_model_of_something_else_takes_no_images(server, model, save):
     declared = model.declared()
     declared[names.SERVING_DEFAULT]["inputs"][names.IMAGES]["shape"] = [-1, 16]
     model.declared = lambda: declared
     with ServingClient(server.address, "letters") as client, pytest.raises(InputError, match="does not take images"):
-        image_samples([save(Image.fromarray(PIXELS))], client.metadata(), "unit")
+        read_samples([save(Image.fromarray(PIXELS))], client.metadata(), "unit")
