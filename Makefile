@@ -23,7 +23,7 @@ test: .venv/.test
 	@$(BIN)/codespell
 	@$(BIN)/proselint check *.md docs $$(find signatures exporter client server tests examples benchmarks -name '*.py')
 	@echo "== pytest: behavior"
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 600
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 600 --durations 20
 
 # The documentation site, in site/.
 docs: .venv/.docs

@@ -1,7 +1,6 @@
 """`serving-client check --rest`: REST answers as gRPC does, or the check says what differs."""
 
 import json
-import socket
 
 import pytest
 
@@ -9,24 +8,14 @@ pytest.importorskip("tensorflow", reason="exporting and serving need TensorFlow"
 
 from client.cli.commands import run
 from client.rest.http import RestServer
-from server import ModelServer, Settings
 from signatures.contract import names
 
 
-@pytest.fixture(scope="module")
-def server(digits_output):
-    with socket.create_server(("localhost", 0)) as free:
-        rest_port = free.getsockname()[1]
-    base_path = str(digits_output / "digits")
-    with ModelServer(Settings(model_name="digits", model_base_path=base_path, rest_api_port=rest_port)) as server:
-        yield server
-
-
 @pytest.fixture
-def check(server, digits_version, capfd):
+def check(digits_server, digits_version, capfd):
     def call(*arguments, rest=None):
-        options = ["--address", f"localhost:{server.port}", "--model", "digits"]
-        rest = rest or f"localhost:{server.rest_port}"
+        options = ["--address", f"localhost:{digits_server.port}", "--model", "digits"]
+        rest = rest or f"localhost:{digits_server.rest_port}"
         status = run([*options, "check", "--golden", str(digits_version), "--rest", rest, *arguments])
         return status, *capfd.readouterr()
 

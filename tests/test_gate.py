@@ -12,14 +12,10 @@ import pytest
 BIN = Path(sys.executable).parent
 
 
-@pytest.fixture(scope="module")
-def served(digits_version):
-    """A stand-in that serves one version, as a candidate's server does, and its address."""
-    from server import ModelServer, Settings
-
-    settings = Settings(port=0, model_name="digits", model_base_path=str(digits_version.parent))
-    with ModelServer(settings) as server:
-        yield f"localhost:{server.port}"
+@pytest.fixture
+def served(digits_server):
+    """The address of a stand-in that serves one version, as a candidate's server does."""
+    return f"localhost:{digits_server.port}"
 
 
 def run_gate(address, root):

@@ -1,7 +1,6 @@
 """min_score and thresholds from `export-model` to answers over gRPC and REST, of pixels, files and tf.Examples."""
 
 import json
-import socket
 
 import numpy as np
 import pytest
@@ -24,10 +23,8 @@ def version(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(version):
-    with socket.create_server(("localhost", 0)) as free:
-        rest_port = free.getsockname()[1]
-    settings = Settings(model_name="digits", model_base_path=str(version.parent), rest_api_port=rest_port)
+def server(version, free_port):
+    settings = Settings(model_name="digits", model_base_path=str(version.parent), rest_api_port=free_port())
     with ModelServer(settings) as server:
         yield server
 

@@ -1,7 +1,6 @@
 """`serving-client qualify` against the stand-in with the preset digits, in a time that tests have."""
 
 import json
-import socket
 
 import pytest
 
@@ -12,15 +11,13 @@ from server import ModelServer, Settings
 
 
 @pytest.fixture(scope="module")
-def server(digits_output, tmp_path_factory):
-    with socket.create_server(("localhost", 0)) as free:
-        rest_port = free.getsockname()[1]
+def server(digits_output, free_port, tmp_path_factory):
     monitoring = tmp_path_factory.mktemp("server") / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }\n")
     settings = Settings(
         model_name="digits",
         model_base_path=str(digits_output / "digits"),
-        rest_api_port=rest_port,
+        rest_api_port=free_port(),
         monitoring_config_file=monitoring,
         grpc_max_threads=80,
     )

@@ -1,7 +1,6 @@
 """A model with two heads, batched in the graph: exported, served to many at a time, called and checked."""
 
 import json
-import socket
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,13 +18,8 @@ from server import ModelServer, Settings
 from signatures import Batching
 
 
-def free_port():
-    with socket.create_server(("localhost", 0)) as free:
-        return free.getsockname()[1]
-
-
 @pytest.fixture(scope="module", params=[None, Batching(max_batch_size=16, batch_timeout_micros=20_000)])
-def served(request, tmp_path_factory):
+def served(request, free_port, tmp_path_factory):
     """The model, its version, and the address of a server of it; requests share runs or do not."""
     keras.utils.set_random_seed(5)
     x = keras.Input((6,), name="x")

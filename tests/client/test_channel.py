@@ -95,7 +95,7 @@ def test_a_failed_handshake_is_one_sentence_that_says_what_to_do(
     capfd.readouterr()
 
 
-@pytest.mark.parametrize("command", ["status", "metadata", "info", "check", "bench"])
+@pytest.mark.parametrize("command", ["status", "check", "bench"])
 def test_tls_to_a_plaintext_port_is_status_3_and_not_ok(server, version, command):
     more = ["--golden", str(version)] if command == "check" else []
     arguments = ["--address", server.address, "--model", "letters", "--timeout", "3", "--tls", command, *more]

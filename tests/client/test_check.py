@@ -537,7 +537,7 @@ def an_example_not_classified(model, server):
 
 @pytest.fixture
 def checked(server, version):
-    def run(golden=version, timeout=5):
+    def run(golden=version, timeout=30):
         with ServingClient(server.address, "letters", timeout=timeout) as client:
             return client.check(golden)
 

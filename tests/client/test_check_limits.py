@@ -26,7 +26,7 @@ def model(fake):
 @pytest.fixture
 def checked(server, version):
     def run(**options):
-        with ServingClient(server.address, "letters", timeout=5) as client:
+        with ServingClient(server.address, "letters", timeout=30) as client:
             return client.check(version, **options)
 
     return run

@@ -14,7 +14,7 @@ from signatures.contract import names
 
 @pytest.fixture
 def client(server):
-    with ServingClient(server.address, "letters", timeout=5) as client:
+    with ServingClient(server.address, "letters", timeout=30) as client:
         yield client
 
 

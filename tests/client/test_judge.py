@@ -1,6 +1,12 @@
 import numpy as np
 import pytest
 
+pytest.importorskip("hypothesis", reason="hypothesis makes up the values")
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from signatures.contract.judge import judge_dense, judge_listed, judge_sparse, ranking
 from signatures.contract.tolerances import CPU, Tolerance, with_backbone
 
@@ -111,3 +117,19 @@ def test_only_the_tolerances_given_are_replaced():
     changed = with_backbone(CPU, 0.5, None)
     assert changed.backbone == Tolerance(rtol=0.5, atol=CPU.backbone.atol)
     assert changed.head == CPU.head
+
+
+SCORES = hnp.arrays(np.float32, N, elements=st.floats(0, 1, width=32, allow_subnormal=False))
+TIED = hnp.arrays(np.float32, N, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(SCORES, TIED), st.integers(0, N))
+def test_the_right_answer_to_any_scores_passes_exactly(dense, k):
+    exact = Tolerance(rtol=0, atol=0)
+    sparse_verdict = judge_sparse(dense, sparse(dense, k), k, exact)
+    listed_verdict = judge_listed(dense, *listed(dense, k), LABELS, k, exact)
+    for verdict in (sparse_verdict, listed_verdict, judge_dense(dense, dense, exact, k)):
+        assert verdict.problem == ""
+        assert not verdict.near_tie
+        assert verdict.difference == 0

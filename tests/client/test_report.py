@@ -77,7 +77,7 @@ def test_markup_in_labels_models_and_addresses_is_shown_as_text(results):
     text = report([replace(results[0], labels=(evil,) * 8, model=evil, address=evil, source=evil)], WHEN)
     page = Page(text)
     assert "script" not in {tag for tag, _ in page.tags}
-    assert evil in page.words or any(evil in words for words in page.words)
+    assert any(evil in words for words in page.words)
 
 
 def test_nothing_is_loaded_from_elsewhere(results):

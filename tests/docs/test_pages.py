@@ -4,10 +4,9 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,6 @@ for block in BLOCKS:
 # A reader sees the server's lines before going on.
 STARTED = re.compile(r"^(serve-model (?:.*\\\n)*.*--port=(\d+)(?:.*\\\n)*.* &)$", re.MULTILINE)
 WAIT = r"\1\nuntil (echo > /dev/tcp/localhost/\2) 2> /dev/null; do kill -0 $! || exit 1; sleep 0.1; done"
-
-
-def free_ports(count):
-    with ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(count)]
-        return [str(one.getsockname()[1]) for one in found]
 
 
 @contextmanager
@@ -94,12 +87,12 @@ def serving(reader, published, port, rest_port):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", [page for page, found in RUN.items() if found])
-def test_the_page_works_as_it_stands(page, published, tmp_path, monkeypatch):
+def test_the_page_works_as_it_stands(page, published, commands, free_port, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     reader = READERS.get(page, Reader())
-    port, rest_port, other = free_ports(3)
+    port, rest_port, other = (str(free_port()) for _ in range(3))
     instead = {**reader.instead, "8500": port, "8501": rest_port, "8502": other}
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     names = {"__name__": "__main__"}
     with serving(reader, published, port, rest_port), shell({**os.environ, "PATH": path, "COLUMNS": "110"}) as run:
         if reader.has is not None:

@@ -8,14 +8,11 @@ import random
 import resource
 import shutil
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-EXPORT_MODEL = Path(sys.executable).with_name("export-model")
 SLOW_KILLS = 200
 
 
@@ -63,39 +60,6 @@ class Watch:
         assert left == {".last_version"}
 
 
-def start(model, output):
-    return subprocess.Popen(
-        [EXPORT_MODEL, model, "--output", output], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def when_staging(process, base_path):
-    """Wait until an exporter has begun to write."""
-    while process.poll() is None and not any(base_path.glob(".staging-*")):
-        time.sleep(0.005)
-
-
-def test_an_export_killed_at_any_moment_leaves_whole_versions_and_the_next_cleans_up(toy, tmp_path):
-    output = tmp_path / "models"
-    watch = Watch(output / "toy")
-    process = start(toy, output)
-    when_staging(process, watch.base_path)
-    started = time.monotonic()
-    assert process.wait(200) == 0
-    writing = time.monotonic() - started
-
-    for moment in (0.0, 0.2, 0.5, 0.8, 0.95):
-        process = start(toy, output)
-        when_staging(process, watch.base_path)
-        time.sleep(moment * writing)
-        process.kill()
-        process.wait()
-        watch.look()
-    process = start(toy, output)
-    assert process.wait(200) == 0
-    watch.assert_clean()
-
-
 def forked():
     """Processes that begin with TensorFlow loaded, so that many can be had."""
     context = multiprocessing.get_context("forkserver")
@@ -107,6 +71,39 @@ def exporting(context, model, output):
     # Neither a click command nor a test's function can be found by name in another process.
     code = f"from exporter.cli.command import main; main({[str(model), '--output', str(output), '--json']})"
     return context.Process(target=exec, args=(code, {}))
+
+
+def when_staging(process, base_path):
+    """Wait until an exporter has begun to write."""
+    while process.is_alive() and not any(base_path.glob(".staging-*")):
+        time.sleep(0.005)
+
+
+def test_an_export_killed_at_any_moment_leaves_whole_versions_and_the_next_cleans_up(toy, tmp_path):
+    output, context = tmp_path / "models", forked()
+    watch = Watch(output / "toy")
+
+    def start():
+        process = exporting(context, toy, output)
+        process.start()
+        when_staging(process, watch.base_path)
+        return process
+
+    process, started = start(), time.monotonic()
+    process.join()
+    assert process.exitcode == 0
+    writing = time.monotonic() - started
+
+    for moment in (0.0, 0.2, 0.5, 0.8, 0.95):
+        process = start()
+        time.sleep(moment * writing)
+        process.kill()
+        process.join()
+        watch.look()
+    process = start()
+    process.join()
+    assert process.exitcode == 0
+    watch.assert_clean()
 
 
 @pytest.mark.slow
@@ -174,15 +171,20 @@ def assert_refused(done, words):
     assert "Traceback" not in done.stderr
 
 
-def export_model(model, output, **how):
-    return subprocess.run(
-        [EXPORT_MODEL, model, "--output", output], capture_output=True, text=True, timeout=200, check=False, **how
-    )
+@pytest.fixture
+def export_model(commands):
+    """A function that runs the command."""
+
+    def run(model, output, **how):
+        words = [commands / "export-model", model, "--output", output]
+        return subprocess.run(words, capture_output=True, text=True, timeout=200, check=False, **how)
+
+    return run
 
 
 # Less than the golden records take, than the graph, and than the weights.
 @pytest.mark.parametrize("limit", [200, 30_000, 500_000])
-def test_a_file_that_may_not_grow_is_one_sentence_and_leaves_nothing(limit, toy, tmp_path):
+def test_a_file_that_may_not_grow_is_one_sentence_and_leaves_nothing(limit, export_model, toy, tmp_path):
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
@@ -208,12 +210,12 @@ def small_disk(tmp_path):
     subprocess.run(["umount", place], check=True)
 
 
-def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(toy, small_disk):
+def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(export_model, toy, small_disk):
     assert_refused(export_model(toy, small_disk / "models"), "cannot be written to: No space left on device")
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_read_only_disk_is_one_sentence_and_keeps_what_is_there(toy, small_disk):
+def test_a_read_only_disk_is_one_sentence_and_keeps_what_is_there(export_model, toy, small_disk):
     version = small_disk / "models" / "toy" / "3"
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_text("whole")
@@ -224,14 +226,14 @@ def test_a_read_only_disk_is_one_sentence_and_keeps_what_is_there(toy, small_dis
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_base_path_without_permission_is_one_sentence(toy, tmp_path):
+def test_a_base_path_without_permission_is_one_sentence(export_model, toy, tmp_path):
     output = tmp_path / "models"
     output.mkdir(mode=0o555)
     assert_refused(export_model(toy, output), "cannot be written to: Permission denied")
     assert list(output.iterdir()) == []
 
 
-def test_a_base_path_that_is_a_file_is_one_sentence_and_stays_one(toy, tmp_path):
+def test_a_base_path_that_is_a_file_is_one_sentence_and_stays_one(export_model, toy, tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "toy").write_text("a file")
     assert_refused(export_model(toy, tmp_path / "models"), "models/toy cannot be written to")

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -152,16 +151,9 @@ def stand_in_only():
         pytest.skip("says something of the stand-in only, and MODEL_SERVER names another server")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
-
-
-def command_line(port: int, flags: dict) -> list[str]:
-    program = [REAL_SERVER] if REAL_SERVER else [sys.executable, "-c", "from server.cli import main; main()"]
+def command_line(program: str | Path, port: int, flags: dict) -> list[str | Path]:
     texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in flags.items()}
-    return [*program, f"--port={port}", *(f"--{name}={text}" for name, text in texts.items())]
+    return [program, f"--port={port}", *(f"--{name}={text}" for name, text in texts.items())]
 
 
 class Launched(NamedTuple):
@@ -173,11 +165,10 @@ class Launched(NamedTuple):
 
 
 @contextlib.contextmanager
-def launched(**flags):
-    port = free_port()
+def launched(program: str | Path, port: int, **flags):
     with tempfile.NamedTemporaryFile() as log:
         process = subprocess.Popen(
-            command_line(port, {"model_name": MODEL, **flags}),
+            command_line(program, port, {"model_name": MODEL, **flags}),
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).parents[2],
@@ -190,10 +181,10 @@ def launched(**flags):
 
 
 @contextlib.contextmanager
-def serving(**flags):
-    """The address of a server that is ready; ours runs in this process."""
+def serving(port: int, **flags):
+    """The address of a server that is ready; ours runs in this process, at a port of its own choice."""
     if REAL_SERVER:
-        with launched(**flags) as server, grpc.insecure_channel(server.address) as channel:
+        with launched(REAL_SERVER, port, **flags) as server, grpc.insecure_channel(server.address) as channel:
             grpc.channel_ready_future(channel).result(timeout=120)
             yield server.address
     else:
@@ -202,26 +193,34 @@ def serving(**flags):
 
 
 @pytest.fixture
-def launch():
-    """A function that starts a server process with these flags and waits for nothing."""
+def launch(commands, free_port):
+    """A function that starts a server process with these flags and waits for nothing.
+
+    With `alone`, the stand-in's process is the one that is returned, not the one that passes signals on to it.
+    """
     with contextlib.ExitStack() as stack:
-        yield lambda **flags: stack.enter_context(launched(**flags))
+
+        def start(*, alone=False, **flags):
+            stand_in = (Path(sys.executable).parent if alone else commands) / "serve-model"
+            return stack.enter_context(launched(REAL_SERVER or stand_in, free_port(), **flags))
+
+        yield start
 
 
 @pytest.fixture
-def serve():
+def serve(free_port):
     """A function that gives the address of a ready server with these flags."""
     with contextlib.ExitStack() as stack:
-        yield lambda **flags: stack.enter_context(serving(**flags))
+        yield lambda **flags: stack.enter_context(serving(free_port(), **flags))
 
 
 @pytest.fixture(scope="session")
-def running_both(template, tmp_path_factory):
+def running_both(template, free_port, tmp_path_factory):
     """The address and the REST port of one server for all tests that only ask; its version 1 multiplies by 3."""
     base = tmp_path_factory.mktemp("running")
     write_version(template, base / "1", 3.0)
     rest_port = free_port()
-    with serving(model_base_path=base, rest_api_port=rest_port) as address:
+    with serving(free_port(), model_base_path=base, rest_api_port=rest_port) as address:
         yield address, rest_port
 
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +25,12 @@ def without_tensorflow(flag):
     """Run the command with a flag, and fail if that imports TensorFlow."""
     code = f"import sys, server.cli as cli\ntry: cli.main(['{flag}'])\nfinally: assert 'tensorflow' not in sys.modules"
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def serve_model(commands, *arguments):
+    """Run the command to its end."""
+    words = [commands / "serve-model", *arguments]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_help_does_not_import_tensorflow():
@@ -84,15 +89,8 @@ def test_a_misspelt_flag_is_refused_with_a_hint():
         (["--rest_api_num_threads=0", "--model_base_path=/m"], 2, "0 is not in the range"),
     ],
 )
-def test_what_a_user_can_get_wrong_is_one_sentence(arguments, status, sentence):
-    result = subprocess.run(
-        [sys.executable, "-c", "from server.cli import main; main()", "--port=0", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def test_what_a_user_can_get_wrong_is_one_sentence(commands, arguments, status, sentence):
+    result = serve_model(commands, "--port=0", *arguments)
     assert result.returncode == status
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
@@ -123,23 +121,14 @@ def test_a_model_with_only_broken_versions_ends_the_server(launch, base, make_ve
         (["--port=0", "--grpc_socket_path={base}/" + "x" * 107], "cannot be opened: choose another --grpc_socket_path"),
     ],
 )
-def test_a_busy_port_is_one_sentence(base, make_version, flags, sentence):
+def test_a_busy_port_is_one_sentence(commands, base, make_version, flags, sentence):
     make_version(base / "1")
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = subprocess.run(
-            [
-                *(sys.executable, "-c", "from server.cli import main; main()", f"--model_base_path={base}"),
-                *(flag.format(port=port, base=base) for flag in flags),
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        flags = (flag.format(port=port, base=base) for flag in flags)
+        result = serve_model(commands, f"--model_base_path={base}", *flags)
     assert result.returncode == 4
     assert sentence.format(port=port, base=base) in result.stderr
     assert "Traceback" not in result.stderr
@@ -147,11 +136,9 @@ def test_a_busy_port_is_one_sentence(base, make_version, flags, sentence):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_closes_all_ports(base, make_version, client, tmp_path, number):
+def test_a_signal_closes_all_ports(start, free_port, base, make_version, client, tmp_path, number):
     make_version(base / "1", 2.0)
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        rest_port = probe.getsockname()[1]
+    rest_port = free_port()
     path = tmp_path / "grpc.sock"
     process = start(f"--model_base_path={base}", f"--rest_api_port={rest_port}", f"--grpc_socket_path={path}")
     try:
@@ -176,17 +163,18 @@ def test_a_signal_closes_all_ports(base, make_version, client, tmp_path, number)
     assert not path.exists()
 
 
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", "from server.cli import main; main()", "--port=0", "--model_name=scaler", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(commands):
+    """A function that starts the command."""
+
+    def run(*arguments):
+        words = [commands / "serve-model", "--port=0", "--model_name=scaler", *arguments]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return run
 
 
-def test_port_zero_prints_the_port_and_sigterm_answers_what_is_in_flight(base, make_version, client):
+def test_port_zero_prints_the_port_and_sigterm_answers_what_is_in_flight(start, base, make_version, client):
     make_version(base / "1", 2.0)
     process = start(f"--model_base_path={base}", "--enable_batching=false")
     try:
@@ -195,7 +183,8 @@ def test_port_zero_prints_the_port_and_sigterm_answers_what_is_in_flight(base, m
         assert ask.scale(4) == [8]
         ask.predict({"steps": [1]}, "count")
         slow = ask.prediction.Predict.future(ask.request({"steps": [400_000]}, "count"), timeout=60)
-        time.sleep(0.2)
+        # Answered after the server has taken the other.
+        assert ask.scale(4) == [8]
         assert not slow.done()
         process.send_signal(signal.SIGTERM)
         assert slow.result().outputs["steps"].int_val == [400_000]
@@ -209,7 +198,7 @@ def test_port_zero_prints_the_port_and_sigterm_answers_what_is_in_flight(base, m
         ask.scale(4)
 
 
-def test_a_missing_base_path_is_said_and_sigterm_ends_the_wait(tmp_path):
+def test_a_missing_base_path_is_said_and_sigterm_ends_the_wait(start, tmp_path):
     process = start(f"--model_base_path={tmp_path / 'absent'}")
     try:
         os.set_blocking(process.stderr.fileno(), True)

@@ -21,6 +21,12 @@ END, GOOD, NEW, LOADING = "END", "AVAILABLE", "START", "LOADING"
 
 
 @pytest.fixture
+def states_last(monkeypatch):
+    """Give whoever asks for the states, which is every 20 ms where the machine has the time, a chance to see each."""
+    monkeypatch.setattr("server.models.lifecycle._TICK_SECONDS", 0.4)
+
+
+@pytest.fixture
 def ask(serve, make_version, base, client):
     """A client of a server that serves version 1."""
     make_version(base / "1", 1.0)
@@ -48,7 +54,7 @@ def test_started_without_a_version_the_port_stays_closed_until_one_comes(
     assert ask.scale(3) == [6]
 
 
-def test_a_new_version_loads_beside_the_old_one_and_then_replaces_it(ask, base, make_version):
+def test_a_new_version_loads_beside_the_old_one_and_then_replaces_it(states_last, ask, base, make_version):
     make_version(base / "2", 2.0)
     seen = ask.wait_for({1: END, 2: GOOD})
     assert seen[1:3] == [{1: GOOD, 2: NEW}, {1: GOOD, 2: LOADING}]
@@ -75,7 +81,7 @@ def test_a_new_version_loads_beside_the_old_one_and_then_replaces_it(ask, base, 
     ids=["no saved_model.pb", "empty saved_model.pb"],
 )
 def test_a_version_that_fails_to_load_ends_after_its_retries_and_the_old_one_serves(
-    ask, base, make_version, missing, code, message
+    states_last, ask, base, make_version, missing, code, message
 ):
     def empty(staging):
         if not missing:
@@ -90,7 +96,9 @@ def test_a_version_that_fails_to_load_ends_after_its_retries_and_the_old_one_ser
     assert ask.scale(3) == [3]
 
 
-def test_a_version_without_variables_replaces_the_good_one_and_fails_every_request(ask, base, make_version):
+def test_a_version_without_variables_replaces_the_good_one_and_fails_every_request(
+    states_last, ask, base, make_version
+):
     make_version(base / "5", without="variables")
     ask.wait_for({1: END, 5: GOOD})
     assert ask.statuses()[5] == (GOOD, 0, "")
@@ -118,7 +126,7 @@ def test_a_version_whose_warmup_names_an_absent_signature_fails_to_load(ask, bas
     assert ask.scale(3) == [3]
 
 
-def test_the_newest_version_removed_the_one_before_it_comes_back_first(ask, base, make_version):
+def test_the_newest_version_removed_the_one_before_it_comes_back_first(states_last, ask, base, make_version):
     make_version(base / "2", 2.0)
     ask.wait_for({1: END, 2: GOOD})
     shutil.rmtree(base / "2")

@@ -162,7 +162,7 @@ def resident_megabytes(process):
 @pytest.mark.timeout(3600)
 def test_malformed_requests_are_errors_and_the_server_lives(launch, make_version, base, client):
     make_version(base / "1", 3.0)
-    address, process, _ = launch(model_base_path=base)
+    address, process, _ = launch(model_base_path=base, alone=True)
     ask = client(address)
     grpc.channel_ready_future(ask.channel).result(timeout=120)
     calls = {method: ask.channel.unary_unary(method) for method, _ in good_requests(ask)}

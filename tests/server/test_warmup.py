@@ -65,11 +65,8 @@ def write(version, *records):
             writer.write(record if isinstance(record, bytes) else record.SerializeToString())
 
 
-def test_no_file_is_fine(version, servable):
-    warm_up(servable, version, lambda: True)
-
-
-def test_records_run_through_their_signatures(version, servable):
+def test_records_run_through_their_signatures(version, servable, monkeypatch):
+    warm_up(servable, version, lambda: True)  # There is no file yet.
     write(
         version,
         predict_log(x=np.float32([1, 2])),
@@ -78,7 +75,16 @@ def test_records_run_through_their_signatures(version, servable):
         multi_inference_log(),
         prediction_log_pb2.PredictionLog(),
     )
+    right, fed = servable.run, []
+
+    def run(call, feeds, fetches):
+        (values,) = feeds.values()
+        fed.append(values.shape)
+        return right(call, feeds, fetches)
+
+    monkeypatch.setattr(servable, "run", run)
     warm_up(servable, version, lambda: True)
+    assert fed == [(2,), (1,), (1,), (1,)]
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,14 @@ def keep_k_largest():
         return np.where(ranks < np.reshape(k, (-1, 1)), dense, 0)
 
     return keep
+
+
+@pytest.fixture(params=["short rows", "long rows"], scope="module")
+def rows(request):
+    """Both ways to find the largest: the one for long rows is made to take short ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "long rows":
+            patch.setattr("signatures.head._LONG", 1)
+            patch.setattr("signatures.head._VERY_LONG", 1)
+            patch.setattr("signatures.head._CHUNK", 3)
+        yield request.param

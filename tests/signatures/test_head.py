@@ -22,17 +22,6 @@ def oracle(rows, ks):
     return out
 
 
-@pytest.fixture(params=["short rows", "long rows"], scope="module")
-def rows(request):
-    """Both ways to find the largest: the one for long rows is made to take short ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "long rows":
-            patch.setattr("signatures.head._LONG", 1)
-            patch.setattr("signatures.head._VERY_LONG", 1)
-            patch.setattr("signatures.head._CHUNK", 3)
-        yield request.param
-
-
 @pytest.mark.usefixtures("rows")
 @settings(max_examples=1200, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from(sorted(DTYPES)))

@@ -57,6 +57,20 @@ def replicas(fake, tmp_path):
 
 
 @pytest.fixture
+def one_refuses(replicas, fake):
+    """The second server does not take version 2 as stable."""
+    server = replicas[0][1]
+    right = server.reload
+
+    def reload(data):
+        if b"stable\x10\x02" in data:
+            raise fake.Error(fake.INTERNAL, "no room")
+        return right(data)
+
+    server.reload = reload
+
+
+@pytest.fixture
 def command(replicas, capfd):
     servers, config = replicas
 

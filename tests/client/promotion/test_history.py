@@ -52,16 +52,9 @@ def test_what_was_refused_is_no_move(command, replicas):
     assert read_history(config) == ()
 
 
-def test_a_move_that_was_put_back_says_why(command, replicas, fake):
-    servers, config = replicas
-    right = servers[1].reload
-
-    def reload(data):
-        if b"stable\x10\x02" in data:
-            raise fake.Error(fake.INTERNAL, "no room")
-        return right(data)
-
-    servers[1].reload = reload
+@pytest.mark.usefixtures("one_refuses")
+def test_a_move_that_was_put_back_says_why(command, replicas):
+    _, config = replicas
     assert command("promote", "--version", "2", "--label", "stable", "--yes")[0] == 1
     (line,) = lines(config)
     assert (line["outcome"], "no room" in line["error"]) == ("put back", True)

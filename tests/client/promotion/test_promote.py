@@ -89,17 +89,10 @@ def test_a_version_that_is_not_loaded_everywhere_changes_nothing(replicas, comma
     assert (labels(servers), config.read_text()) == ([1, 1], before)
 
 
-def test_a_replica_that_refuses_has_all_put_back(replicas, command, fake):
+@pytest.mark.usefixtures("one_refuses")
+def test_a_replica_that_refuses_has_all_put_back(replicas, command):
     servers, config = replicas
     before = config.read_text()
-    right = servers[1].reload
-
-    def reload(data):
-        if b"stable\x10\x02" in data:
-            raise fake.Error(fake.INTERNAL, "no room")
-        return right(data)
-
-    servers[1].reload = reload
     status, _, err = command("promote", "--version", "2", "--label", "stable", "--yes")
     assert status == 1
     assert "no room" in err

@@ -202,7 +202,7 @@ def served(client, label):
 def run_sequences(config, addresses, count):
     """Take two replicas through this many random sequences."""
 
-    clients = {name: [ServingClient(address, name, timeout=5) for address in addresses] for name in MODELS}
+    clients = {name: [ServingClient(address, name, timeout=30) for address in addresses] for name in MODELS}
     every = [client for several in clients.values() for client in several]
     for client in every:
         for version in VERSIONS:

@@ -114,7 +114,7 @@ def test_an_export_with_thresholds_is_asked_for_its_dense_scores(command, model,
 def test_other_versions_are_measured_in_turn_and_shown_as_ratios(command, server, model, fake):
     slow = fake.Model()
     slow.version, right = 2, slow.predict
-    slow.predict = lambda signature, inputs: (time.sleep(0.02), right(signature, inputs))[1]
+    slow.predict = lambda signature, inputs: (time.sleep(0.05), right(signature, inputs))[1]
     loading = fake.Model()
     loading.version, loading.state = 3, "LOADING"
     server.models |= {2: slow, 3: loading}
@@ -199,7 +199,7 @@ def test_ctrl_c_in_a_load_ends_it_and_writes_nothing(server, model, version, tmp
         while len(calls) < 300:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert (process.returncode, out) == (130, "")

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -87,12 +86,6 @@ def test_panels_have_numbers_of_their_own_and_do_not_overlap(dashboard):
 # Prometheus
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def history(scrapes):
     """Samples of half an hour, in which everything grows evenly from nothing, or from what there was at the start."""
     before = scrapes.read("start")
@@ -107,7 +100,7 @@ def history(scrapes):
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory, scrapes):
+def ask(tmp_path_factory, free_port, scrapes):
     """Start a Prometheus with that half an hour; return what asks it for a query's answer at the end."""
     directory = tmp_path_factory.mktemp("prometheus")
     (directory / "history").write_text(history(scrapes))

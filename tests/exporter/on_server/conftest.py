@@ -15,28 +15,26 @@ from exporter.validation.on_server.target import Target
 from signatures.contract import names
 
 HERE = Path(__file__).parent
-STAND_IN = Path(sys.executable).with_name("serve-model")
-PROGRAM = os.environ.get("MODEL_SERVER") or str(STAND_IN)
 
 
 @pytest.fixture
-def binary():
+def binary(commands):
     """A server that is a program of this machine."""
-    return Target("binary", "", PROGRAM)
+    return Target("binary", "", os.environ.get("MODEL_SERVER") or str(commands / "serve-model"))
 
 
 @pytest.fixture
-def engines(tmp_path, monkeypatch):
+def engines(commands, tmp_path, monkeypatch):
     """Fake docker, podman and kubectl on the PATH; what they were asked, and what they run."""
-    commands, state = tmp_path / "bin", tmp_path / "state"
-    commands.mkdir()
+    programs, state = tmp_path / "bin", tmp_path / "state"
+    programs.mkdir()
     state.mkdir()
     for name in ("docker", "podman", "kubectl"):
         fake = [HERE / "fake_kubectl.py"] if name == "kubectl" else [HERE / "fake_containers.py", name]
         words = " ".join(f"'{word}'" for word in (sys.executable, *fake))
-        (commands / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
-        (commands / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+        (programs / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{commands}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_STATE", str(state))
 
     def calls(engine, *beginning):
@@ -47,7 +45,7 @@ def engines(tmp_path, monkeypatch):
     def running():
         return [place.name for kind in ("containers", "pods") for place in (state / kind).glob("*")]
 
-    return SimpleNamespace(state=state, commands=commands, calls=calls, running=running)
+    return SimpleNamespace(state=state, programs=programs, calls=calls, running=running)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 
 STATE = Path(os.environ["FAKE_STATE"])
 ENGINE = Path(sys.argv[1]).name
-SERVER = [sys.executable, "-c", "from server.cli import main; main()"]
+SERVER = ["serve-model"]
 GPU_LINE = (
     "2025-11-25 10:00:00.000001: I tensorflow/core/common_runtime/gpu/gpu_device.cc:2020] Created device "
     "/job:localhost/replica:0/task:0/device:GPU:0 with 38215 MB memory:  -> device: 0, name: NVIDIA A100-SXM4-40GB, "

@@ -18,9 +18,20 @@ CPU, GPU = "tensorflow/serving:2.20.0", "tensorflow/serving:2.20.0-gpu"
 
 
 def export_model(output, *arguments):
+    """Run the one on the PATH, which need not load TensorFlow first."""
     return subprocess.run(
-        [EXPORT_MODEL, "--output", output, *arguments], capture_output=True, text=True, timeout=280, check=False
+        ["export-model", "--output", output, *arguments], capture_output=True, text=True, timeout=280, check=False
     )
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The file of a model that is exported sooner than the preset, where what is exported is all the same."""
+    import keras
+
+    layers = [keras.Input((4,), name="features"), keras.layers.Dense(3, activation="sigmoid")]
+    keras.Sequential(layers).save(tmp_path / "digits.keras")
+    return tmp_path / "digits.keras"
 
 
 def assert_refused(done, status, words, output, engines):
@@ -94,8 +105,8 @@ def test_a_pod_serves_the_copied_files_and_is_deleted(engines, tmp_path):
     assert not is_alive(int((engines.state / "forwarding").read_text()))
 
 
-def test_an_image_for_a_gpu_where_there_is_none_is_a_sentence_with_a_way_out(engines, tmp_path):
-    done = export_model(tmp_path / "models", "--validate-on", "docker")
+def test_an_image_for_a_gpu_where_there_is_none_is_a_sentence_with_a_way_out(engines, small, tmp_path):
+    done = export_model(tmp_path / "models", small, "--validate-on", "docker")
     assert_refused(
         done, 2, "name an image for the CPU, as in docker:tensorflow/serving:2.20.0", tmp_path / "models", engines
     )
@@ -105,17 +116,18 @@ def test_an_image_for_a_gpu_where_there_is_none_is_a_sentence_with_a_way_out(eng
 @pytest.mark.parametrize(
     ("engine", "words"), [("docker", "cannot fetch nosuch:2.20.0"), ("kubectl", "Back-off pulling")]
 )
-def test_an_image_that_cannot_be_fetched_is_a_sentence(engines, tmp_path, engine, words):
-    done = export_model(tmp_path / "models", "--validate-on", f"{engine}:nosuch:2.20.0")
+def test_an_image_that_cannot_be_fetched_is_a_sentence(engines, small, tmp_path, engine, words):
+    done = export_model(tmp_path / "models", small, "--validate-on", f"{engine}:nosuch:2.20.0")
     assert_refused(done, 2, words, tmp_path / "models", engines)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("engine", ["docker", "kubectl"])
-def test_a_signal_removes_the_server_and_the_staged_version(engines, tmp_path, engine, number, status):
+@pytest.mark.parametrize(
+    ("engine", "number", "status"), [("docker", signal.SIGINT, 130), ("kubectl", signal.SIGTERM, 143)]
+)
+def test_a_signal_removes_the_server_and_the_staged_version(engines, small, tmp_path, engine, number, status):
     output = tmp_path / "models"
     process = subprocess.Popen(
-        [EXPORT_MODEL, "--output", output, "--validate-on", f"{engine}:{CPU}"],
+        [EXPORT_MODEL, small, "--output", output, "--validate-on", f"{engine}:{CPU}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -145,12 +157,12 @@ def wait_for(directory, pattern):
     return found
 
 
-def test_a_version_that_a_container_refuses_is_kept_with_a_script_and_nothing_else(engines, tmp_path, monkeypatch):
+def test_a_version_that_a_container_refuses_is_kept_with_a_script_and_nothing_else(engines, small, tmp_path):
     """The server in the container is told to refuse by a configuration of batching that it does not know."""
     output = tmp_path / "models"
     (output / "deploy").mkdir(parents=True)
     (output / "deploy" / "batching.config").write_text("no_such_parameter: 1\n")
-    done = export_model(output, "--validate-on", f"docker:{CPU}", "--keep-failed")
+    done = export_model(output, small, "--validate-on", f"docker:{CPU}", "--keep-failed")
 
     assert done.returncode == 1, done.stderr
     assert "cannot serve this version: it ended with status 2. Its last words:" in done.stderr

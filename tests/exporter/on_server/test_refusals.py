@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -91,7 +90,9 @@ def test_a_version_without_variables_and_without_warm_up_is_refused_by_the_check
         validate_on_server(binary, servable(staged), work)
 
 
-def test_a_version_whose_warm_up_fails_is_refused_and_its_script_reproduces_it(binary, staged, servable, work):
+def test_a_version_whose_warm_up_fails_is_refused_and_its_script_reproduces_it(
+    binary, staged, servable, work, free_port
+):
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.model_spec.name = "digits"
     log.predict_log.request.model_spec.signature_name = "nosuch"
@@ -105,21 +106,17 @@ def test_a_version_whose_warm_up_fails_is_refused_and_its_script_reproduces_it(b
     # As what is kept: elsewhere, and without what was there while it was validated.
     kept = staged.rename(staged.with_name(".failed-1"))
     shutil.rmtree(work)
-    done = run_script(kept)
+    done = run_script(kept, free_port)
     assert done.returncode != 0
     assert 'Serving signature key "nosuch" not found' in done.stdout
 
 
-def run_script(kept):
-    """Run the script on a port that is free, as other tests may be using the usual one."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        ports = {"8500": str(one.getsockname()[1]), "8501": str(other.getsockname()[1])}
+def run_script(kept, free_port):
+    """Run the script on ports that are free, as other tests may be using the usual ones."""
     script = kept / "reproduce.sh"
     text = script.read_text()
-    for usual, free in ports.items():
-        text = text.replace(usual, free)
+    for usual in ("8500", "8501"):
+        text = text.replace(usual, str(free_port()))
     script.write_text(text)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
@@ -150,7 +147,9 @@ def test_a_version_that_xla_compiles_passes_where_its_export_says_so(binary, com
     assert validate_on_server(binary, servable(compiled, "toy", jit_compile=True), work).passed
 
 
-def test_a_version_that_is_not_the_exported_one_is_refused_and_its_script_finds_it_too(binary, staged, servable, work):
+def test_a_version_that_is_not_the_exported_one_is_refused_and_its_script_finds_it_too(
+    binary, staged, servable, work, free_port
+):
     record = ExportRecord.read(staged)
     replace(record, export_id="0" * 32).write(staged)
     with pytest.raises(ValidationError, match=r"not those of the export: identity") as caught:
@@ -158,7 +157,7 @@ def test_a_version_that_is_not_the_exported_one_is_refused_and_its_script_finds_
     assert "0" * 32 in str(caught.value)
 
     shutil.rmtree(work)
-    done = run_script(staged)
+    done = run_script(staged, free_port)
     assert done.returncode == 1
     assert "identity" in done.stdout
 

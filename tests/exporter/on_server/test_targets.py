@@ -13,7 +13,7 @@ def test_an_engine_takes_the_image_of_the_export_or_another_one_of_several(engin
     targets = targets_of(ExportOptions(validate_on=("docker", f"docker:{CPU}", "podman", "kubectl", "docker")))
 
     assert [str(target) for target in targets] == [f"docker:{GPU}", f"docker:{CPU}", f"podman:{GPU}", f"kubectl:{GPU}"]
-    assert targets[0].program == str(engines.commands / "docker")
+    assert targets[0].program == str(engines.programs / "docker")
 
 
 def test_a_program_is_found_by_its_path_or_on_the_path(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 import time
 from typing import NamedTuple
 
@@ -55,11 +54,9 @@ class Rest:
 
 
 @pytest.fixture
-def port():
+def port(free_port):
     """A port that is free."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

@@ -142,9 +142,9 @@ def test_rest_and_grpc_at_once_get_their_own_answers(running_both, rest, client)
 
 def test_a_request_past_its_time_is_a_504_and_the_server_lives(serve_rest, make_version, base):
     make_version(base / "1", 3.0)
-    _, rest = serve_rest(model_base_path=base, rest_api_timeout_in_ms=500)
+    _, rest = serve_rest(model_base_path=base, rest_api_timeout_in_ms=1000)
     assert rest.predict({"inputs": [1]}, "count").status == 200
-    found = rest.predict({"inputs": [3_000_000]}, "count")
+    found = rest.predict({"inputs": [1_500_000]}, "count")
     assert (found.status, found.json) == (504, {"error": "Timed out waiting for notification"})
     assert rest("POST", PREDICT, BODY).json == ANSWER
 
@@ -171,11 +171,11 @@ def test_a_stop_answers_what_is_in_flight_and_closes_the_port(stand_in_only, mak
     idle = rest.connect()
     assert rest.predict({"inputs": [1]}, "count").status == 200
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(rest.predict, {"inputs": [400_000]}, "count")
-        time.sleep(0.3)
+        slow = pool.submit(rest.predict, {"inputs": [600_000]}, "count")
+        time.sleep(0.5)
         assert not slow.done()
         server.stop()
-        assert slow.result().json == {"outputs": [400_000]}
+        assert slow.result().json == {"outputs": [600_000]}
     idle.close()
     with socket.socket() as probe:
         assert probe.connect_ex(("localhost", port)) == errno.ECONNREFUSED

@@ -37,6 +37,11 @@ def same_bits(left, right):
     return left.SerializeToString(deterministic=True) == right.SerializeToString(deterministic=True)
 
 
+def test_uniform_numbers_are_taken_at_once():
+    assert _tensor_at_once([[1.5, 2], [3, 4]], types_pb2.DT_FLOAT) is not None
+    assert _rows_at_once([{"x": [1]}, {"x": [2]}], {"x": types_pb2.DT_INT32}) is not None
+
+
 @given(values, st.sampled_from(TYPES))
 def test_a_tensor_at_once_is_the_tensor(value, data_type):
     at_once, slowly = _tensor_at_once(value, data_type), outcome(_tensor, value, data_type)
