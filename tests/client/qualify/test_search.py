@@ -153,7 +153,9 @@ def test_it_reaches_95_percent_of_the_best_on_nearly_every_server_drawn_at_rando
         surface = drawn(seed)
         server = SimulatedServer(surface, noise, seed)
         found = search(SIZES, server.screen, server.measure)
-        reached.append(surface(found.best) / max(surface(Place(size, callers)) for size in SIZES for callers in CALLERS))
+        reached.append(
+            surface(found.best) / max(surface(Place(size, callers)) for size in SIZES for callers in CALLERS)
+        )
         assert server.spent <= BUDGET
     assert np.mean(np.array(reached) >= 0.95) >= share
     # A stall of 30% may hide where a line rises again.
