@@ -28,7 +28,8 @@ class BenchResult:
     `busy` is the share of one core that each process of the load generator used at most. `late_ms` is how late 99% of
     the requests were sent at most (open loop). `limits` holds sentences that say if the generator was measured and not
     the server. `interrupted` means that Ctrl-C ended the load; the result covers the calls answered until then.
-    `latencies`, in seconds, are not part of the JSON.
+    `latencies`, in seconds, and `scheduled`, when the last request of an open loop was to be sent, are not part of the
+    JSON.
     """
 
     load: str
@@ -46,6 +47,7 @@ class BenchResult:
     limits: tuple[str, ...]
     interrupted: bool
     latencies: Histogram = field(repr=False)
+    scheduled: float = field(repr=False)
 
 
 def measure(client: ServingClient, requests: Sequence[BenchRequest], load: Load) -> BenchResult:
@@ -80,6 +82,7 @@ def result_of(load: Load, parts: Sequence[Measurement]) -> BenchResult:
         limits=tuple(_limits(busy, late, latencies.percentile(50))),
         interrupted=any(part.interrupted for part in parts),
         latencies=latencies,
+        scheduled=tally.scheduled,
     )
 
 

@@ -54,13 +54,17 @@ class Load:
 
 @dataclass
 class CallTally:
-    """The results of one caller. Only that caller writes to it."""
+    """The results of one caller. Only that caller writes to it.
+
+    `scheduled` is when the last request of an open loop was to be sent, in seconds after the warm-up.
+    """
 
     latencies: Histogram = field(default_factory=Histogram)
     late: Histogram = field(default_factory=Histogram)
     errors: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     examples: int = 0
+    scheduled: float = 0.0
 
     def answered(self, request: BenchRequest, response: bytes, seconds: float) -> None:
         """Count an answer."""
@@ -85,17 +89,26 @@ class Measurement:
     interrupted: bool
 
 
-@dataclass
 class Stop:
     """Ends a load when Ctrl-C arrives, or when it is called. Later answers are not counted."""
 
-    client: ServingClient
-    wanted: bool = False
+    def __init__(self, client: ServingClient) -> None:
+        self._client = client
+        self._called = threading.Event()
+
+    @property
+    def called(self) -> bool:
+        """Whether the load is to end."""
+        return self._called.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, unless the load is to end; return whether it is."""
+        return self._called.wait(seconds) if seconds > 0 else self.called
 
     def __call__(self) -> None:
         """End the load: close the client, and with it all open calls."""
-        self.wanted = True
-        self.client.close()
+        self._called.set()
+        self._client.close()
 
     def __enter__(self) -> None:
         pass
@@ -115,7 +128,7 @@ def send_load(client: ServingClient, requests: Sequence[BenchRequest], load: Loa
     cpu, started = time.process_time(), time.perf_counter()
     tallies, seconds = (_closed if load.rate is None else _open)(send, requests, load, stop)
     busy = (time.process_time() - cpu) / (time.perf_counter() - started)
-    return Measurement(merged_tally(tallies), seconds, busy, stop.wanted)
+    return Measurement(merged_tally(tallies), seconds, busy, stop.called)
 
 
 def merged_tally(tallies: Sequence[CallTally]) -> CallTally:
@@ -126,6 +139,7 @@ def merged_tally(tallies: Sequence[CallTally]) -> CallTally:
         errors=sum((tally.errors for tally in tallies), Counter()),
         versions=sum((tally.versions for tally in tallies), Counter()),
         examples=sum(tally.examples for tally in tallies),
+        scheduled=max(tally.scheduled for tally in tallies),
     )
 
 
@@ -150,7 +164,7 @@ def _closed(
     turn, counted = count(), count()
 
     def call(tally: CallTally) -> None:
-        while not stop.wanted:
+        while not stop.called:
             start = time.perf_counter()
             if start >= end if load.calls is None else start >= begin and next(counted) >= load.calls:
                 return
@@ -158,7 +172,7 @@ def _closed(
             try:
                 response = send(request)
             except (grpc.RpcError, ValueError) as error:
-                if stop.wanted:  # it was cut off, or never sent: a closed channel raises ValueError
+                if stop.called:  # it was cut off, or never sent: a closed channel raises ValueError
                     return
                 if not isinstance(error, grpc.RpcError):
                     raise
@@ -193,7 +207,7 @@ def _open(
         seconds = time.perf_counter() - intended
         error = future.exception()
         with lock:
-            if intended < begin or stop.wanted:
+            if intended < begin or stop.called:
                 pass
             elif error is None:
                 tally.answered(request, future.result(), seconds)
@@ -204,14 +218,18 @@ def _open(
     with stop:
         for number, offset in enumerate(_departures(load)):
             intended = begin + offset
-            if (wait := intended - time.perf_counter()) > 0:
-                time.sleep(wait)
-            if stop.wanted:
+            if stop.wait(intended - time.perf_counter()):
                 break
             if offset >= 0:
                 tally.late.record(time.perf_counter() - intended)
+                tally.scheduled = offset
             request = requests[number % len(requests)]
-            future = send(request)
+            try:
+                future = send(request)
+            except ValueError:  # the channel was closed after the wait
+                if not stop.called:
+                    raise
+                break
             future.add_done_callback(lambda future, request=request, intended=intended: done(future, request, intended))
             sent += 1
         for _ in range(sent):

@@ -3,9 +3,10 @@
 import multiprocessing
 import signal
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from typing import Any
 
 from client.bench.load import NO_RETRY, BenchResult, result_of
@@ -41,21 +42,34 @@ def measure_in_processes(server: Server, requests: Sequence[BenchRequest], load:
     """
     # A forked process would inherit gRPC's threads and locks in whatever state they are.
     context = multiprocessing.get_context("spawn")
+    # Started by the first process otherwise, which would end what follows.
+    resource_tracker.ensure_running()
     workers, pipes = [], []
-    for share in _shares(load, count):
-        ours, theirs = context.Pipe()
-        worker = context.Process(target=_work, args=(theirs, server, requests, share), daemon=True)
-        worker.start()
-        theirs.close()
-        workers.append(worker)
-        pipes.append(ours)
     try:
+        with _ctrl_c_waits():
+            for share in _shares(load, count):
+                ours, theirs = context.Pipe()
+                worker = context.Process(target=_work, args=(theirs, server, requests, share), daemon=True)
+                worker.start()
+                theirs.close()
+                workers.append(worker)
+                pipes.append(ours)
         parts = _gathered(pipes)
     finally:
         for worker in workers:
             worker.join(10)
             worker.kill()
     return result_of(load, parts)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C back. A process that is started here never sees it: a terminal sends it to all of them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _shares(load: Load, count: int) -> list[Load]:
@@ -112,8 +126,6 @@ def _received(pipe: Any) -> Any:
 
 
 def _work(pipe: Any, server: Server, requests: Sequence[BenchRequest], load: Load) -> None:
-    # A terminal sends Ctrl-C to all processes. The first one tells the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with server.open() as client:
             client.status()

@@ -1,5 +1,6 @@
 """`serving-client bench`."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from client.bench.processes import Server, measure_in_processes
 from client.bench.search import search_rate
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
-from client.cli.options import as_json_option, show_or_print, utf8
+from client.cli.options import POSITIVE, Finite, as_json_option, show_or_print, utf8
 from client.cli.samples import bounds_of, golden_path, sample_arguments
 from client.cli.traffic import requests_of, subject_of
 from signatures.contract import names
@@ -33,8 +34,8 @@ def _numbers(
             found = [kind(text) for text in (value or "").split(",") if value]
         except ValueError as error:
             raise click.BadParameter(f"{value!r} is not a list of numbers, as in 1,4,16") from error
-        if any(not number >= least for number in found):
-            raise click.BadParameter(f"{value!r} holds a number below {least:g}")
+        if any(not least <= number < math.inf for number in found):
+            raise click.BadParameter(f"{value!r} holds a number that is not finite, or below {least:g}")
         return found
 
     return read
@@ -51,16 +52,14 @@ def _numbers(
 @click.option("--poisson", is_flag=True, help="With --rate, requests leave at random times, as from many users.")
 @click.option(
     "--target-p99",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     metavar="MS",
     help="Search for the highest rate whose 99th percentile stays below this.",
 )
 @click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that send.")
-@click.option(
-    "--duration", type=click.FloatRange(min=0.01), default=10.0, show_default=True, help="Seconds of each load."
-)
+@click.option("--duration", type=Finite(min=0.01), default=10.0, show_default=True, help="Seconds of each load.")
 @click.option("--count", "calls", type=click.IntRange(min=1), help="Calls of each load, instead of a duration.")
-@click.option("--warmup", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds left out before.")
+@click.option("--warmup", type=Finite(min=0), default=1.0, show_default=True, help="Seconds left out before.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Examples in each request.")
 @click.option("--k", "ks", callback=_numbers(int, -(2**31)), metavar="K,...", help="Values of k, used in turn.")
 @click.option("--min-score", type=float, help="The lowest score to keep.")

@@ -13,6 +13,7 @@ from client.check.three_questions import check as run_check
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import (
+    VERSION,
     as_json_option,
     show_or_print,
     tolerance_options,
@@ -29,7 +30,7 @@ from client.samples.golden import Expectation, read_golden
 @click.command(cls=ConnectedCommand)
 @sample_arguments
 @click.option("--against", metavar="HOST:PORT", help="Another server that should serve the same export.")
-@click.option("--against-version", type=click.IntRange(min=0), metavar="N", help="Another version to compare with.")
+@click.option("--against-version", type=VERSION, metavar="N", help="Another version to compare with.")
 @click.option("--rest", metavar="HOST:PORT", help="The server's REST port; several, separated by commas, as addresses.")
 @click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page.")
 @click.option(

@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from client.cli import show
-from client.cli.options import F
+from client.cli.options import POSITIVE, F, Finite
 from client.cli.samples import samples_for
 from client.client import ServingClient
 from client.comparison.compare import compare
@@ -23,7 +23,7 @@ from client.promotion.plan import Move, PromoteError
 from client.rpc.metadata import Target
 from client.samples.golden import Sample
 
-_SHARE = click.FloatRange(0, 1)
+_SHARE = Finite(0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ _OPTIONS = (
     click.option("--max-f1-drop", type=_SHARE, help="How much less the F1 (micro) may be, 0 to 1."),
     click.option(
         "--max-latency-ratio",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         help="How many times the median latency may be.",
     ),
     click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page."),

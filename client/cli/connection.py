@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from client.cli.options import utf8
+from client.cli.options import POSITIVE, utf8
 from client.client import ServingClient
 from client.rpc.channel import ChannelOptions, Tls
 
@@ -62,7 +62,7 @@ def connection_options() -> list[click.Option]:
         click.Option(
             ["--timeout"],
             metavar="SECONDS",
-            type=click.FloatRange(min=0, min_open=True),
+            type=POSITIVE,
             help=f"How long each call may take.  [default: {_TIMEOUT:g}]",
         ),
         click.Option(["--tls"], is_flag=True, help="Use TLS, trusting the usual authorities."),

@@ -1,6 +1,7 @@
 """The options that the commands of `serving-client` share, and the printing of results."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -16,6 +17,23 @@ from signatures.contract.tolerances import CPU, GPU, Tolerances, read_tolerances
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Finite(click.FloatRange):
+    """A number in a range. To click, NaN is in every range, and infinity in those without an end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+# Versions are int64 on the wire.
+VERSION = click.IntRange(0, 2**63 - 1)
+# Seconds, milliseconds and ratios.
+POSITIVE = Finite(min=0, min_open=True)
+
+
 def utf8(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Read a name that is sent to a server. It is UTF-8, independent of the terminal's encoding."""
     try:
@@ -27,7 +45,7 @@ def utf8(context: click.Context, parameter: click.Parameter, value: str | None) 
 def version_options(command: F) -> F:
     """Give a command --version and --label."""
     command = click.option("--label", callback=utf8, help="Ask the version with this label.")(command)
-    return click.option("--version", type=click.IntRange(min=0), help="Ask this version, not the newest.")(command)
+    return click.option("--version", type=VERSION, help="Ask this version, not the newest.")(command)
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -35,12 +53,8 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one
 
 def tolerance_options(command: F) -> F:
     """Give a command --gpu, --rtol and --atol."""
-    command = click.option("--atol", type=click.FloatRange(min=0), help="Absolute difference allowed to dense scores.")(
-        command
-    )
-    command = click.option("--rtol", type=click.FloatRange(min=0), help="Relative difference allowed to dense scores.")(
-        command
-    )
+    command = click.option("--atol", type=Finite(min=0), help="Absolute difference allowed to dense scores.")(command)
+    command = click.option("--rtol", type=Finite(min=0), help="Relative difference allowed to dense scores.")(command)
     return click.option("--gpu", is_flag=True, help="Allow for the TF32 of GPUs.")(command)
 
 

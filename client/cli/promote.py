@@ -12,7 +12,7 @@ import click
 from client.cli import show
 from client.cli.comparison import Wanted, comparison_of, comparison_options, show_comparison, taken_wanted
 from client.cli.connection import ConnectedCommand, Connection
-from client.cli.options import F, as_json_option, show_or_print, tolerance_options, tolerances_of, utf8
+from client.cli.options import VERSION, F, as_json_option, show_or_print, tolerance_options, tolerances_of, utf8
 from client.cli.verify import show_verification, stated
 from client.client import ServingClient
 from client.promotion.evidence import Evidence, evidence_of_files
@@ -46,7 +46,7 @@ def _label_options(command: F) -> F:
 
 
 @click.command(cls=ConnectedCommand)
-@click.option("--version", required=True, type=click.IntRange(min=0), help="The version to move the label to.")
+@click.option("--version", required=True, type=VERSION, help="The version to move the label to.")
 @click.option("--create-label", is_flag=True, help="The label may be a new one.")
 @_label_options
 @comparison_options

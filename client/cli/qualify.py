@@ -14,7 +14,7 @@ from client.bench.loops import Load
 from client.bench.processes import Server, measure_in_processes
 from client.bench.requests import BenchRequest
 from client.cli.connection import ConnectedCommand, Connection
-from client.cli.options import as_json_option, plain, show_or_print
+from client.cli.options import POSITIVE, as_json_option, plain, show_or_print
 from client.qualify.results import Qualification
 from client.qualify.run import qualify as run_qualification
 from client.rest.http import RestServer
@@ -28,10 +28,10 @@ from client.rest.http import RestServer
     metavar="PATH",
     help="The version's directory, or its golden file.",
 )
-@click.option("--p99", type=click.FloatRange(min=0, min_open=True), metavar="MS", help="The bound on p99 to keep.")
+@click.option("--p99", type=POSITIVE, metavar="MS", help="The bound on p99 to keep.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     default=10.0,
     show_default=True,
     help="How long it may take.",

@@ -1,8 +1,8 @@
 """Search for the batch size and the number of callers with the highest throughput, in a tenth of the grid's time.
 
-Short windows find out where it is worth to look: one line over the batch size, one over the callers through the best of
-it, and so on until the best does not move, then its neighbors. A line ends where the throughput saturates. Only the
-best places are measured until they have settled.
+Short windows show where to look: one line over the batch size, one over the callers through the best of it, and so on
+until the best place no longer moves; then the diagonal on which as many examples are under way, and the neighbors. A
+line ends where the throughput saturates. Only the best places are measured until they have settled.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +22,8 @@ BUDGET = len(SIZES) * len(CALLERS) * (WINDOWS + WARMUP) / 10
 _FIRST_CALLERS = 4
 # A line ends after so many places that bring no more than this.
 _PATIENCE, _GAIN = 3, 1.02
+# A rate that grows like this is still rising. Where batches are padded, it first falls below that of a smaller size.
+_RECOVERY = 1.3
 # Short windows are inexact: so far below the best of them, another place may be the best.
 _CLOSE = 0.85
 # So many places are measured in whole windows, so often at least: one stall must not decide.
@@ -50,6 +52,11 @@ class Search(Generic[Window]):
         """The best place of those that were measured last, in whole windows."""
         return max(self.windows, key=self.rate, default=None)
 
+    @property
+    def best_screened(self) -> Place:
+        """The best place of those that were measured in short windows."""
+        return max(self.screened, key=lambda place: self.screened[place])
+
     def rate(self, place: Place) -> float:
         """Return the highest rate of whole windows at a place: what disturbs a server slows it down."""
         return max((one.examples_per_second for one in self.windows[place]), default=0.0)
@@ -64,7 +71,7 @@ def search(sizes: Sequence[int], screen: Screen, measure: Callable[[Place], Wind
         measure: measures a whole window, or returns None when time is up.
     """
     found: Search[Window] = Search()
-    if _screen_lines(found, sizes, screen):
+    if _screen_lines(found, sizes, screen) and _screen_diagonal(found, sizes, screen):
         _screen_around(found, sizes, screen)
     ranked = sorted(found.screened, key=lambda place: -found.screened[place])
     places = [place for place in ranked if found.screened[place] > _CLOSE * found.screened[ranked[0]]]
@@ -96,29 +103,48 @@ def _screen_lines(found: Search[Window], sizes: Sequence[int], screen: Screen) -
         line = [Place(size, at.callers) for size in sizes] if along_sizes else [Place(at.batch, n) for n in CALLERS]
         if not _screen_line(found, line, screen):
             return False
-        best = max(found.screened, key=lambda place: found.screened[place])
-        unmoved = unmoved + 1 if best == at else 0
-        at, along_sizes = best, not along_sizes
+        unmoved = unmoved + 1 if found.best_screened == at else 0
+        at, along_sizes = found.best_screened, not along_sizes
     return True
 
 
 def _screen_line(found: Search[Window], line: Sequence[Place], screen: Screen) -> bool:
     """Screen the places of a line until the rate saturates. Returns whether there is time left."""
-    highest, idle = 0.0, 0
+    highest, previous, idle = 0.0, 0.0, 0
     for place in line:
         if place not in found.screened and not _screen(found, place, screen):
             return False
         rate = found.screened[place]
-        idle = 0 if rate > highest * _GAIN else idle + 1
-        highest = max(highest, rate)
+        idle = 0 if rate > highest * _GAIN or rate > previous * _RECOVERY else idle + 1
+        highest, previous = max(highest, rate), rate
         if idle == _PATIENCE:
             break
     return True
 
 
+def _screen_diagonal(found: Search[Window], sizes: Sequence[int], screen: Screen) -> bool:
+    """Screen half the batch size with twice the callers, and the reverse, as long as the rate rises.
+
+    Where a server merges requests, only the examples under way count: no single line leads along this ridge. Returns
+    whether there is time left.
+    """
+    for step in (-1, 1):
+        rises = True
+        while rises:
+            best = found.best_screened
+            size, callers = sizes.index(best.batch) + step, CALLERS.index(best.callers) - step
+            if not (0 <= size < len(sizes) and 0 <= callers < len(CALLERS)):
+                break
+            place = Place(sizes[size], CALLERS[callers])
+            if place not in found.screened and not _screen(found, place, screen):
+                return False
+            rises = found.screened[place] > found.screened[best]
+    return True
+
+
 def _screen_around(found: Search[Window], sizes: Sequence[int], screen: Screen) -> None:
     """Screen the best place and those around it once more: a stall may have hidden a better one."""
-    at = max(found.screened, key=lambda place: found.screened[place])
+    at = found.best_screened
     size, callers = sizes.index(at.batch), CALLERS.index(at.callers)
     for batch in sizes[max(0, size - 1) : size + 3]:
         for several in CALLERS[max(0, callers - 1) : callers + 3]:

@@ -1,5 +1,6 @@
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -258,10 +259,25 @@ def test_the_command_fails_when_calls_failed(bench, model):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--concurrency", "0"), ("--concurrency", "a"), ("--rate", "-1"), ("--rate", "nan"), ("--k", "1.5")]
+    "arguments",
+    [
+        ("--concurrency", "0"),
+        ("--concurrency", "a"),
+        ("--rate", "-1"),
+        ("--rate", "nan"),
+        ("--rate", "inf"),
+        ("--k", "1.5"),
+        ("--duration", "nan"),
+        ("--duration", "inf"),
+        ("--warmup", "nan"),
+        ("--target-p99", "nan"),
+    ],
 )
-def test_numbers_that_make_no_load_are_refused(bench, arguments):
-    assert bench(*arguments)[0] == 2
+def test_numbers_that_make_no_load_are_refused(bench, server, arguments):
+    status, out, err = bench(*arguments)
+    assert (status, out) == (2, "")
+    assert "Traceback" not in err
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", '{"results": [{}]}', '{"results": 3}', '{"results": []}'])
@@ -336,6 +352,31 @@ def test_ctrl_c_prints_the_calls_answered_until_then(server, model, load, hangs)
     assert result["errors"] == {}
 
 
+@pytest.mark.parametrize("load", [("--rate", "0.02"), ("--concurrency", "2")], ids=["between-requests", "at-the-start"])
+def test_ctrl_c_of_a_terminal_reaches_all_processes_and_ends_them(server, load):
+    """A terminal sends it to the processes that send the load too, while these start and while they wait."""
+    arguments = ["--address", server.address, "--model", "letters", "bench", "--warmup", "0", "--duration", "60", *load]
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments, "--processes", "3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert "..." in process.stderr.readline()
+        # The first request is sent at once, and the second after a minute.
+        while "--rate" in load and sum(hasattr(one, "inputs") for one in server.requests) < 4:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
 def test_ctrl_c_shows_the_table_to_a_person(bench, monkeypatch):
     measured = []
 
@@ -402,13 +443,44 @@ def test_the_search_ends_close_to_the_highest_rate(limit, found):
             interrupted=False,
             answered=10,
             errors={},
-            calls_per_second=load.rate,
-            percentiles_ms={"99": milliseconds},
+            seconds=load.duration,
+            scheduled=load.duration,
+            percentiles_ms={"50": milliseconds, "99": milliseconds},
         )
 
     good = [rate for rate, _, kept in search_rate(run, Load(), 1000, 10) if kept]
     assert max(good, default=0) <= found
     assert max(good, default=0) >= found / 1.06
+
+
+def test_requests_at_random_times_are_few_by_chance_and_slow_answers_late_but_both_keep_the_rate():
+    def run(load):
+        # At 5 a second 42 requests in 10 seconds are as likely as 58. The last answer comes after its second.
+        return SimpleNamespace(
+            interrupted=False,
+            answered=42,
+            errors={},
+            seconds=10.9,
+            scheduled=9.9,
+            percentiles_ms={"50": 1000.0, "99": 1000.0},
+        )
+
+    assert next(search_rate(run, Load(duration=10, poisson=True), 5 / 0.7, 2000))[2]
+
+
+def test_a_rate_whose_requests_pile_up_is_not_kept():
+    def run(load):
+        # The requests were sent in 10 seconds, and the server took 11 for them.
+        return SimpleNamespace(
+            interrupted=False,
+            answered=100,
+            errors={},
+            seconds=11.0,
+            scheduled=9.9,
+            percentiles_ms={"50": 500.0, "99": 1000.0},
+        )
+
+    assert not next(search_rate(run, Load(duration=10), 10, 2000))[2]
 
 
 def test_the_command_searches_for_a_rate(bench, model):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from client.qualify.points import Place, done
-from client.qualify.search import CALLERS, SHORT, SIZES, WARMUP, search
+from client.qualify.search import BUDGET, CALLERS, SHORT, SIZES, WARMUP, search
 
 
 def saturating(fixed, each, workers):
@@ -72,6 +72,32 @@ SURFACES = {
 }
 
 
+def drawn(seed):
+    """A server drawn at random from what serves models: more or less overhead, padding, merging, crowding, a limit."""
+    random = np.random.default_rng(seed)
+    fixed, each, workers = 10 ** random.uniform(-4, -1.5), 10 ** random.uniform(-5, -2), 2 ** random.uniform(0, 6)
+    transfer = random.choice([0, 10 ** random.uniform(-6, -4)])
+    allowed = [[1 << n for n in range(9)], [8, 32, 128, 256], [256], [1, 16, 64, 256]][random.integers(4)]
+    merged = random.choice([0, 0, 8, 32, 256, 1e9])
+    crowding, crowd = random.choice([0, 0, 0.01, 0.05, 0.2]), 2 ** random.integers(7)
+    heaviness, heavy = random.choice([0, 0, 0.05, 0.2]), 2 ** random.integers(9)
+    most = random.choice([64, 64, 64, 32, 16, 8])
+
+    def rate(place):
+        if place.callers > most:
+            return 0.0
+        if merged:
+            under_way = min(place.batch * place.callers, max(merged, place.batch))
+            whole = under_way / (fixed + each * under_way)
+        else:
+            run = fixed + each * next(size for size in allowed if size >= place.batch)
+            whole = place.batch * min(place.callers / (run + transfer * place.batch), workers / run)
+        whole /= 1 + crowding * max(0, place.callers - crowd)
+        return whole / (1 + heaviness * max(0, np.log2(place.batch / heavy)))
+
+    return rate
+
+
 class SimulatedServer:
     """Answers with the rate of a surface and some noise; counts the windows that were measured."""
 
@@ -118,6 +144,22 @@ def test_it_reaches_95_percent_of_the_best_in_a_tenth_of_the_grids_time(surface,
     # Stalls that meet the same place twice are rare.
     assert sum(share >= 0.95 for share in reached.values()) >= 0.97 * len(reached)
     assert min(reached.values()) >= 0.85
+
+
+@pytest.mark.parametrize(("noise", "share"), [(0.0, 0.99), (0.01, 0.98), (0.02, 0.97)])
+def test_it_reaches_95_percent_of_the_best_on_nearly_every_server_drawn_at_random(noise, share):
+    reached = []
+    for seed in range(1000):
+        surface = drawn(seed)
+        server = SimulatedServer(surface, noise, seed)
+        found = search(SIZES, server.screen, server.measure)
+        reached.append(
+            surface(found.best) / max(surface(Place(size, callers)) for size in SIZES for callers in CALLERS)
+        )
+        assert server.spent <= BUDGET
+    assert np.mean(np.array(reached) >= 0.95) >= share
+    # A stall of 30% may hide where a line rises again.
+    assert min(reached) >= (0.5 if noise else 0.8)
 
 
 def test_it_ends_when_time_is_up():
