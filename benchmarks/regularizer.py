@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from exporter.presets.digits.images import Pictures, compose, load_scans
+from exporter.presets.digits.images import ComposedImages, compose, load_scans
 from exporter.presets.digits.train import (
     CAP,
     MEASURED_IMAGES,
@@ -60,7 +60,7 @@ class Measured:
     exact_match_spread: float
 
 
-def train(training: str, images: Pictures, seed: int, progress: Progress) -> keras.Model:
+def train(training: str, images: ComposedImages, seed: int, progress: Progress) -> keras.Model:
     """Train the preset's network, and return it with dense answers."""
     keras.utils.set_random_seed(seed)
     model = build_model()
