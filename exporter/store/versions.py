@@ -20,6 +20,8 @@ from exporter.errors import StoreError
 _STAGING = ".staging-"
 _FAILED = ".failed-"
 _LAST_VERSION = ".last_version"
+# A server's version number is an int64, and it ignores directories with a larger one.
+_LARGEST = 2**63 - 1
 # On a network file system a directory's lock holds on one machine only. So what other machines left, which may still be
 # exporting, must be older than this to be removed.
 _FOREIGN_SECONDS = 24 * 3600
@@ -54,7 +56,8 @@ class VersionStore:
         """Return the published versions, lowest first."""
         if not self.base_path.is_dir():
             return []
-        return sorted(int(child.name) for child in self.base_path.iterdir() if child.name.isdecimal())
+        numbers = (int(child.name) for child in self.base_path.iterdir() if child.name.isdecimal())
+        return sorted(number for number in numbers if number <= _LARGEST)
 
     @contextmanager
     def staging(self, keep_on: type[Exception] | None = None) -> Iterator[Path]:
@@ -98,8 +101,10 @@ class VersionStore:
         """Return the number of the next version: the wanted one, or the lowest above all that were used.
 
         Raises:
-            StoreError: when the wanted number is not above all that were used.
+            StoreError: when the wanted number is not above all that were used, or too large for a server.
         """
+        if wanted is not None and wanted > _LARGEST:
+            raise StoreError(f"Version {wanted} cannot be served: use {_LARGEST} or less.")
         last = max([self._last_version(), *self.versions()])
         if wanted is not None and wanted <= last:
             raise StoreError(

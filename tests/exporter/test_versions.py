@@ -194,6 +194,16 @@ def test_a_wanted_number_that_is_not_above_all_used_is_refused_with_the_next(tmp
     assert store.versions() == [7]
 
 
+def test_a_number_that_no_server_can_read_is_refused_and_never_counted(tmp_path):
+    store = VersionStore(tmp_path)
+    (tmp_path / str(2**63)).mkdir()
+
+    with store.staging() as directory, pytest.raises(StoreError, match=rf"use {2**63 - 1} or less"):
+        store.publish(directory, 2**63)
+    assert publish(store) == 1
+    assert store.versions() == [1]
+
+
 @pytest.mark.parametrize("wanted", [8, 9, 1000])
 def test_a_wanted_number_above_all_used_is_taken(tmp_path, wanted):
     store = VersionStore(tmp_path)
