@@ -7,54 +7,17 @@ in it names only that version.
 
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
-from exporter.deploy.files import Manifest
-from exporter.deploy.kubernetes import kubernetes_name, models_mount, models_volume, name_label, server_pod
-from exporter.deploy.models_config import MODELS_CONFIG, only_version
+from exporter.deploy.kubernetes import kubernetes_name
 from exporter.deploy.start import ServerStart
-
-DOCKERFILE = "Dockerfile"
-LOADTESTER_TARGET = "flagger"
+from exporter.deploy.templates import fill_text, read_template
 
 # The namespace in addresses that need one. The files say where to change it.
 NAMESPACE = "default"
 
-_PYTHON_IMAGE = "python:3.12-slim-bookworm"
-_LOADTESTER_IMAGE = "ghcr.io/fluxcd/flagger-loadtester:0.34.0"
-# Any user but root works.
-_USER = 65532
-
 _DISTRIBUTION = "sparsehead"
-
-_CONFIG_DIRECTORY = "/etc/model-server"
-
-# How often to retry a check that did not reach the server, and how long all tries together may take.
-_RETRIES = 5
-_DEADLINE_SECONDS = 900
-
-_DOCKERFILE = """\
-# The image that checks a candidate: serving-client, without TensorFlow. In this directory:
-#   docker build --tag sparsehead-client:{version} .
-# For Flagger, whose webhooks call a server of its own, with that server beside the client:
-#   docker build --target {target} --tag sparsehead-client:{version}-{target} .
-# The releases are those of the environment that wrote this file. It was never built: see docs/deploying.md.
-FROM {python} AS client
-RUN pip install --no-cache-dir \\
-{requirements}
-USER {user}
-
-FROM {loadtester} AS loadtester
-
-FROM client AS {target}
-COPY --from=loadtester /home/app/loadtester /usr/local/bin/loadtester
-ENTRYPOINT ["loadtester"]
-
-# Without --target this one is built.
-FROM client
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,72 +40,14 @@ class Candidate:
         return kubernetes_name(self.model)
 
     @property
-    def config_name(self) -> str:
-        """The name of the ConfigMap, which differs for every version."""
-        return f"{self.name}-v{self.version}"
-
-    @property
     def base_path(self) -> str:
         """Where the server sees the model's versions."""
         return f"{self.start.root.rstrip('/')}/{self.model}"
-
-    @property
-    def template_labels(self) -> dict[str, str]:
-        """The labels of a server's pod."""
-        return {**name_label(self.name), "app.kubernetes.io/version": str(self.version)}
 
 
 def client_image(target: str | None = None) -> str:
     """Return the name of the image that the Dockerfile builds."""
     return f"sparsehead-client:{_release()}{f'-{target}' if target else ''}"
-
-
-def header(what: str, *lines: str) -> str:
-    """Return the comment at the top of a file: what it is for, and that it was never applied to a cluster."""
-    said = (
-        what,
-        "",
-        "Not tried: this was never applied to a cluster, and no controller has read it. It is valid against the",
-        "schemas of its kinds, and the check's own command was run against stand-in servers, right and wrong ones.",
-        f"{client_image()} is built by ../{DOCKERFILE}: push it where the cluster finds it.",
-        *lines,
-    )
-    return "".join(f"# {line}".rstrip() + "\n" for line in said)
-
-
-def config_map(candidate: Candidate, base_path: str) -> Manifest:
-    """Return the config of a server that serves only the candidate, as its `stable` version."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": candidate.config_name, "labels": name_label(candidate.name)},
-        "immutable": True,
-        "data": {MODELS_CONFIG: only_version(candidate.model, candidate.version, base_path)},
-    }
-
-
-def config_flag() -> str:
-    """Return the path where a server finds the config of `config_map`."""
-    return f"{_CONFIG_DIRECTORY}/{MODELS_CONFIG}"
-
-
-def config_mount() -> Manifest:
-    """Return the mount of the ConfigMap in a container."""
-    return {"name": "config", "mountPath": _CONFIG_DIRECTORY, "readOnly": True}
-
-
-def config_volume(candidate: Candidate) -> Manifest:
-    """Return the volume of the ConfigMap."""
-    return {"name": "config", "configMap": {"name": candidate.config_name}}
-
-
-def candidate_pod(candidate: Candidate) -> Manifest:
-    """Return the pod of a server that serves only the candidate."""
-    pod = server_pod(candidate.start, candidate.start.flags_for(config_flag()))
-    (container,) = pod["containers"]
-    container["volumeMounts"].append(config_mount())
-    pod["volumes"].append(config_volume(candidate))
-    return pod
 
 
 def check_command(candidate: Candidate, address: str) -> list[str]:
@@ -169,60 +74,14 @@ def check_script(candidate: Candidate, address: str) -> str:
     )
 
 
-def check_job(candidate: Candidate, command: Sequence[str], final: Sequence[int] = (1, 2)) -> Manifest:
-    """Return the spec of a Job that runs the check: a "no" ends it at once, and a server out of reach is tried again.
-
-    Exit status 1 means "no"; 2, a check that cannot run, for example because the version is absent; 3, a server that
-    was not reached; 4, a file or network error on our side. The deadline is for an image that cannot be pulled, which
-    alone does not fail a Job.
-
-    Args:
-        candidate: the version whose golden records the Job needs.
-        command: the command of the check.
-        final: the exit statuses that a retry cannot change.
-    """
-    again = [status for status in (1, 2, 3, 4) if status not in final]
-    container = {
-        "name": "check",
-        "image": client_image(),
-        "command": list(command),
-        "securityContext": {"allowPrivilegeEscalation": False},
-        "volumeMounts": [models_mount(candidate.start)],
-    }
-    return {
-        "backoffLimit": _RETRIES,
-        "activeDeadlineSeconds": _DEADLINE_SECONDS,
-        "podFailurePolicy": {
-            "rules": [
-                # Kubernetes before 1.28, and controllers built with its types, need the conditions even if empty.
-                {"action": "FailJob", "onExitCodes": _exit_codes(*final), "onPodConditions": []},
-                {"action": "Count", "onExitCodes": _exit_codes(*again), "onPodConditions": []},
-                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            ]
-        },
-        "template": {
-            "metadata": {"labels": name_label(f"{candidate.name}-check")},
-            "spec": {
-                "restartPolicy": "Never",
-                "securityContext": {"runAsNonRoot": True},
-                "containers": [container],
-                "volumes": [models_volume()],
-            },
-        },
-    }
-
-
 def dockerfile() -> str:
     """Return the Dockerfile of the client's image, with the releases in this environment."""
-    requirements = " \\\n".join(f"    {requirement}" for requirement in _requirements())
-    return _DOCKERFILE.format(
-        version=_release(),
-        target=LOADTESTER_TARGET,
-        python=_PYTHON_IMAGE,
-        requirements=requirements,
-        user=_USER,
-        loadtester=_LOADTESTER_IMAGE,
-    )
+    values = {
+        "client_image": client_image(),
+        "loadtester_image": client_image("flagger"),
+        "requirements": " \\\n".join(f"    {requirement}" for requirement in _requirements()),
+    }
+    return fill_text(read_template("Dockerfile"), values)
 
 
 def _client(candidate: Candidate, address: str) -> list[str]:
@@ -236,10 +95,6 @@ def _golden(candidate: Candidate) -> str:
 
 def _answers(candidate: Candidate) -> list[str]:
     return [*(["--gpu"] if candidate.start.on_gpu else []), "--json"]
-
-
-def _exit_codes(*codes: int) -> Manifest:
-    return {"containerName": "check", "operator": "In", "values": list(codes)}
 
 
 def _release() -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from exporter.deploy import argo, flagger, gate, kserve, kubernetes, messages
+from exporter.deploy import gate, kserve, kubernetes, messages
 from exporter.deploy.alerts import alerts_file
 from exporter.deploy.dashboard import dashboard_file
 from exporter.deploy.files import WrittenFile, locked, write_atomically, write_unless_edited
@@ -16,6 +16,7 @@ from exporter.deploy.models_config import (
     merge_version,
     read_models_config,
 )
+from exporter.deploy.rollouts import rollout_files
 from exporter.deploy.start import (
     BATCHING_CONFIG,
     MONITORING_CONFIG,
@@ -150,18 +151,8 @@ def _server(output: Path, start: ServerStart, records: Records) -> dict[str, str
 
 def _rollout(candidate: gate.Candidate) -> dict[str, str]:
     """Return the rollout files of a version, by path; those of other models stay unchanged."""
-    texts = {
-        "argo-rollouts.yaml": argo.argo_file(candidate),
-        "flagger.yaml": flagger.flagger_file(candidate),
-        "kserve-config.yaml": kserve.config_file(candidate),
-        "kserve-knative.yaml": kserve.knative_file(candidate),
-        "kserve-knative-check.yaml": kserve.knative_check_file(candidate),
-        "kserve-standard.yaml": kserve.standard_file(candidate),
-        "kserve-standard-canary.yaml": kserve.standard_canary_file(candidate),
-        "kserve-standard-check.yaml": kserve.standard_check_file(candidate),
-    }
-    gates = {f"{ROLLOUT}/{candidate.model}/{name}": text for name, text in texts.items()}
-    return {f"{ROLLOUT}/{gate.DOCKERFILE}": gate.dockerfile(), **gates}
+    files = {f"{ROLLOUT}/{candidate.model}/{name}": text for name, text in rollout_files(candidate).items()}
+    return {f"{ROLLOUT}/Dockerfile": gate.dockerfile(), **files}
 
 
 def _write_local_config(local: Path, models_config: Path, command: str, base_paths: Mapping[str, Path]) -> None:

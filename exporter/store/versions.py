@@ -4,9 +4,12 @@ A TensorFlow server takes every child whose name is an integer for a version, co
 one with it. So a version is written under another name on the same file system, flushed and renamed.
 """
 
+import errno
 import fcntl
 import os
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -17,13 +20,19 @@ from exporter.errors import StoreError
 _STAGING = ".staging-"
 _FAILED = ".failed-"
 _LAST_VERSION = ".last_version"
+# A server's version number is an int64, and it ignores directories with a larger one.
+_LARGEST = 2**63 - 1
+# On a network file system a directory's lock holds on one machine only. So what other machines left, which may still be
+# exporting, must be older than this to be removed.
+_FOREIGN_SECONDS = 24 * 3600
 
 
 class VersionStore:
     """The versions in one model's base path.
 
     Numbers only rise: the last one used is stored in a file, so that a number is not used again after its version was
-    removed. A lock on the directory keeps apart exporters that share a base path.
+    removed. A lock on the directory keeps apart the exporters of one machine that share a base path. Those of several
+    machines are kept apart by the rename, which never replaces a version.
 
     Args:
         base_path: the directory of the versions; `staging` creates it if needed.
@@ -47,13 +56,14 @@ class VersionStore:
         """Return the published versions, lowest first."""
         if not self.base_path.is_dir():
             return []
-        return sorted(int(child.name) for child in self.base_path.iterdir() if child.name.isdecimal())
+        numbers = (int(child.name) for child in self.base_path.iterdir() if child.name.isdecimal())
+        return sorted(number for number in numbers if number <= _LARGEST)
 
     @contextmanager
     def staging(self, keep_on: type[Exception] | None = None) -> Iterator[Path]:
         """Yield an empty directory to write a version into; on exit, remove it unless it was published.
 
-        First, remove what killed exporters left behind.
+        First, remove what killed exporters left behind: at once on this machine, after a day on others.
 
         Args:
             keep_on: a type of error after which the directory is kept, under another name that the error notes.
@@ -66,7 +76,7 @@ class VersionStore:
             made += [path for path in (self.base_path, *self.base_path.parents) if not path.exists()]
             with self._locked():
                 self._sweep()
-                directory = self.base_path / f"{_STAGING}{uuid.uuid4().hex}"
+                directory = self._unused_name()
                 directory.mkdir()
                 # The lock ends with this process, however it ends.
                 owner = _lock(directory)
@@ -91,8 +101,10 @@ class VersionStore:
         """Return the number of the next version: the wanted one, or the lowest above all that were used.
 
         Raises:
-            StoreError: when the wanted number is not above all that were used.
+            StoreError: when the wanted number is not above all that were used, or too large for a server.
         """
+        if wanted is not None and wanted > _LARGEST:
+            raise StoreError(f"Version {wanted} cannot be served: use {_LARGEST} or less.")
         last = max([self._last_version(), *self.versions()])
         if wanted is not None and wanted <= last:
             raise StoreError(
@@ -107,15 +119,22 @@ class VersionStore:
         Raises:
             StoreError: when the wanted number is not above all that were used.
         """
-        _flush(directory)
+        _flush_tree(directory)
         with self._locked():
-            version = self.next_version(wanted)
-            # Before the rename: a crash in between then skips a number, and does not use one twice.
-            self._keep_last_version(version)
-            directory.rename(self.base_path / str(version))
+            while True:
+                version = self.next_version(wanted)
+                # Before the rename: a crash in between then skips a number, and does not use one twice.
+                self._keep_last_version(version)
+                try:
+                    directory.rename(self.base_path / str(version))
+                    break
+                except OSError as error:
+                    # An exporter of another machine was faster.
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
             # A server may have loaded it by now, so nothing may fail from here on.
             with suppress(OSError):
-                _flush_directory(self.base_path)
+                _flush(self.base_path)
         return version
 
     def prune(self, keep: int, spare: Collection[int] = ()) -> list[int]:
@@ -124,31 +143,39 @@ class VersionStore:
             removed = [version for version in self.versions()[:-keep] if version not in spare]
             for version in removed:
                 # Renamed first, as a server must not see half a version.
-                doomed = self.base_path / f"{_STAGING}{uuid.uuid4().hex}"
+                doomed = self._unused_name()
                 (self.base_path / str(version)).rename(doomed)
                 shutil.rmtree(doomed, ignore_errors=True)
         return removed
 
+    def _unused_name(self) -> Path:
+        return self.base_path / f"{_STAGING}{socket.gethostname()}-{uuid.uuid4().hex}"
+
     def _last_version(self) -> int:
+        file = self.base_path / _LAST_VERSION
         try:
-            return int((self.base_path / _LAST_VERSION).read_text())
+            return int(file.read_text())
         except FileNotFoundError:
             return 0
+        except ValueError:
+            raise StoreError(f"{file} holds no number; write the highest version that was ever used into it.") from None
 
     def _keep_last_version(self, version: int) -> None:
         file = self.base_path / _LAST_VERSION
         new = file.with_suffix(".new")
         new.write_text(f"{version}\n")
-        _flush_file(new)
+        _flush(new)
         new.replace(file)
 
     def _sweep(self) -> None:
         """Remove the staging directories that no living process holds."""
         for leftover in self.base_path.glob(f"{_STAGING}*"):
-            with suppress(BlockingIOError):
-                owner = _lock(leftover, fcntl.LOCK_NB)
-                shutil.rmtree(leftover, ignore_errors=True)
-                os.close(owner)
+            ours = leftover.name.startswith(f"{_STAGING}{socket.gethostname()}-")
+            with suppress(BlockingIOError, FileNotFoundError):
+                if ours or time.time() - leftover.stat().st_mtime > _FOREIGN_SECONDS:
+                    owner = _lock(leftover, fcntl.LOCK_NB)
+                    shutil.rmtree(leftover, ignore_errors=True)
+                    os.close(owner)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -196,20 +223,16 @@ def _lock(directory: Path, flags: int = 0) -> int:
     return descriptor
 
 
-def _flush(directory: Path) -> None:
+def _flush_tree(directory: Path) -> None:
     for parent, _, files in os.walk(directory, topdown=False):
-        for file in files:
-            _flush_file(Path(parent, file))
-        _flush_directory(Path(parent))
+        for name in (*files, "."):
+            _flush(Path(parent, name))
 
 
-def _flush_file(file: Path) -> None:
-    with file.open("rb+") as stream:
-        os.fsync(stream.fileno())
-
-
-def _flush_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _flush(path: Path) -> None:
+    """Write a file's content, or a directory's entries, to the disk."""
+    # Reading is enough, and allowed where the file itself may only be read.
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

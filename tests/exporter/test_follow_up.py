@@ -140,7 +140,7 @@ def test_a_disk_that_fails_after_the_rename_has_published_all_the_same(published
     def broken(directory):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("exporter.store.versions._flush_directory", broken)
+    monkeypatch.setattr("exporter.store.versions._flush", broken)
     # Before the rename it is refused, as ever.
     assert run().exit_code == 4
     assert versions() == [1, 2]
@@ -151,6 +151,6 @@ def test_a_disk_that_fails_after_the_rename_has_published_all_the_same(published
         if directory.name == "toy":
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("exporter.store.versions._flush_directory", broken_at_last)
+    monkeypatch.setattr("exporter.store.versions._flush", broken_at_last)
     assert summary_of()["version"] == 3
     assert flushed[-1] == "toy"

@@ -105,6 +105,53 @@ def test_what_a_killed_export_left_is_removed_by_the_next_and_a_living_one_is_le
     assert names_in(tmp_path) == [".last_version", "1", "2"]
 
 
+def test_what_another_machine_may_still_be_writing_is_left_for_a_day(tmp_path):
+    """Over NFS a lock on a directory is not seen by another machine."""
+    for name, hours in (("fresh", 1), ("old", 25)):
+        leftover = tmp_path / f".staging-another-{name}"
+        leftover.mkdir()
+        written = time.time() - 3600 * hours
+        os.utime(leftover, (written, written))
+
+    assert publish(VersionStore(tmp_path)) == 1
+    assert names_in(tmp_path) == [".last_version", ".staging-another-fresh", "1"]
+
+
+def test_an_exporter_of_another_machine_that_is_faster_keeps_its_number(tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def rename_too_late(path, target):
+        if target == tmp_path / "1":
+            target.mkdir()
+            (target / "file").write_text("another")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_too_late)
+    assert publish(VersionStore(tmp_path)) == 2
+    assert [(tmp_path / number / "file").read_text() for number in "12"] == ["another", "weights"]
+
+
+def test_a_wanted_number_that_another_machine_takes_first_is_refused(tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def rename_too_late(path, target):
+        target.mkdir()
+        (target / "file").write_text("another")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_too_late)
+    store = VersionStore(tmp_path)
+    with store.staging() as directory, pytest.raises(StoreError, match="Use 8 or more"):
+        store.publish(directory, 7)
+    assert (tmp_path / "7" / "file").read_text() == "another"
+
+
+def test_a_last_version_that_somebody_broke_is_one_sentence(tmp_path):
+    (tmp_path / ".last_version").write_text("")
+    with pytest.raises(StoreError, match=r"\.last_version holds no number; write the highest version"):
+        VersionStore(tmp_path).next_version()
+
+
 def publish_some(base_path, count):
     for _ in range(count):
         publish(VersionStore(base_path), "whole")
@@ -145,6 +192,16 @@ def test_a_wanted_number_that_is_not_above_all_used_is_refused_with_the_next(tmp
     with store.staging() as directory, pytest.raises(StoreError, match=message):
         store.publish(directory, wanted)
     assert store.versions() == [7]
+
+
+def test_a_number_that_no_server_can_read_is_refused_and_never_counted(tmp_path):
+    store = VersionStore(tmp_path)
+    (tmp_path / str(2**63)).mkdir()
+
+    with store.staging() as directory, pytest.raises(StoreError, match=rf"use {2**63 - 1} or less"):
+        store.publish(directory, 2**63)
+    assert publish(store) == 1
+    assert store.versions() == [1]
 
 
 @pytest.mark.parametrize("wanted", [8, 9, 1000])

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import ValidationError
+from exporter.validation.on_server.readiness import how_it_died, refusal
 from exporter.validation.on_server.servable import Servable
 from exporter.validation.on_server.servers.commands import run
+from exporter.validation.on_server.servers.server import Server
+from exporter.validation.on_server.target import Target
 from signatures.contract import names
 
 _CALL_SECONDS = 120
@@ -27,14 +30,17 @@ def check_words(address: str, servable: Servable, golden: str, *, gpu: bool) -> 
     return [*where, "check", "--golden", golden, *(["--gpu"] if gpu else [])]
 
 
-def ask_three_questions(address: str, servable: Servable, work: Path, *, gpu: bool) -> Mapping[str, Any]:
+def ask_three_questions(
+    server: Server, address: str, target: Target, servable: Servable, work: Path, *, gpu: bool
+) -> Mapping[str, Any]:
     """Check a server against the staged version's golden records and its export.json.
 
     Returns:
         What `serving-client check --json` says of a server that passes.
 
     Raises:
-        ValidationError: when the answer to a question is no, with the first fault.
+        ValidationError: when the answer to a question is no, with the first fault, or when the server ends meanwhile,
+            with its last words.
     """
     records = _records(servable, work)
     words = [*check_words(address, servable, str(records), gpu=gpu), "--json"]
@@ -45,13 +51,17 @@ def ask_three_questions(address: str, servable: Servable, work: Path, *, gpu: bo
         environment={**os.environ, "no_grpc_proxy": "127.0.0.1"},
     )
     if done.status not in (0, 1):
-        raise ValidationError(f"the check could not be made: {done.words}")
+        if ended := how_it_died(server):
+            raise refusal(target, f"did not survive the check: {ended}", server)
+        said = done.words.rstrip(".")
+        raise ValidationError(f"{target} serves this version, but the check could not be made: {said}.")
     verdict: dict[str, Any] = json.loads(done.stdout)
+    wrong = f"{target} serves this version, and its answers are not those of the export"
     for question in _QUESTIONS:
         if fault := verdict[question]["first_fault"]:
-            raise ValidationError(f"its answers are not those of the export: {question}, {_described(fault)}")
+            raise ValidationError(f"{wrong}: {question}, {_described(fault)}.")
     if done.status:
-        raise ValidationError("its answers are not those of the export")
+        raise ValidationError(f"{wrong}.")
     return verdict
 
 

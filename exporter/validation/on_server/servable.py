@@ -6,7 +6,7 @@ from pathlib import Path
 from exporter.deploy.messages import batching_config, metrics_config
 from exporter.deploy.models_config import MODELS_CONFIG, only_version
 from exporter.deploy.server_files import DIRECTORY
-from exporter.deploy.start import BATCHING_CONFIG, GRPC_PORT, MONITORING_CONFIG, REST_PORT, ServerStart
+from exporter.deploy.start import BATCHING_CONFIG, MONITORING_CONFIG, ServerStart
 from exporter.options import ExportOptions
 from exporter.store.follow_up import server_parameters
 
@@ -20,36 +20,25 @@ class Servable:
         model: the name that it is served under.
         version: the number that it will have.
         golden: the file of its golden records.
-        serving_root: where the server of a container sees the output directory.
-        jit_compile: whether the server is told to let XLA compile.
+        start: how the deployed server will start.
         batching: the text of the server's batching.config, or None if the server merges no requests.
-        patience: how many seconds it may take to become available.
     """
 
     directory: Path
     model: str
     version: int
     golden: Path
-    serving_root: str = "/models"
-    jit_compile: bool = False
+    start: ServerStart
     batching: str | None = None
-    patience: int = 600
+
+    @property
+    def patience(self) -> int:
+        """How many seconds the version may take to become available."""
+        return self.start.startup_seconds
 
     def path_under(self, root: str) -> str:
         """Return the version's path for a server that sees the output directory at `root`."""
         return f"{root.rstrip('/')}/{self.model}/{self.version}"
-
-    def start(self, image: str, root: str, grpc_port: int = GRPC_PORT, rest_port: int = REST_PORT) -> ServerStart:
-        """Return how a server starts that sees the output directory at `root`."""
-        return ServerStart(
-            image=image,
-            root=root,
-            batching=self.batching is not None,
-            jit_compile=self.jit_compile,
-            startup_seconds=self.patience,
-            grpc_port=grpc_port,
-            rest_port=rest_port,
-        )
 
     def write_files(self, directory: Path, root: str) -> None:
         """Write the files that the flags name, for a server that sees the output directory at `root`."""
@@ -62,7 +51,7 @@ class Servable:
 
 
 def flags_of(start: ServerStart) -> list[str]:
-    """Return the server's flags. A load that fails is not tried again: nothing here changes in between."""
+    """Return the server's flags. A load that fails is not retried: nothing here changes in between."""
     return start.flags_for(f"{start.directory}/{MODELS_CONFIG}", "--max_num_load_retries=0")
 
 

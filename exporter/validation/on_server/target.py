@@ -13,11 +13,12 @@ from exporter.validation.on_server.servers.commands import run
 Engine: TypeAlias = Literal["docker", "podman", "kubectl", "binary"]
 
 _ENGINES: tuple[Engine, ...] = ("docker", "podman", "kubectl")
-# A command that only an engine that can be used answers well.
-_QUESTIONS = {
-    "docker": ("ps", "--quiet"),
-    "podman": ("ps", "--quiet"),
-    "kubectl": ("auth", "can-i", "create", "pods"),
+# What a validation needs of a cluster: a pod, a command in it that copies the files, and a port of it.
+_CAN_I = ("auth", "can-i", "create", "pods")
+_RIGHTS: dict[str, tuple[str, ...]] = {
+    "pods": _CAN_I,
+    "pods/exec": (*_CAN_I, "--subresource=exec"),
+    "pods/portforward": (*_CAN_I, "--subresource=portforward"),
 }
 
 
@@ -85,7 +86,9 @@ def _target(text: str, image: str) -> Target:
 
 
 def _require_working(engine: str, program: str) -> None:
-    answer = run([program, *_QUESTIONS[engine]], seconds=60, give_up=True)
-    if answer.status:
-        said = "you may not create pods in this namespace." if answer.words == "no" else answer.words
-        raise ExportError(f"--validate-on {engine}: {engine} cannot be used here: {said}")
+    commands = _RIGHTS if engine == "kubectl" else {"containers": ("ps", "--quiet")}
+    for what, arguments in commands.items():
+        answer = run([program, *arguments], seconds=60, give_up=True)
+        if answer.status:
+            said = f"you may not create {what} in this namespace." if answer.stdout.strip() == "no" else answer.words
+            raise ExportError(f"--validate-on {engine}: {engine} cannot be used here: {said}")

@@ -1,11 +1,10 @@
 """A staged version on the servers that it is meant for: loaded, checked, sent malformed requests, and stopped."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from exporter.errors import ValidationError
 from exporter.server_images import parse_image
@@ -89,34 +88,12 @@ def validate_on_server(target: Target, servable: Servable, work: Path, *, keep_f
             raise
 
 
-def validate_on_servers(
-    targets: Sequence[Target],
-    servable: Servable,
-    scratch: Callable[[], AbstractContextManager[Path]],
-    step: Callable[[str], AbstractContextManager[Any]],
-    warnings: list[str],
-    *,
-    keep_failed: bool = False,
-) -> list[dict[str, Any]]:
-    """Validate on one server after the other, and return the verdicts for export.json. The first failure ends it."""
-    verdicts = []
-    for target in targets:
-        with step(f"Serving it on {target}"), scratch() as work:
-            verdict = validate_on_server(target, servable, work, keep_failed=keep_failed)
-        warnings += verdict.warnings(target)
-        verdicts.append(asdict(verdict))
-    return verdicts
-
-
 def _validated(server: Server, target: Target, servable: Servable, work: Path) -> ServedVerdict:
     started = time.monotonic()
     address = wait_until_available(server, target, servable)
     seconds = time.monotonic() - started
     where = device(server.log())
-    try:
-        verdict = ask_three_questions(address, servable, work, gpu=where != CPU)
-    except ValidationError as error:
-        raise ValidationError(f"{target} serves this version, and {error}.") from error
+    verdict = ask_three_questions(server, address, target, servable, work, gpu=where != CPU)
     count = survive(server, address, target, servable)
     versions = _versions(server.version())
     return ServedVerdict(

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from exporter.deploy.start import ServerStart
 from exporter.validation.on_server.servable import Servable
 from exporter.validation.on_server.target import Target
 from signatures.contract import names
@@ -60,9 +61,16 @@ def staged(digits_version, tmp_path):
 def servable():
     """A function that describes a staged version."""
 
-    def describe(directory, model="digits", **how):
+    def describe(directory, model="digits", *, jit_compile=False, patience=600, batching=None):
         golden = directory / names.ASSETS_EXTRA / names.GOLDEN_FILE
-        return Servable(directory=directory, model=model, version=3, golden=golden, **how)
+        start = ServerStart(
+            image="tensorflow/serving:2.20.0",
+            root="/models",
+            batching=batching is not None,
+            jit_compile=jit_compile,
+            startup_seconds=patience,
+        )
+        return Servable(directory=directory, model=model, version=3, golden=golden, start=start, batching=batching)
 
     return describe
 

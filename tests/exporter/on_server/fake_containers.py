@@ -87,7 +87,7 @@ def run(words):
     parser.add_argument("--name", required=True)
     parser.add_argument("--gpus")
     parser.add_argument("--device")
-    parser.add_argument("--security-opt")
+    parser.add_argument("--security-opt", choices=["label=disable"], required=True)
     parser.add_argument("--env", action="append", default=[])
     parser.add_argument("--publish", action="append", required=True)
     parser.add_argument("--mount", action="append", required=True)

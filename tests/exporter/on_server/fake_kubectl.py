@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,13 +64,32 @@ def status(place):
     return {"phase": "Running", "containerStatuses": [{"state": {"running": {}}, "ready": is_open(place)}]}
 
 
+def forward(place, port):
+    """Forward connections, and end with the first one that does, as kubectl does with one that is reset."""
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        while True:
+            client, _ = listening.accept()
+            server = socket.create_connection(("127.0.0.1", int((place / "port").read_text())))
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=pump, args=(source, target)).start()
+
+
+def pump(source, target):
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    print("error: lost connection to pod", file=sys.stderr)
+    os._exit(1)
+
+
 def main(words):
     with (STATE / "calls.jsonl").open("a") as calls:
         calls.write(json.dumps(["kubectl", *words]) + "\n")
     match words:
-        case ["auth", "can-i", "create", "pods"]:
-            print(os.environ.get("FAKE_MAY", "yes"))
-            sys.exit(os.environ.get("FAKE_MAY", "yes") != "yes")
+        case ["auth", "can-i", "create", "pods", *subresource]:
+            may = os.environ.get("FAKE_MAY_NOT") not in ("pods", *subresource)
+            print("yes" if may else "no")
+            sys.exit(not may)
         case ["create", "--filename=-"]:
             create(sys.stdin.read())
         case ["get", "pod", name, "--output=json"]:
@@ -80,13 +99,12 @@ def main(words):
         case ["exec", name, "--container=model-server", "--", "tensorflow_model_server", "--version"]:
             folder(name)
             show_version()
-        case ["port-forward", "--address=127.0.0.1", pod, ":8500"]:
-            place = folder(pod.removeprefix("pod/"))
-            if not is_open(place):
-                fail("error: lost connection to pod")
-            print(f"Forwarding from 127.0.0.1:{(place / 'port').read_text()} -> 8500", flush=True)
-            (STATE / "forwarding").write_text(str(os.getpid()))
-            time.sleep(600)
+        case ["port-forward", "--address=127.0.0.1", pod, ports]:
+            port, of_pod = ports.split(":")
+            assert of_pod == "8500"
+            with (STATE / "forwarding").open("a") as forwarding:
+                forwarding.write(f"{os.getpid()}\n")
+            forward(folder(pod.removeprefix("pod/")), int(port))
         case ["logs", name, "--container=model-server"]:
             log = folder(name) / "log"
             if not log.exists():

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from exporter import ExportError, ExportOptions, ValidationError, export, load_classifier
-from exporter.validation.on_server import readiness
+from exporter.validation.on_server import check, readiness
 from exporter.validation.on_server.servers.binary import BinaryServer
 from exporter.validation.on_server.target import Target
 from exporter.validation.on_server.validate import validate_on_server
@@ -183,6 +183,19 @@ def test_a_server_that_ends_is_refused_with_how_it_ended(tmp_path, staged, serva
     with pytest.raises(ValidationError, match=r"cannot serve this version: it was ended by SIGABRT") as caught:
         validate_on_server(target, servable(staged), work)
     assert str(caught.value).endswith("\n  F tensor_shape.cc:357] Check failed: index >= 0")
+
+
+def test_a_server_that_ends_while_it_is_checked_is_refused_with_its_last_words(
+    tmp_path, binary, staged, servable, work, monkeypatch
+):
+    """As one does that the largest batch takes the memory of."""
+    script = f'{binary.program} "$@" & echo $! >{tmp_path}/pid; wait; echo Killed; kill -9 $$'
+    target = program(tmp_path / "greedy", script)
+    kill = f"kill -9 $(cat {tmp_path}/pid); echo 'serving-client: connection refused' >&2; exit 3"
+    monkeypatch.setattr(check, "_PROGRAM", ("sh", "-c", kill))
+    with pytest.raises(ValidationError, match="greedy did not survive the check: it was ended by SIGKILL") as caught:
+        validate_on_server(target, servable(staged), work)
+    assert "Killed" in str(caught.value)
 
 
 def test_a_program_for_another_machine_is_one_sentence_about_the_program(tmp_path, staged, servable, work):

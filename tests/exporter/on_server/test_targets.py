@@ -45,9 +45,13 @@ def test_an_engine_that_does_not_work_says_why(tmp_path, monkeypatch):
         targets_of(ExportOptions(validate_on=("docker",)))
 
 
-def test_a_cluster_that_refuses_pods_says_so(engines, monkeypatch):
-    monkeypatch.setenv("FAKE_MAY", "no")
-    with pytest.raises(ExportError, match="kubectl cannot be used here: you may not create pods"):
+@pytest.mark.parametrize(
+    ("refused", "what"),
+    [("pods", "pods"), ("--subresource=exec", "pods/exec"), ("--subresource=portforward", "pods/portforward")],
+)
+def test_a_cluster_that_refuses_what_is_needed_says_so(engines, monkeypatch, refused, what):
+    monkeypatch.setenv("FAKE_MAY_NOT", refused)
+    with pytest.raises(ExportError, match=f"kubectl cannot be used here: you may not create {what} in this namespace"):
         targets_of(ExportOptions(validate_on=("kubectl",)))
 
 

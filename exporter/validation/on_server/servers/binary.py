@@ -2,21 +2,19 @@
 
 import os
 import shlex
-import socket
 import subprocess
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+from exporter.deploy.start import ServerStart
 from exporter.errors import ExportError
 from exporter.validation.on_server.servable import Servable, flags_of
-from exporter.validation.on_server.servers.commands import run
+from exporter.validation.on_server.servers.commands import end_group, free_ports, run
 from exporter.validation.on_server.servers.server import Reproduction, how_it_ended
 
 # With the flag for CPUs any server lets XLA compile, on a GPU too, and only newer ones know the one for GPUs.
 _ANY_IMAGE = "tensorflow/serving:latest"
 _GROWTH = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-# Orderly, and then not.
-_STOP_SECONDS = 10.0
 
 
 class BinaryServer:
@@ -42,8 +40,8 @@ class BinaryServer:
         version = Path(self._servable.path_under(str(self._work)))
         version.parent.mkdir()
         version.symlink_to(self._servable.directory.resolve())
-        self._port, rest_port = _free_ports()
-        start = self._servable.start(_ANY_IMAGE, root, self._port, rest_port)
+        self._port, rest_port = free_ports(2)
+        start = replace(self._start_at(root), grpc_port=self._port, rest_port=rest_port)
         try:
             with self._log_file.open("wb") as log:
                 self._process = subprocess.Popen(
@@ -60,15 +58,8 @@ class BinaryServer:
 
     def stop(self) -> None:
         """Ask it to end, then kill it, with everything that it started."""
-        if self._process is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, 15)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, 9)
-        self._process.wait()
+        if self._process is not None:
+            end_group(self._process)
 
     def ended(self) -> str | None:
         """Return how it ended."""
@@ -90,7 +81,7 @@ class BinaryServer:
     def reproduction(self) -> Reproduction:
         """Serve the kept directory from a directory of its own, in which it has its number."""
         root = f"/tmp/reproduce-{self._servable.directory.name.lstrip('.')}"
-        start = self._servable.start(_ANY_IMAGE, root)
+        start = self._start_at(root)
         version = shlex.quote(self._servable.path_under(root))
         return Reproduction(
             start=(
@@ -104,13 +95,9 @@ class BinaryServer:
             root=root,
         )
 
+    def _start_at(self, root: str) -> ServerStart:
+        return replace(self._servable.start, image=_ANY_IMAGE, root=root)
+
     @property
     def _log_file(self) -> Path:
         return self._work / "log"
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]

@@ -1,15 +1,20 @@
 """Running the command of an engine, so that Ctrl-C never leaves half of what it makes."""
 
+import os
+import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import IO
 
 # How long an engine may take for anything but fetching an image.
 _SECONDS = 120.0
+# How long a process may take to end in an orderly way.
+_STOP_SECONDS = 10.0
 _ADVICE = ("Run '", "See '")
 
 
@@ -81,6 +86,26 @@ def run(
             process.kill()
             process.wait()
         return Ended(process.returncode, _text(out), _text(err))
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that no program listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask the leader of a process group to end, then kill it, with everything that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _wait_in_spite_of_interrupts(process: subprocess.Popen[bytes], seconds: float) -> None:

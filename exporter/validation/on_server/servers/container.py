@@ -4,6 +4,7 @@ import csv
 import io
 import shlex
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from exporter.deploy.start import GRPC_PORT, container_options
@@ -29,7 +30,7 @@ class ContainerServer:
     def __init__(self, target: Target, servable: Servable, work: Path) -> None:
         self._target = target
         self._servable = servable
-        self._start = servable.start(target.image, servable.serving_root)
+        self._start = replace(servable.start, image=target.image)
         self._version_path = servable.path_under(self._start.root)
         self._work = work.resolve()
         self._name = f"validate-{uuid.uuid4().hex[:12]}"
@@ -100,14 +101,13 @@ class ContainerServer:
         return f"docker.io/{self._target.image}" if official else self._target.image
 
     def _run_words(self, publish: str, mounts: list[str]) -> list[str]:
-        # SELinux keeps the containers of Podman's usual hosts from files that were not labeled for them.
-        unlabeled = ["--security-opt=label=disable"] if self._target.engine == "podman" else []
         return [
             "run",
             "--detach",
             f"--name={self._name}",
             *container_options(self._start, self._target.engine),
-            *unlabeled,
+            # Where there is SELinux, it keeps containers from files that were not labeled for them.
+            "--security-opt=label=disable",
             f"--publish={publish}",
             *(f"--mount={mount}" for mount in mounts),
             self._image,

@@ -5,23 +5,22 @@ container that runs before the server's.
 """
 
 import json
-import re
 import shlex
 import subprocess
 import tarfile
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from exporter.deploy.kubernetes import models_mount, name_label, server_pod
+from exporter.deploy.kubernetes import server_pod
 from exporter.deploy.start import GRPC_PORT, NAME
 from exporter.errors import ExportError
 from exporter.validation.on_server.servable import Servable, flags_of
-from exporter.validation.on_server.servers.commands import Ended, run
+from exporter.validation.on_server.servers.commands import Ended, end_group, free_ports, run
 from exporter.validation.on_server.servers.server import Reproduction, how_it_ended
 from exporter.validation.on_server.target import Target
 
@@ -38,9 +37,13 @@ _NEVER = {
     "CreateContainerError",
     "RunContainerError",
 }
-# For fetching the image, for the copy, and for the validation after it: then the cluster itself ends the pod.
+# For finding a node, or starting one, and for fetching the image.
+_SCHEDULING_SECONDS = 1800
+# For the copy and for the validation. After that the cluster itself ends the pod.
 _SPARE_SECONDS = 3600
 _COPY_SECONDS = 3600.0
+# kubectl ends when a connection through it is reset, as a client's is that ends.
+_FORWARD = 'while :; do "$0" port-forward --address=127.0.0.1 "pod/$1" "$2"; sleep 0.2; done'
 
 
 class PodServer:
@@ -55,11 +58,12 @@ class PodServer:
     def __init__(self, target: Target, servable: Servable, work: Path) -> None:
         self._target = target
         self._servable = servable
-        self._start = servable.start(target.image, servable.serving_root)
+        self._start = replace(servable.start, image=target.image)
         self._version_path = servable.path_under(self._start.root)
         self._work = work.resolve()
         self._name = f"validate-{uuid.uuid4().hex[:12]}"
         self._forward: subprocess.Popen[bytes] | None = None
+        self._port = 0
 
     def start(self) -> None:
         """Make the pod, and copy the files into it as soon as its first container runs."""
@@ -76,7 +80,9 @@ class PodServer:
 
     def stop(self) -> None:
         """Delete the pod, whether it runs, has ended, or was never made."""
-        self._stop_forwarding()
+        if self._forward is not None:
+            end_group(self._forward)
+            self._forward = None
         self._kubectl("delete", "pod", self._name, "--now", "--ignore-not-found")
 
     def ended(self) -> str | None:
@@ -92,23 +98,19 @@ class PodServer:
         return None
 
     def address(self) -> str | None:
-        """Forward a port once the pod is ready: a connection that is refused would end the forwarding."""
-        if self._forward is not None and self._forward.poll() is not None:
-            self._stop_forwarding()
+        """Forward a port once the pod is ready, and again whenever kubectl loses the connection."""
         if self._forward is None:
-            status = self._status()
-            if status is None or not _container(status, "containerStatuses").get("ready"):
+            if not _container(self._status() or {}, "containerStatuses").get("ready"):
                 return None
-            with self._forward_log.open("wb") as log:
-                self._forward = subprocess.Popen(
-                    [self._target.program, "port-forward", "--address=127.0.0.1", f"pod/{self._name}", f":{GRPC_PORT}"],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-        said = re.search(r"Forwarding from (127\.0\.0\.1:\d+)", self._forward_log.read_text(errors="replace"))
-        return said and said[1]
+            (self._port,) = free_ports(1)
+            self._forward = subprocess.Popen(
+                ["sh", "-c", _FORWARD, self._target.program, self._name, f"{self._port}:{GRPC_PORT}"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        return f"127.0.0.1:{self._port}"
 
     def log(self) -> str:
         """Return its stdout and stderr; before it starts, what the cluster says of the pod."""
@@ -133,7 +135,6 @@ class PodServer:
         def copy(command: str) -> str:
             return shlex.join(["kubectl", *self._copy_words(command)])
 
-        ready = f"kubectl wait --for=condition=Ready --timeout={self._servable.patience}s pod/{name}"
         return Reproduction(
             start=(
                 "kubectl create --filename=reproduce/pod.json || exit",
@@ -141,9 +142,9 @@ class PodServer:
                 f"tar -cf - . | {copy(f'mkdir -p {version} && tar -xf - -C {version}')}",
                 f"tar -cf - -C reproduce . | {copy(f'mkdir -p {deploy} && tar -xf - -C {deploy}')}",
                 copy(f"touch {self._complete}"),
-                f"{ready} && kubectl port-forward pod/{name} {GRPC_PORT} & forward=$!",
+                f"while :; do kubectl port-forward pod/{name} {GRPC_PORT}; sleep 1; done >/dev/null 2>&1 & forward=$!",
             ),
-            alive='kill -0 "$forward"',
+            alive=f'test "$(kubectl get pod {name} --output=jsonpath={{.status.phase}})" != Failed',
             stop=f'kill "$forward"; kubectl logs {name} --container={NAME} --tail=20; kubectl delete pod {name} --now',
             root=self._start.root,
         )
@@ -152,32 +153,32 @@ class PodServer:
     def _complete(self) -> str:
         return f"{self._start.root.rstrip('/')}/{_COMPLETE}"
 
-    @property
-    def _forward_log(self) -> Path:
-        return self._work / "port-forward"
-
     def _manifest(self) -> dict[str, Any]:
         start = self._start
+        pod = server_pod(start, flags_of(start))
+        (server,) = pod["containers"]
+        (mount,) = server["volumeMounts"]
         copying = {
             "name": _COPY,
             "image": start.image,
             "command": ["sh", "-c", f"until [ -e {self._complete} ]; do sleep 1; done"],
-            "volumeMounts": [{**models_mount(start), "readOnly": False}],
+            "securityContext": server["securityContext"],
+            "volumeMounts": [{**mount, "readOnly": False}],
         }
         spec = {
-            **server_pod(start, flags_of(start)),
+            **pod,
             "initContainers": [copying],
-            "volumes": [{"name": models_mount(start)["name"], "emptyDir": {}}],
+            "volumes": [{"name": mount["name"], "emptyDir": {}}],
             "restartPolicy": "Never",
             # If nobody is left to delete it.
-            "activeDeadlineSeconds": self._servable.patience + _SPARE_SECONDS,
+            "activeDeadlineSeconds": _SCHEDULING_SECONDS + self._servable.patience + _SPARE_SECONDS,
         }
         # Not the label of the servers that a Service finds.
-        metadata = {"name": self._name, "labels": name_label("sparsehead-validation")}
+        metadata = {"name": self._name, "labels": {"app.kubernetes.io/name": "sparsehead-validation"}}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
     def _wait_for_copy_container(self) -> None:
-        until = time.monotonic() + self._servable.patience
+        until = time.monotonic() + _SCHEDULING_SECONDS
         while True:
             status = self._status() or {}
             state = _container(status, "initContainerStatuses").get("state", {})
@@ -190,7 +191,7 @@ class PodServer:
             if time.monotonic() > until:
                 said = self.log() or "the cluster does not say why"
                 raise ExportError(
-                    f"--validate-on {self._target}: the pod did not start in {self._servable.patience} s: {said}"
+                    f"--validate-on {self._target}: the pod did not start in {_SCHEDULING_SECONDS} s: {said}"
                 )
             time.sleep(0.5)
 
@@ -203,13 +204,6 @@ class PodServer:
             return None
         status: dict[str, Any] = json.loads(said.stdout).get("status", {})
         return status
-
-    def _stop_forwarding(self) -> None:
-        if self._forward is not None:
-            with suppress(ProcessLookupError):
-                self._forward.terminate()
-            self._forward.wait()
-            self._forward = None
 
     def _kubectl(self, *words: str, feed: bytes | None = None) -> Ended:
         write = None if feed is None else lambda stream: stream.write(feed)
