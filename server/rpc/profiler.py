@@ -39,4 +39,5 @@ def profile(request: Empty, is_wanted: IsWanted) -> Empty:
 
 
 def _read_fields(message: Empty) -> dict[int, Any]:
-    return {field.field_number: field.data for field in UnknownFieldSet(message)}
+    fields = UnknownFieldSet(message)
+    return {fields[i].field_number: fields[i].data for i in range(len(fields))}
