@@ -1,5 +1,5 @@
-# make demo: the whole way on real images.  make test: everything that must hold.
-# make docs: the documentation site.  make bench: what the README and the docs claim, measured (about 15 minutes).
+# make demo: export, serve, classify real images, check.  make test: everything that must hold.
+# make docs: the documentation site.  make bench: what the README and the docs claim, measured (about 20 minutes).
 # All set up their own virtual environment, .venv, and say what they do.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)

@@ -11,10 +11,17 @@ from statistics import median, stdev
 Measured = Mapping[str, float]
 Turn = Callable[[], Measured]
 
-# The 90% points of Student's t for 1 to 8 degrees of freedom.
-_T90 = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397)
-_FEW = 10
+# The 95% points of Student's t for 1 to 18 degrees of freedom.
+_T95 = (
+    *(6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833),
+    *(1.812, 1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734),
+)
+_FEW = 20
+# Two runs differ by more than the rounds of one, even in memory: processes and their memory are new.
+_LEAST_SPREAD = 1.05
 _SLOW_MS = 500
+# What has little time has this many rounds all the same.
+_LEAST_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Ratio:
 
     Attributes:
         ratio: their median. It is taken of the logarithms, so that swapping the sides inverts it.
-        low, high: where four of five further pairs are expected.
+        low, high: where nine of ten further pairs are expected.
         pairs: how many there are.
         ours, other: the median of either side.
     """
@@ -39,16 +46,19 @@ class Ratio:
 def ratio_of(ours: Sequence[float], other: Sequence[float]) -> Ratio:
     """Compare the measurements of two sides, pair by pair.
 
-    The spread is the range between the 10% and the 90% quantiles of the ratios. Fewer than ten pairs say little about
-    their quantiles, so there it follows from Student's t; a single pair has no spread.
+    The spread is the range between the 5% and the 95% quantiles of the ratios. Fewer than 20 pairs say little about
+    these quantiles, so there it follows from Student's t. It reaches at least 5% to either side, because two runs
+    differ by more than the rounds of one. A single pair has no spread.
     """
     logs = sorted(math.log(a / b) for a, b in zip(ours, other, strict=True))
     middle, pairs = median(logs), len(logs)
     if pairs >= _FEW:
-        low, high = logs[math.floor(0.1 * (pairs - 1))], logs[math.ceil(0.9 * (pairs - 1))]
+        low, high = logs[math.floor(0.05 * (pairs - 1))], logs[math.ceil(0.95 * (pairs - 1))]
     else:
-        half = _T90[pairs - 2] * stdev(logs) * math.sqrt(1 + 1 / pairs) if pairs > 1 else 0.0
+        half = _T95[pairs - 2] * stdev(logs) * math.sqrt(1 + 1 / pairs) if pairs > 1 else 0.0
         low, high = middle - half, middle + half
+    least = math.log(_LEAST_SPREAD) if pairs > 1 else 0.0
+    low, high = min(low, middle - least), max(high, middle + least)
     return Ratio(math.exp(middle), math.exp(low), math.exp(high), pairs, median(ours), median(other))
 
 
@@ -58,7 +68,7 @@ def take_turns(works: Mapping[str, Turn], rounds: int, seconds: float) -> dict[s
     Args:
         works: what takes turns, by name.
         rounds: how many rounds there are at most.
-        seconds: after this time no round begins, except that there are always three (or `rounds`).
+        seconds: after this time no round begins, except that there are always five (or `rounds`).
 
     Returns:
         What was measured in each round, by name.
@@ -67,7 +77,7 @@ def take_turns(works: Mapping[str, Turn], rounds: int, seconds: float) -> dict[s
     names = list(works)
     until = time.monotonic() + seconds
     for number in count():
-        if number >= rounds or (number >= 3 and time.monotonic() >= until):
+        if number >= rounds or (number >= _LEAST_ROUNDS and time.monotonic() >= until):
             return found
         first = number % len(names)
         for name in names[first:] + names[:first]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import median
 from typing import Any
 
 from benchmarks.ratios import Measured, Turn, ratio_of, take_turns
@@ -11,13 +12,14 @@ TIME = {"time": "ms"}
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the results: `what` over `against`.
+    """One line of the results: `what` over `against`, or a share of `what` alone.
 
     Attributes:
         case: the name by which `--case` measures it alone, with the other rows of the case.
-        measure, unit: what was measured of both.
-        what, against: the two sides.
-        ratio, low, high, pairs, ours, other: see `benchmarks.ratios.Ratio`.
+        measure, unit: what was measured.
+        what, against: the two sides. A share is compared with nothing: its other side is empty.
+        ratio, low, high, pairs, ours, other: see `benchmarks.ratios.Ratio`. Of a share, the median is the ratio, and
+            the smallest and the largest of all rounds are low and high.
         at: the numbers that tell this case from the others, such as the labels, for plots.
         command: measures this row.
     """
@@ -32,7 +34,7 @@ class Row:
     high: float
     pairs: int
     ours: float
-    other: float
+    other: float | None
     at: Mapping[str, float]
     command: str
 
@@ -109,10 +111,39 @@ class Run:
         """Add the row of one measure of two sides that took turns."""
         (what, mine), (against, theirs) = ours, other
         ratio = ratio_of([one[measure] for one in mine], [one[measure] for one in theirs])
-        command = f'python -m benchmarks {self.part} --case "{case}"'
         self.rows.append(
-            Row(case, measure, unit, what, against, **asdict(ratio), at=dict(at or {}), command=command),
+            Row(case, measure, unit, what, against, **asdict(ratio), at=dict(at or {}), command=self._command(case)),
         )
+
+    def add_shares(
+        self, case: str, measure: str, found: Mapping[str, Sequence[Measured]], at: Mapping[str, float]
+    ) -> None:
+        """Add a row for the share, from 0 to 1, that each of some works has measured.
+
+        A share may be 0, so nothing can be divided by it.
+        """
+        for what, measured in found.items():
+            shares = [one[measure] for one in measured]
+            middle = median(shares)
+            row = Row(
+                case=case,
+                measure=measure,
+                unit="",
+                what=what,
+                against="",
+                ratio=middle,
+                low=min(shares),
+                high=max(shares),
+                pairs=len(shares),
+                ours=middle,
+                other=None,
+                at=dict(at),
+                command=self._command(case),
+            )
+            self.rows.append(row)
+
+    def _command(self, case: str) -> str:
+        return f'python -m benchmarks {self.part} --case "{case}"'
 
     def as_json(self) -> dict[str, Any]:
         """Return what was measured, as the results have it."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reading import Reading, found, number
+from benchmarks.reading import Reading, cells, found
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -16,31 +16,31 @@ ORDER = ("head", "served", "export", "check", "client", "batching", "growth")
 # Between these lines the README has the rows below.
 _BEGIN, _END = "<!-- benchmarks: written by `python -m benchmarks page` -->\n", "<!-- end of benchmarks -->\n"
 _CLAIMS: Sequence[tuple[str, str, Mapping[str, str]]] = (
-    ("MobileNetV2 with the head over without, batch 32", "head", {"case": "MobileNetV2, batch 32"}),
-    ("20,000 labels with the head over without, batch 32", "head", {"case": "20,000 labels, batch 32"}),
+    ("MobileNetV2 with the head / without, batch 32", "head", {"case": "MobileNetV2, batch 32"}),
+    ("20,000 labels with the head / without, batch 32", "head", {"case": "20,000 labels, batch 32"}),
     (
-        "the head over sorting each row, 32 x 10,000",
+        "the head / sorting each row, 32 rows of 10,000 scores",
         "head",
         {"case": "N 10,000, batch 32, k 5", "against": "sort and threshold"},
     ),
     (
-        "the compact answer over the dense one, 20,000 labels, batch 32",
+        "a compact answer / a dense one, 20,000 labels, batch 32",
         "served",
         {"case": "labels_20000, batch 32", "what": "compact", "measure": "time"},
     ),
     (
-        "exporting MobileNetV2, validated, over `keras.Model.export`",
+        "exporting MobileNetV2 with its validation / `keras.Model.export`",
         "export",
         {"case": "2 million parameters", "against": "keras.Model.export", "measure": "wall time"},
     ),
-    ("a call of the client over a bare gRPC stub", "client", {"case": "call", "against": "a bare stub"}),
+    ("a call by the client / by a bare gRPC stub", "client", {"case": "call", "against": "a bare stub"}),
     (
-        "importing the client over importing tensorflow-serving-api",
+        "importing the client / importing tensorflow-serving-api",
         "client",
         {"case": "import", "against": "tensorflow-serving-api", "measure": "wall time"},
     ),
     (
-        "requests a second with 64 callers, batching in the graph over no batching",
+        "64 callers: batching in the graph / no batching",
         "batching",
         {"case": "64 callers at once", "against": "no batching", "measure": "throughput"},
     ),
@@ -51,13 +51,14 @@ _INTRODUCTION = """\
 
 <!-- Written by `python -m benchmarks page` from docs/benchmarks/results.json: do not edit. -->
 
-`make bench` measures everything on this page, in {minutes} minutes when it was last run, and writes it. Each row's
-command measures that row, with the other rows of its case, and writes nothing.
+`make bench` measures everything on this page and writes it; the last run took {minutes} minutes. To measure one row,
+with the other rows of its case, run the command above its table with the case from its first column; it writes nothing.
 
-What is compared takes turns, and who is first changes from round to round. A *ratio* is the median of the ratios within
-a round. Its *spread* is where four of five further rounds are expected: between the 10% and the 90% quantiles, or, with
-fewer than ten rounds, by Student's t. *Medians* are those of both sides: they say what was compared, and are worth
-nothing on another machine.
+The sides of a comparison take turns, and the side that goes first changes from round to round. A *ratio* is the median
+of the ratios of all rounds. Its *spread* is where nine of ten further rounds are expected: between the 5% and 95%
+quantiles, or, with fewer than 20 rounds, by Student's t. It reaches at least 5% to either side, because two runs
+differ by more than the rounds of one. A *share* is compared with nothing: its spread is the smallest and the largest of
+all rounds. *Medians* are those of both sides: they show what was compared, and mean nothing on another machine.
 
 Measured on {date} with {cores} cores ({cpu}), {memory} GB of memory, {gpus}; {versions}; commit {commit}.
 """
@@ -79,12 +80,12 @@ def with_claims(text: str, results: Mapping[str, Any]) -> str:
     """Return the README's text with the rows that it quotes."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    lines = ["", "| what | ratio | spread | command |", "|---|---|---|---|"]
+    lines = ["", "| compared | measured | ratio | spread | command |", "|---|---|---|---|---|"]
     for words, part, wanted in _CLAIMS:
         with suppress(LookupError):
             row = found(results["parts"][part]["rows"], **wanted)
-            spread = f"{number(row['low'])} to {number(row['high'])}"
-            lines.append(f"| {words} | {number(row['ratio'])} | {spread} | `{row['command']}` |")
+            _, ratio, spread, _ = cells(row)
+            lines.append(f"| {words} | {row['measure']} | {ratio} | {spread} | `{row['command']}` |")
     return before + _BEGIN + "\n".join([*lines, "", ""]) + _END + after
 
 
@@ -114,6 +115,7 @@ def _section(name: str, measured: Mapping[str, Any]) -> str:
     with suppress(LookupError):
         lines += [f"**{part.reading(measured['rows'])}**", ""]
     lines += [f"![{part.TITLE}: the ratios or times of the table below](benchmarks/{name}.png)", ""]
+    lines += [f'To measure one row: `python -m benchmarks {name} --case "CASE"`', ""]
     lines += [*_table(measured["rows"]), ""]
     lines += [line for note in measured["notes"] for line in (note, "")]
     lines += [f"This part took {measured['minutes']:g} minutes: `python -m benchmarks {name}`.", ""]
@@ -121,13 +123,12 @@ def _section(name: str, measured: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Reading) -> Iterator[str]:
-    yield "| compared | measured | ratio | spread | medians | rounds | command |"
+    yield "| case | compared | measured | ratio | spread | medians | rounds |"
     yield "|---|---|---|---|---|---|---|"
+    before = ""
     for row in rows:
-        # Sizes do not vary, and are measured once.
-        spread = f"{number(row['low'])} to {number(row['high'])}" if row["pairs"] > 1 else ""
-        yield (
-            f"| {row['case']}: {row['what']} / {row['against']} | {row['measure']} | **{number(row['ratio'])}** "
-            f"| {spread} | {number(row['ours'])} / {number(row['other'])} {row['unit']} | {row['pairs']} "
-            f"| `{row['command']}` |"
-        )
+        case = "" if row["case"] == before else row["case"]
+        before = row["case"]
+        compared, ratio, spread, medians = cells(row)
+        values = (case, compared, row["measure"], f"**{ratio}**", spread, medians, str(row["pairs"]))
+        yield f"| {' | '.join(values)} |"

@@ -10,15 +10,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ratios import Measured, Turn
+from benchmarks.ratios import Measured, Turn, take_turns
 from benchmarks.reading import Reading, found, times
 from benchmarks.run import Run
 
 TITLE = "Batching"
 ABOUT = (
     "MobileNetV2 at 64x64, served by the stand-in three times: every request alone, batching in the graph, and "
-    "the server's own batching (`--enable_batching`). `serving-client bench` sends one image a request with k = "
-    "1, 2 and 5 in turn; it shares the cores with the server. *Good requests answered* is the share of the "
+    "the server's own batching (`--enable_batching`). `serving-client bench` sends one image per request with "
+    "k = 1, 2 and 5 in turn; it shares the cores with the server. *Good requests answered* is the share of the "
     "requests of four clients that got an answer while other clients sent images of a wrong shape."
 )
 NONE, GRAPH, SERVER = "no batching", "in the graph", "in the server"
@@ -27,9 +27,8 @@ BAD_CLIENTS = (1, 2, 4)
 SIZE, WRONG_SIZE = 64, 32
 ANSWERED = "good requests answered"
 _SECONDS = 1.5
+_ROUNDS = 5
 _GOOD_CLIENTS = 4
-# A share of zero has no ratio.
-_LEAST_SHARE = 1e-3
 
 
 def measure(run: Run, folder: Path) -> None:
@@ -45,11 +44,10 @@ def measure(run: Run, folder: Path) -> None:
             turns = {name: _load(address, callers, seconds) for name, address in addresses.items()}
             measures = {"throughput": "requests/s", "99th percentile": "ms"}
             sides = [(GRAPH, NONE), (SERVER, NONE), (GRAPH, SERVER)]
-            run.compare(case, turns, measures, {"callers": callers}, sides=sides, pairs=3, seconds=40)
+            run.compare(case, turns, measures, {"callers": callers}, sides=sides, pairs=_ROUNDS, seconds=60)
         for clients, case in bad:
             turns = {name: _load_with_bad_clients(address, clients, seconds) for name, address in addresses.items()}
-            sides = [(GRAPH, SERVER), (GRAPH, NONE)]
-            run.compare(case, turns, {ANSWERED: "%"}, {"bad clients": clients}, sides=sides, pairs=3, seconds=25)
+            run.add_shares(case, ANSWERED, take_turns(turns, min(_ROUNDS, run.pairs), 60), {"bad clients": clients})
 
 
 def _case(callers: int) -> str:
@@ -119,7 +117,7 @@ def _load_with_bad_clients(address: str, clients: int, seconds: float) -> Turn:
         if any(sent.result()[0] for sent in bad):
             raise RuntimeError("images of a wrong size were answered")
         answered, lost = (sum(each) for each in zip(*(sent.result() for sent in good), strict=True))
-        return {ANSWERED: 100 * max(_LEAST_SHARE, answered / max(1, answered + lost))}
+        return {ANSWERED: answered / max(1, answered + lost)}
 
     return turn
 
@@ -155,9 +153,9 @@ def reading(rows: Reading) -> str:
     case, measure = _case(64), "throughput"
     graph = found(rows, case=case, what=GRAPH, against=NONE, measure=measure)
     server = found(rows, case=case, what=GRAPH, against=SERVER, measure=measure)
-    bad = found(rows, case=_bad_case(2), against=SERVER)
+    ours, theirs = (found(rows, case=_bad_case(2), what=name)["ratio"] for name in (GRAPH, SERVER))
     return (
-        f"With 64 callers, batching in the graph answers {times(graph)} as many requests as no batching and "
-        f"{times(server)} as many as the server's own; with two bad clients, it answers {bad['ours']:.0f}% of the good "
-        f"requests and the server's own {bad['other']:.0f}%."
+        f"With 64 callers, batching in the graph has {times(graph)} the throughput of no batching, and {times(server)} "
+        f"that of the server's own. With two bad clients, it answers {ours:.0%} of the good requests, and the server's "
+        f"own answers {theirs:.0%}."
     )

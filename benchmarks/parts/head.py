@@ -13,8 +13,8 @@ ABOUT = (
     "Each function zeroes all but the k largest of N scores in each row of a batch. Its input is a variable, and "
     "its output stays in the session; the call of the session is part of the time. *Sort and threshold* is the "
     "usual answer, made to work on a batch. *A plain copy* of the scores is the limit. Functions compiled by XLA "
-    "have a fixed k, because XLA needs to know the shape of what `top_k` returns. The last rows are whole models, "
-    "with the head over without it."
+    "have a fixed k, because XLA needs to know the shape of what `top_k` returns. The last cases are whole models "
+    "with the head, over the same models without it."
 )
 OURS, SORT, ONE_HOT, ARGSORT, COPY = (
     "sparsify_top_k",
@@ -179,5 +179,5 @@ def reading(rows: Reading) -> str:
     model = found(rows, case="MobileNetV2, batch 32")
     return (
         f"At 10,000 labels and a batch of 32, the head takes {times(sort)} the time of sorting each row and "
-        f"{times(copy)} that of a plain copy; MobileNetV2 with the head takes {times(model)} its time without."
+        f"{times(copy)} that of a plain copy; MobileNetV2 with the head takes {times(model)} the time without it."
     )

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,16 +47,17 @@ def test_the_order_of_the_pairs_does_not_matter(pairs, random):
 
 
 @given(st.lists(MEASURED, min_size=1, max_size=40))
-def test_a_drift_that_meets_both_sides_leaves_no_spread(times):
+def test_a_drift_that_meets_both_sides_leaves_the_least_spread(times):
     found = ratio_of([2 * time for time in times], times)
-    assert (found.ratio, found.low, found.high) == pytest.approx((2, 2, 2))
+    least = 1.05 if len(times) > 1 else 1
+    assert (found.ratio, found.low, found.high) == pytest.approx((2, 2 / least, 2 * least))
 
 
-@given(st.lists(MEASURED, min_size=10, max_size=40))
-def test_four_of_five_of_many_pairs_are_within_the_spread(ratios):
+@given(st.lists(MEASURED, min_size=20, max_size=40))
+def test_nine_of_ten_of_many_pairs_are_within_the_spread(ratios):
     found = ratio_of(ratios, [1.0] * len(ratios))
     slack = 1 + 1e-9
-    assert sum(found.low / slack <= one <= found.high * slack for one in ratios) >= 0.8 * len(ratios)
+    assert sum(found.low / slack <= one <= found.high * slack for one in ratios) >= 0.9 * len(ratios)
 
 
 def test_few_pairs_have_a_wider_spread_than_their_range():
@@ -65,8 +67,16 @@ def test_few_pairs_have_a_wider_spread_than_their_range():
 
 
 def test_one_outlier_of_many_changes_nothing():
-    calm = ratio_of([1.0] * 20, [1.0] * 20)
-    assert ratio_of([1.0] * 19 + [50.0], [1.0] * 20).high == calm.high == 1.0
+    calm = ratio_of([1.0] * 40, [1.0] * 40)
+    assert ratio_of([1.0] * 39 + [50.0], [1.0] * 40).high == calm.high == pytest.approx(1.05)
+
+
+@pytest.mark.parametrize("rounds", [5, 7, 25])
+def test_another_run_nearly_always_finds_its_ratio_within_the_spread(rounds):
+    random = np.random.default_rng(0)
+    runs = [np.exp(random.normal(0, 0.2, (2, rounds))) for _ in range(400)]
+    found = [(ratio_of(first, np.ones(rounds)), ratio_of(second, np.ones(rounds))) for first, second in runs]
+    assert sum(first.low <= second.ratio <= first.high for first, second in found) >= 0.94 * len(found)
 
 
 def test_works_take_turns_and_in_going_first():
@@ -77,8 +87,8 @@ def test_works_take_turns_and_in_going_first():
     assert {name: len(measured) for name, measured in found.items()} == {"a": 4, "b": 4, "c": 4}
 
 
-@pytest.mark.parametrize(("most", "expected"), [(100, 3), (2, 2)])
-def test_out_of_time_there_are_three_rounds_or_as_many_as_wanted(most, expected):
+@pytest.mark.parametrize(("most", "expected"), [(100, 5), (2, 2)])
+def test_out_of_time_there_are_five_rounds_or_as_many_as_wanted(most, expected):
     assert len(take_turns({"a": lambda: {}}, most, 0)["a"]) == expected
 
 
