@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way: export with k = 2, serve, ask for some images over gRPC, check, stop the server.
+# All steps: export with k = 2, serve, classify some images over gRPC, check, stop the server.
 # Needs export-model, serve-model and serving-client on the PATH; `make demo` sees to that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -47,7 +47,7 @@ wait "$server" || stopped=$?
 server=
 
 if [ "$checked" = 0 ] && [ "$stopped" = 0 ]; then
-    say "PASSED: exported, served, asked and checked. The version is in $here/models/digits/1"
+    say "PASSED: exported, served, called and checked. The version is in $here/models/digits/1"
 else
     say "FAILED: the check ended with status $checked, the server with status $stopped"
     exit 1
