@@ -1,18 +1,21 @@
 """The blocks that the tests cannot run, each with the reason. Their options are checked all the same."""
 
-INDEX = "installs from the package index"
-CHECKOUT = "sets up a virtual environment of the whole checkout; the CI runs it"
+INDEX = "installs TensorFlow from the package index"
+MAKE = "sets up a virtual environment; CI runs make test, tests/examples the demo, tests/benchmarks each part"
 ENGINE = "needs a container engine"
 CLUSTER = "needs a cluster"
 
 NOT_RUN = {
-    ("README.md", "pip install 'sparsehead[export]'"): INDEX,
-    ("README.md", "make demo    # exports, serves, classifies images over gRPC, checks"): CHECKOUT,
+    ("README.md", "pip install '.[export]'"): INDEX,
+    ("README.md", "make demo    # exports, serves, classifies images over gRPC, checks"): MAKE,
     (
         "CONTRIBUTING.md",
         "make test    # sets up .venv, then ruff, mypy, import-linter, codespell, proselint and pytest",
-    ): CHECKOUT,
-    ("CONTRIBUTING.md", ".venv/bin/python -m pytest -x tests/client            # one folder"): CHECKOUT,
+    ): MAKE,
+    (
+        "CONTRIBUTING.md",
+        ".venv/bin/python -m pytest -x tests/client            # one folder",
+    ): "runs the tests, from inside a test",
     (
         "docs/client.md",
         "serving-client --address localhost:8500 --model digits bench --concurrency 16 \\",
@@ -43,5 +46,5 @@ NOT_RUN = {
         "docs/testing.md",
         "bash tests/mutate.sh signatures/contract/judge.py tests/signatures/test_judge_verdicts.py",
     ): "takes an hour",
-    ("docs/tutorial.md", "pip install 'sparsehead[export]' scikit-learn"): INDEX,
+    ("docs/tutorial.md", "pip install '.[export]' scikit-learn"): INDEX,
 }
