@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks.reading import cells
 from benchmarks.run import Run
@@ -11,7 +11,8 @@ from benchmarks.run import Run
 
 def show(run: Run) -> None:
     """Print the rows of a run, and what was left out."""
-    table = Table("case", "compared", "measured", "ratio", "spread", "medians", "rounds")
+    headers = ("case", "compared", "measured", "ratio", "spread", "medians", "rounds")
+    table = Table(*(Column(header, overflow="fold") for header in headers))
     for row in run.rows:
         compared, *values = cells(asdict(row))
         table.add_row(row.case, compared, row.measure, *values, str(row.pairs))
