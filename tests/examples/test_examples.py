@@ -2,7 +2,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -50,14 +49,14 @@ def test_the_digits_train_with_the_regularizer(tmp_path):
     assert loaded.get_layer("probabilities").activity_regularizer.get_config() == {"k": 2, "weight": 0.1}
 
 
-def test_the_demo_exports_serves_classifies_and_checks(tmp_path):
+def test_the_demo_exports_serves_classifies_and_checks(commands, tmp_path):
     # It works in the directory above its own.
     (tmp_path / "examples").mkdir()
     shutil.copy(EXAMPLES / "demo.sh", tmp_path / "examples")
     (tmp_path / "exporter").symlink_to(ROOT / "exporter")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command = ["bash", "examples/demo.sh"]
-    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    environment = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"}
+    demo = ["bash", "examples/demo.sh"]
+    done = subprocess.run(demo, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "04.png" in done.stdout
     assert "== PASSED: " in done.stdout.splitlines()[-1]
