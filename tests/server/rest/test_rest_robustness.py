@@ -15,7 +15,6 @@ PATHS = [
     "/v1/models/scaler:classify",
     "/v1/models/scaler:regress",
 ]
-SIGNATURES = ["scale", "look_up", "classify", "regress", "serving_default", "count"]
 GOOD = [
     {"signature_name": "scale", "instances": [1.5, 2, {"x": 3}["x"]]},
     {"signature_name": "scale", "inputs": [[1.0, 2.0], [3.0, 4.0]]},
@@ -28,7 +27,6 @@ LEAVES = [
     *(0, -1, 1, 2.5, 1e38, 1e39, 1e308, -1e-320, 1 << 24, 1 << 31, 1 << 63, 1 << 64, 10**40),
     *(math.nan, math.inf, True, None, "", "a", "\0", "\ud800", "ü" * 300, [], {}, [[]], {"b64": 1}, {"b64": "*"}),
 ]
-HEADERS = ["", "Content-Length: 3\r\n", "Content-Length: x\r\n", "A\0: b\r\n", ": \r\n", "x" * 9000]
 
 
 def replaced(chance, value, depth=0):
