@@ -10,7 +10,6 @@ from server.metrics import Metrics
 from server.models.core import ServerCore
 from server.rest.api import RestApi
 from server.rest.app import RestApp
-from server.rest.deadline import Deadline
 from server.rest.listener import HttpListener
 from server.rpc.listener import GrpcListener, check_port
 from server.rpc.services import Services
@@ -54,9 +53,9 @@ class ModelServer:
         self._settings = settings
         self._metrics = Metrics()
         self._core = ServerCore(settings, self._metrics, _to_stderr)
-        self._deadline = Deadline(max(settings.rest_api_timeout_in_ms, 0) / 1e3, settings.rest_api_num_threads)
         self._grpc: GrpcListener | None = None
         self._http: HttpListener | None = None
+        self._api: RestApi | None = None
 
     def __enter__(self) -> "ModelServer":
         self.start()
@@ -79,9 +78,10 @@ class ModelServer:
             self._grpc = GrpcListener(settings, Services(answers, self._metrics, settings.grpc_max_threads, _to_stderr))
             self.port = self._grpc.port
             if self._http is not None:
-                api = RestApi(answers, self._deadline)
-                app = RestApp(api, self._metrics, read_metrics_path(settings), _to_stderr)
-                self._http.serve(app, threads=settings.rest_api_num_threads)
+                threads = settings.rest_api_num_threads
+                self._api = RestApi(answers, seconds=max(settings.rest_api_timeout_in_ms, 0) / 1e3, threads=threads)
+                app = RestApp(self._api, self._metrics, read_metrics_path(settings), _to_stderr)
+                self._http.serve(app, threads=threads)
         except BaseException:
             self.stop()
             raise
@@ -94,5 +94,6 @@ class ModelServer:
             thread.start()
         for thread in ending:
             thread.join()
-        self._deadline.close()
+        if self._api is not None:
+            self._api.close()
         self._core.stop()

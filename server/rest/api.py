@@ -1,8 +1,11 @@
 """The JSON answer to a REST path and body. Follows http_rest_api_handler.cc."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -12,9 +15,8 @@ from tensorflow_serving.apis import (
 )
 
 from server.answers import SIGNATURE_DEF, Answers, IsWanted
-from server.errors import invalid_argument
+from server.errors import ServingError, invalid_argument
 from server.rest import documents, replies
-from server.rest.deadline import Deadline
 from server.rest.documents import Document
 from server.rest.examples import fill_examples
 from server.rest.paths import Target
@@ -24,17 +26,22 @@ from server.rest.writing import show
 
 
 class RestApi:
-    """The JSON answers of a server.
+    """The JSON answers of a server, computed in its own threads so that it can stop waiting for one.
+
+    A graph cannot be interrupted from Python: it keeps computing, and its answer is thrown away.
 
     Args:
         answers: answers the requests.
-        deadline: how long that may take.
+        seconds: how long the model may work on a request; 0 means forever.
+        threads: how many requests it may work on at once.
 
     """
 
-    def __init__(self, answers: Answers, deadline: Deadline) -> None:
+    def __init__(self, answers: Answers, *, seconds: float, threads: int) -> None:
         self._answers = answers
-        self._deadline = deadline
+        self._seconds = seconds
+        self._is_closed = threading.Event()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._methods = {
             "predict": self._predict,
             "classify": self._classify,
@@ -46,6 +53,11 @@ class RestApi:
     def answer(self, target: Target, body: bytes) -> str:
         """Return the JSON text for a target and a request's body."""
         return self._methods[target.method](target, body)
+
+    def close(self) -> None:
+        """Compute no further answers."""
+        self._is_closed.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _predict(self, target: Target, body: bytes) -> str:
         request = _addressed(predict_pb2.PredictRequest(), target)
@@ -76,7 +88,15 @@ class RestApi:
         return replies.status_json(self._answers.status(request, _always))
 
     def _run(self, answer: Callable[[Any, IsWanted], Any], request: Any) -> Any:
-        return self._deadline.run(lambda is_wanted: answer(request, is_wanted))
+        is_late = threading.Event()
+        future = self._pool.submit(answer, request, lambda: not (is_late.is_set() or self._is_closed.is_set()))
+        try:
+            return future.result(self._seconds or None)
+        except TimeoutError:
+            if future.done():
+                raise
+            is_late.set()
+            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out waiting for notification") from None
 
 
 def _always() -> bool:

@@ -3,9 +3,9 @@
 Errors are JSON with the sentence of the gRPC error; other paths get the HTML page of the real server's library.
 """
 
-import http
 import zlib
 from collections.abc import Callable, Iterable
+from http.client import responses
 from typing import Any, NamedTuple
 
 import grpc
@@ -21,6 +21,7 @@ from server.rest.replies import error_json
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _MAX_UNCOMPRESSED_BYTES = 100 << 20
 _JSON = "application/json"
+_PHRASES = {**responses, 499: "Client Closed Request"}
 _STATUS = {
     grpc.StatusCode.OK: 200,
     grpc.StatusCode.CANCELLED: 499,
@@ -71,7 +72,7 @@ class RestApp:
             reply = _page(400)
         body = b"" if method == "HEAD" else reply.text.encode("utf-8", "surrogateescape")
         headers = [("Content-Type", reply.content_type), ("Content-Length", str(len(body)))]
-        start_response(f"{reply.status} {_phrase(reply.status)}", headers)
+        start_response(f"{reply.status} {_PHRASES[reply.status]}", headers)
         return [body]
 
     def _reply(self, method: str, environ: dict[str, Any]) -> _Reply:
@@ -120,12 +121,8 @@ def _body(environ: dict[str, Any]) -> bytes:
     return unpacked if gzip.eof else b""
 
 
-def _phrase(status: int) -> str:
-    return http.HTTPStatus(status).phrase if status in http.HTTPStatus._value2member_map_ else "Client Closed Request"
-
-
 def _page(status: int) -> _Reply:
-    phrase = _phrase(status)
+    phrase = _PHRASES[status]
     return _Reply(
         status,
         "text/html",

@@ -22,12 +22,7 @@ _WRITABLE = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32, np.uint
 
 def error_json(message: str) -> str:
     """Write an error."""
-    writer = PrettyWriter()
-    writer.begin("{")
-    writer.string("error")
-    writer.string(message)
-    writer.end()
-    return writer.text()
+    return json.dumps({"error": message}, indent=4, ensure_ascii=False)
 
 
 def predict_json(response: Any, *, in_rows: bool) -> str:

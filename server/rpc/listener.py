@@ -28,9 +28,9 @@ class GrpcListener:
     """
 
     def __init__(self, settings: Settings, services: Services) -> None:
-        threads = settings.grpc_max_threads
+        self._threads = ThreadPoolExecutor(settings.grpc_max_threads + _SPARE_THREADS, thread_name_prefix="grpc")
         self._server = grpc.server(
-            ThreadPoolExecutor(threads + _SPARE_THREADS, thread_name_prefix="grpc"),
+            self._threads,
             # A port in use is an error, not shared. Like the real server, this one takes messages of 2 GB.
             options=[
                 ("grpc.so_reuseport", 0),
@@ -61,6 +61,7 @@ class GrpcListener:
     def stop(self) -> None:
         """Close the ports, and let requests in flight finish for up to ten seconds."""
         self._server.stop(_GRACE_SECONDS).wait()
+        self._threads.shutdown(wait=False)
 
 
 def check_port(port: int) -> None:

@@ -4,7 +4,9 @@ import errno
 import gzip
 import http.client
 import json
+import re
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -179,6 +181,27 @@ def test_a_stop_answers_what_is_in_flight_and_closes_the_port(stand_in_only, mak
     idle.close()
     with socket.socket() as probe:
         assert probe.connect_ex(("localhost", port)) == errno.ECONNREFUSED
+
+
+def test_a_stopped_server_leaves_no_thread_behind(stand_in_only, make_version, base, port, connect_to, client):
+    make_version(base / "1", 3.0)
+    others = set(threading.enumerate())
+    settings = Settings(model_name="scaler", model_base_path=base, rest_api_port=port, enable_batching=True)
+    with ModelServer(settings) as server:
+        assert client(f"localhost:{server.port}").scale(2) == [6]
+        assert connect_to(port)("POST", PREDICT, BODY).json == ANSWER
+        ours = {thread for thread in set(threading.enumerate()) - others if "channel" not in thread.name}
+        assert {re.split("[-_]", thread.name)[0] for thread in ours} >= {
+            "batch",
+            "grpc",
+            "http",
+            "poll",
+            "rest",
+            "versions",
+        }
+    for thread in ours:
+        thread.join(timeout=30)
+    assert not any(thread.is_alive() for thread in ours)
 
 
 def test_one_port_for_both_is_grpc_alone(stand_in_only, make_version, base, client, capfd, port):
