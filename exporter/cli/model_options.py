@@ -16,11 +16,11 @@ _PATH = click.Path(path_type=Path)
 
 MODEL_OPTIONS = [
     click.option("--name", help="The name that the server uses for the model.  [default: the preset's or file's name]"),
-    click.option("--labels", type=_PATH, help="File with the labels in order: one on each line, or a JSON list."),
+    click.option("--labels", type=_PATH, help="File with the labels in order: one per line, or a JSON list."),
     click.option(
         "--activation",
         type=click.Choice(["sigmoid", "softmax"]),
-        help="What to apply to a model's logits.",
+        help="The activation to apply to the model's logits.",
     ),
     click.option(
         "--preprocessing",
@@ -41,47 +41,47 @@ MODEL_OPTIONS = [
         "input_names",
         multiple=True,
         metavar="OLD=NEW",
-        help="Call the model's input OLD in requests NEW; repeatable.  [default: as the model does]",
+        help="Rename the model's input OLD to NEW in requests; repeatable.  [default: the model's own names]",
     ),
     click.option(
         "--endpoint",
         metavar="NAME",
-        help="The signature of a SavedModel to export.  [default: serve or serving_default, or the only one]",
+        help="The signature of a SavedModel to export.  [default: serve, serving_default, or the only one]",
     ),
-    click.option("--output-name", metavar="NAME", help="The output that holds the scores, where there are several."),
+    click.option("--output-name", metavar="NAME", help="The output that holds the scores, if there are several."),
     click.option(
         "--also-output",
         "also_outputs",
         multiple=True,
         metavar="NAME",
-        help="Another output, to be served as it is beside the probabilities; repeatable.",
+        help="Another output to serve unchanged beside the probabilities; repeatable.",
     ),
     click.option(
-        "--allow-unsafe", is_flag=True, help="Load even what brings its own code: Lambda layers, a SavedModel."
+        "--allow-unsafe", is_flag=True, help="Load a model that brings its own code: Lambda layers, a SavedModel."
     ),
     click.option(
         "--custom-objects",
         multiple=True,
         metavar="MODULE",
-        help="Module that registers the model's own layers with Keras; repeatable.",
+        help="Module that registers the model's custom layers with Keras; repeatable.",
     ),
     click.option(
         "--max-image-pixels",
         default=64_000_000,
         show_default=True,
-        help="Width times height of the largest image file that is decoded.",
+        help="The most pixels, width times height, of an image file that is decoded.",
     ),
 ]
 
 
 def source_options(given: Mapping[str, Any]) -> SourceOptions:
     """Return the options about the model."""
-    said = {field.name: given[field.name] for field in fields(SourceOptions)}
-    parsed = {"labels": _read_labels(given["labels"]), "input_names": _renamed(given["input_names"])}
-    return SourceOptions(**{**said, **parsed})
+    values = {field.name: given[field.name] for field in fields(SourceOptions)}
+    parsed = {"labels": _read_labels(given["labels"]), "input_names": _parse_input_names(given["input_names"])}
+    return SourceOptions(**{**values, **parsed})
 
 
-def _renamed(pairs: Sequence[str]) -> dict[str, str]:
+def _parse_input_names(pairs: Sequence[str]) -> dict[str, str]:
     renamed: dict[str, str] = {}
     for pair in pairs:
         old, equals, new = pair.partition("=")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.limits import LIMIT_OPTIONS
 from exporter.cli.model_options import MODEL_OPTIONS
 from exporter.errors import ExportError
 from exporter.server_images import DEFAULT_IMAGE
@@ -46,13 +45,13 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     if unknown := sorted(set(config) - set(parameters)):
         raise click.UsageError(f"{path} sets {unknown[0]!r}, which is not an option: see export-model --help.")
     context.default_map = {
-        parameters[key].name or key: _fitting(parameters[key], value, f"{path} sets {key} = {value!r}")
+        parameters[key].name or key: _checked_value(parameters[key], value, f"{path} sets {key} = {value!r}")
         for key, value in config.items()
     }
 
 
-def _fitting(parameter: click.Parameter, value: Any, said: str) -> Any:
-    """Return a value as click takes it, and refuse what click would change silently, such as 2.5 into 2."""
+def _checked_value(parameter: click.Parameter, value: Any, problem: str) -> Any:
+    """Return a value as click takes it, and refuse what click would silently change, such as 2.5 into 2."""
     if isinstance(parameter.type, _Lengths):
         return value
     if parameter.multiple and not isinstance(value, list):
@@ -67,7 +66,7 @@ def _fitting(parameter: click.Parameter, value: Any, said: str) -> Any:
         types, wanted = (str, int, float), "a number"
     for each in value if parameter.multiple else [value]:
         if not isinstance(each, types) or (isinstance(each, bool) and bool not in types):
-            raise click.UsageError(f"{said}; use {wanted}{' or a list of these' if parameter.multiple else ''}.")
+            raise click.UsageError(f"{problem}; use {wanted}{' or a list of these' if parameter.multiple else ''}.")
     return value
 
 
@@ -94,7 +93,7 @@ _OPTIONS = [
         help="TOML file that sets these options; their names have no leading dashes there.",
     ),
     click.option(
-        "--k", default=2, show_default=True, help="How many labels an answer keeps if the request does not say."
+        "--k", default=2, show_default=True, help="How many labels an answer keeps if the request does not set k."
     ),
     click.option(
         "--output",
@@ -103,10 +102,27 @@ _OPTIONS = [
         show_default=True,
         help="Directory that holds the base path of each model.",
     ),
-    *LIMIT_OPTIONS,
+    click.option(
+        "--min-score",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        show_default=True,
+        help="The lowest score that an answer keeps if the request does not set one.",
+    ),
+    click.option(
+        "--thresholds",
+        type=_PATH,
+        metavar="FILE",
+        help='The lowest score to keep for each label: JSON by label, as in {"cat": 0.5}, or one number for all.',
+    ),
+    click.option(
+        "--fit-thresholds",
+        metavar="RULE",
+        help="Fit the thresholds on the labeled samples: f1, precision=P or recall=R. Needs scikit-learn.",
+    ),
     *MODEL_OPTIONS,
     click.option(
-        "--signature", "signatures", multiple=True, help="Only export this signature; repeatable.  [default: all]"
+        "--signature", "signatures", multiple=True, help="Export only this signature; repeatable.  [default: all]"
     ),
     click.option(
         "--batching",
@@ -140,12 +156,13 @@ _OPTIONS = [
     click.option(
         "--max-deviation",
         type=click.FloatRange(0, 1),
-        help="Fail if --precision moves a score by more.  [default: 0.05 in float16, 0.1 in bfloat16]",
+        help="Fail if --precision changes a score by more than this.  [default: 0.05 in float16, 0.1 in bfloat16]",
     ),
     click.option(
         "--max-changed-sets",
         type=click.FloatRange(0, 1),
-        help="Fail if it changes the kept labels of more samples, 0 to 1.  [default: 0.1 in float16, 0.2 in bfloat16]",
+        help="Fail if --precision changes the kept labels of a larger share of the samples.  "
+        "[default: 0.1 in float16, 0.2 in bfloat16]",
     ),
     click.option("--jit-compile", is_flag=True, help="Let XLA compile the backbone; the server then needs a flag."),
     click.option("--image", default=DEFAULT_IMAGE, show_default=True, help="The server's image."),
@@ -156,10 +173,10 @@ _OPTIONS = [
     click.option(
         "--min-exact-match",
         type=click.FloatRange(0, 1),
-        help="Fail if the labels are all right for a smaller share of the labeled samples.",
+        help="Fail if all labels are right for a smaller share of the labeled samples.",
     ),
     click.option("--min-f1", type=click.FloatRange(0, 1), help="Fail if the F1 (micro) on labeled samples is lower."),
-    click.option("--golden-megabytes", default=8.0, show_default=True, help="The largest size of the golden records."),
+    click.option("--golden-megabytes", default=8.0, show_default=True, help="The most MB of golden records."),
     click.option(
         "--golden-output", type=_PATH, help="Write the golden records here, and only their digest into the version."
     ),
@@ -178,25 +195,25 @@ _OPTIONS = [
     click.option(
         "--forbid-breaking-changes",
         is_flag=True,
-        help="Refuse what would break callers of the newest version; without this, it is a warning.",
+        help="Refuse a version that would break callers of the newest one; without this, it is a warning.",
     ),
     click.option(
         "--metadata",
         multiple=True,
         metavar="KEY=VALUE",
-        help="What to record about the export, such as the run that trained the model; repeatable.",
+        help="A fact to record about the export, such as the run that trained the model; repeatable.",
     ),
     click.option(
         "--validate-on",
         multiple=True,
         metavar="TARGET",
-        help="Before publishing, serve the version by docker, podman, kubectl, docker:IMAGE or the path of a "
+        help="Before publishing, serve the version with docker, podman, kubectl, docker:IMAGE or the path of a "
         "tensorflow_model_server, and check it there; repeatable.",
     ),
     click.option(
         "--keep-failed",
         is_flag=True,
-        help="Keep a version that fails validation; if on a server, with a script that reproduces it.",
+        help="Keep a version that fails validation. If a server refused it, add a script that reproduces this.",
     ),
     click.option(
         "--serving-root", default="/models", show_default=True, help="Where the server will see the output directory."
@@ -220,17 +237,17 @@ def export_options(given: Mapping[str, Any]) -> ExportOptions:
     from exporter.thresholds import read_thresholds
     from signatures import Batching
 
-    said = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
-    if said and given["batching"] == "none":
-        option = next(iter(said)).replace("_", "-")
+    sizes = {option: given[option] for option in _BATCH_OPTIONS if given[option] not in (None, ())}
+    if sizes and given["batching"] == "none":
+        option = next(iter(sizes)).replace("_", "-")
         raise ExportError(f"--{option} needs batching: pass --batching in-graph or --batching server with it.")
-    if "max_request_size" in said and given["batching"] == "server":
+    if "max_request_size" in sizes and given["batching"] == "server":
         raise ExportError(
             "--max-request-size is for --batching in-graph: under the server's own batching, --max-batch-size limits "
             "requests, too."
         )
     try:
-        batching = Batching(**said)
+        batching = Batching(**sizes)
     except ValueError as error:
         raise ExportError(str(error)) from error
     thresholds = given["thresholds"] and read_thresholds(given["thresholds"])
@@ -243,29 +260,29 @@ def export_options(given: Mapping[str, Any]) -> ExportOptions:
             "signatures": given["signatures"] or None,
             "batching": batching if given["batching"] == "in-graph" else None,
             "server_batching": batching if given["batching"] == "server" else None,
-            "version": _version(given["version"]),
-            "metadata": _metadata(given["metadata"]),
+            "version": _parse_version(given["version"]),
+            "metadata": _parse_metadata(given["metadata"]),
         }
     )
 
 
-def _metadata(pairs: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _parse_metadata(pairs: Sequence[str]) -> dict[str, str]:
+    metadata: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not (key and equals):
             raise ExportError(f"--metadata is {pair!r}; use KEY=VALUE, as in --metadata run=42.")
-        if found.get(key, value) != value:
-            raise ExportError(f"--metadata sets {key!r} to both {found[key]!r} and {value!r}: choose one.")
-        found[key] = value
-    return found
+        if metadata.get(key, value) != value:
+            raise ExportError(f"--metadata sets {key!r} to both {metadata[key]!r} and {value!r}: choose one.")
+        metadata[key] = value
+    return metadata
 
 
-def _version(said: str | None) -> int | None:
-    if said is None:
+def _parse_version(text: str | None) -> int | None:
+    if text is None:
         return None
-    if said == "timestamp":
+    if text == "timestamp":
         return int(time.time())
-    if not said.isdecimal():
-        raise ExportError(f"--version is {said!r}; use a number, or the word timestamp.")
-    return int(said)
+    if not text.isdecimal():
+        raise ExportError(f"--version is {text!r}; use a number, or the word timestamp.")
+    return int(text)
