@@ -1,4 +1,4 @@
-"""Find out from an image's tag and `server_images.toml` whether it can serve an export."""
+"""Tell from an image's tag and `server_images.toml` whether it can serve an export."""
 
 import re
 import tomllib

@@ -27,7 +27,7 @@ class MergedConfig:
 
     Attributes:
         text: what to write; the old text if nothing had to change.
-        notes: what the user should know about it, one sentence each.
+        notes: what the user should know, one sentence each.
     """
 
     text: str
@@ -136,9 +136,8 @@ def local_config(text: str, base_paths: Mapping[str, str]) -> str:
     Raises:
         ValueError: when `text` is not a ModelServerConfig with a list of models.
     """
-    found = _parse(text)
     config = model_server_config_pb2.ModelServerConfig()
-    for entry in found.model_config_list.config:
+    for entry in _parse(text).model_config_list.config:
         if entry.name in base_paths:
             config.model_config_list.config.add().CopyFrom(entry)
             config.model_config_list.config[-1].base_path = base_paths[entry.name]
@@ -164,9 +163,9 @@ def loaded_versions(text: str, published: Mapping[str, Sequence[int]]) -> dict[s
     """Return which of the published versions a server of this models.config loads, by model.
 
     Raises:
-        ValueError: when `text` is no ModelServerConfig with a list of models.
+        ValueError: when `text` is not a ModelServerConfig with a list of models.
     """
-    found = {}
+    loaded = {}
     for entry in _parse(text).model_config_list.config:
         versions, policy = sorted(published.get(entry.name, ())), entry.model_version_policy
         match policy.WhichOneof("policy_choice"):
@@ -176,8 +175,8 @@ def loaded_versions(text: str, published: Mapping[str, Sequence[int]]) -> dict[s
                 versions = versions[-max(policy.latest.num_versions, 1) :]
             case None:
                 versions = versions[-1:]
-        found[entry.name] = versions
-    return found
+        loaded[entry.name] = versions
+    return loaded
 
 
 def version_labels(output: Path) -> dict[str, dict[int, list[str]]]:
@@ -186,12 +185,12 @@ def version_labels(output: Path) -> dict[str, dict[int, list[str]]]:
     Raises:
         ValueError: when the file is not a ModelServerConfig with a list of models.
     """
-    found: dict[str, dict[int, list[str]]] = {}
+    labels: dict[str, dict[int, list[str]]] = {}
     for entry in _parse(read_models_config(output / "deploy" / MODELS_CONFIG)).model_config_list.config:
-        of_model = found.setdefault(entry.name, {})
+        of_model = labels.setdefault(entry.name, {})
         for label, version in sorted(entry.version_labels.items()):
             of_model.setdefault(version, []).append(label)
-    return found
+    return labels
 
 
 def _add_version(entry: Any, version: int) -> list[str]:

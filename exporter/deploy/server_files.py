@@ -173,7 +173,7 @@ def _needs_xla(records: Records) -> bool:
 
 
 def _loaded(models_config: Path, records: Records) -> list[ExportRecord | None]:
-    """Return what the versions say of themselves that a server loads; of a file that cannot be read, the newest."""
+    """Return the records of the versions that a server loads; of the newest ones, if models.config cannot be read."""
     try:
         loaded = loaded_versions(
             read_models_config(models_config), {name: list(found) for name, found in records.items()}
@@ -190,7 +190,7 @@ def _warmed_up(output: Path, records: Records) -> list[str]:
 
 
 def _batch_timeouts(records: Records) -> dict[str, int]:
-    """Return how long a request waits for others in the newest version of each model that batches in the graph."""
+    """Return the batch timeout of the newest version of each model that batches in the graph, in microseconds."""
     newest = {name: found[max(found)] for name, found in records.items()}
     return {
         name: record.batching["batch_timeout_micros"]
@@ -202,8 +202,8 @@ def _batch_timeouts(records: Records) -> dict[str, int]:
 def _published_models(output: Path) -> dict[str, list[int]]:
     """Return the versions of each model in the output directory that has any."""
     children = (child for child in output.iterdir() if child.is_dir() and child.name != DIRECTORY)
-    found = {child.name: VersionStore(child).versions() for child in children if not child.name.startswith(".")}
-    return {name: versions for name, versions in found.items() if versions}
+    models = {child.name: VersionStore(child).versions() for child in children if not child.name.startswith(".")}
+    return {name: versions for name, versions in models.items() if versions}
 
 
 def _write_models_config(

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-from exporter.deploy.files import Manifest, to_yaml
 from exporter.deploy.models_config import MODELS_CONFIG
+from exporter.deploy.templates import fill
 from exporter.server_images import parse_image
 from signatures.contract.record import ExportRecord
 
@@ -17,7 +17,7 @@ MONITORING_CONFIG = "monitoring.config"
 NAME = "model-server"
 GRPC_PORT, REST_PORT = 8500, 8501
 
-# How long a server may take to start if nothing was measured, and at least.
+# How long a server may take to start, at the least.
 _PATIENCE_SECONDS = 600
 # Warm-up was measured on an idle machine with the files cached; the server may have neither.
 _SAFETY_FACTOR = 10
@@ -99,31 +99,22 @@ class ServerStart:
 def with_needs(start: ServerStart, records: Iterable[ExportRecord | None]) -> ServerStart:
     """Return the start with the patience and the memory for a server that loads these versions, one after another.
 
-    What a version does not say of itself counts as nothing. Where none does, no memory is requested.
+    What a record lacks counts as zero. If all lack the memory, none is requested.
     """
     known = [record for record in records if record is not None]
     memory = sum(int(_number((record.memory or {}).get("total"))) for record in known)
+    warmup = sum(_number(record.warmup_seconds) for record in known)
     return replace(
         start,
-        startup_seconds=startup_seconds(sum(_number(record.warmup_seconds) for record in known)),
+        startup_seconds=max(_PATIENCE_SECONDS, ceil(_SAFETY_FACTOR * warmup)),
         memory_bytes=memory + _SERVER_BYTES if memory else None,
     )
-
-
-def startup_seconds(warmup_seconds: float | None) -> int:
-    """Return how long a server may take to start, given how long a version took to load and warm up here.
-
-    Example:
-        >>> startup_seconds(None), startup_seconds(2.5), startup_seconds(90)
-        (600, 600, 900)
-    """
-    return max(_PATIENCE_SECONDS, ceil(_SAFETY_FACTOR * (warmup_seconds or 0)))
 
 
 def container_options(start: ServerStart, engine: str = "docker") -> list[str]:
     """Return the options that give a container of Docker or Podman its GPU and its environment.
 
-    Podman knows GPUs by the names of the Container Device Interface, and its `--gpus=1` would be the second one.
+    Podman names GPUs as the Container Device Interface does, and would take `--gpus=1` for the second one.
     """
     gpu = "--gpus=1" if engine == "docker" else "--device=nvidia.com/gpu=all"
     return [*([gpu] if start.on_gpu else []), *(f"--env={name}={value}" for name, value in start.environment.items())]
@@ -159,22 +150,18 @@ def serve_model(start: ServerStart, config: Path) -> str:
 
 def compose_file(start: ServerStart) -> str:
     """Return a compose.yaml for `docker compose up` in `deploy/`."""
-    service: Manifest = {
+    gpu = {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    values = {
+        "docker_run": docker_run(start),
         "image": start.image,
-        "command": start.flags,
-        "ports": [f"{port}:{port}" for port in (GRPC_PORT, REST_PORT)],
-        "volumes": [{"type": "bind", "source": "..", "target": start.root, "read_only": True}],
-        "restart": "unless-stopped",
+        "flags": start.flags,
+        "root": start.root,
+        "environment": start.environment or None,
+        "deploy": {"resources": {"reservations": {"devices": [gpu]}}} if start.on_gpu else None,
     }
-    if start.environment:
-        service["environment"] = start.environment
-    if start.on_gpu:
-        gpu = {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
-        service["deploy"] = {"resources": {"reservations": {"devices": [gpu]}}}
-    header = f"# The same without compose, in the directory above this one:\n# {docker_run(start)}\n"
-    return header + to_yaml({"services": {NAME: service}})
+    return fill("compose.yaml", values)
 
 
 def _number(value: object) -> float:
-    """A number of a record that anybody may have written."""
+    """Return a number from a record, which anybody may have edited."""
     return float(value) if isinstance(value, int | float) else 0.0

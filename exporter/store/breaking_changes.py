@@ -29,7 +29,7 @@ def check_callers(store: VersionStore, after: Interface, forbid: bool) -> list[s
         changes = breaking_changes(before, after)
     # Its export.json was edited.
     except (KeyError, TypeError, AttributeError):
-        return [f"It could not be told what would break callers of {version}: its export.json was changed."]
+        return [f"It is unknown what would break callers of {version}: its export.json was changed."]
     if changes and forbid:
         raise ValidationError(f"Callers of {version} would break: {'; '.join(changes)}.")
     return [f"Callers of {version} would break: {change}." for change in changes]
@@ -47,7 +47,7 @@ def published_interface(version: Path) -> Interface | None:
         saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
         declared = saved.meta_graphs[0].signature_def
         return Interface({key: _declared(each) for key, each in declared.items() if key[:2] != "__"}, ours=False)
-    # What TensorFlow raises for a type that it does not know is a TypeError.
+    # TensorFlow raises a TypeError for a type that it does not know.
     except (OSError, DecodeError, IndexError, TypeError):
         return None
 

@@ -17,14 +17,14 @@ class VersionRecord:
         model: the model's name.
         version: the number.
         bytes: the size of its files.
-        created: when it was exported, in ISO 8601. This and what follows is None if another tool wrote the version.
+        created: when it was exported, in ISO 8601. This and the following are None if another tool wrote the version.
         k: the default k.
         tensorflow: the TensorFlow release that exported it.
         export_id: the export id that its `export_info` answers.
         labels: the version labels that deploy/models.config gives it.
         git_commit: the commit of the repository that it was exported in; None outside one.
         source_digest: SHA-256 of the model's file or directory; None for a model without one.
-        metadata: what the user said about the export, by name.
+        metadata: what the user recorded about the export, by name.
     """
 
     model: str

@@ -134,7 +134,8 @@ class VersionStore:
                         raise
             # A server may have loaded it by now, so nothing may fail from here on.
             with suppress(OSError):
-                _flush(self.base_path)
+                for changed in (self.base_path, *self.base_path.parents):
+                    _flush(changed)
         return version
 
     def prune(self, keep: int, spare: Collection[int] = ()) -> list[int]:
