@@ -99,7 +99,7 @@ def check_image(image: str, tensorflow_version: str, *, jit_compile: bool = Fals
 
 def _version(text: str) -> Version:
     """Return the numbers that a version begins with: (2, 20, 0) for "2.20.0" and for "2.20.0-rc1"."""
-    found = re.match(r"\d+(\.\d+)*", text)
-    if found is None:
+    numbers = re.match(r"\d+(\.\d+)*", text)
+    if numbers is None:
         raise ValueError(f"{text!r} is not a version; a version begins with numbers, as in 2.20.0.")
-    return tuple(int(number) for number in found[0].split("."))
+    return tuple(int(number) for number in numbers[0].split("."))

@@ -54,7 +54,7 @@ def check_command(candidate: Candidate, address: str) -> list[str]:
     """Return the command that checks whether the servers at an address serve the candidate as exported."""
     version = candidate.version
     golden = f"{_golden(candidate)}{version}"
-    return [*_client(candidate, address), "check", f"--version={version}", golden, *_answers(candidate)]
+    return [*_client(candidate, address), "check", f"--version={version}", golden, *_check_options(candidate)]
 
 
 def check_script(candidate: Candidate, address: str) -> str:
@@ -64,13 +64,13 @@ def check_script(candidate: Candidate, address: str) -> str:
     older one. The template pins the version, so the servers have no other.
     """
     client = shlex.join(_client(candidate, address))
-    golden, answers = shlex.quote(_golden(candidate)), shlex.join(_answers(candidate))
+    golden, options = shlex.quote(_golden(candidate)), shlex.join(_check_options(candidate))
     read = shlex.quote('import json, sys; print(json.load(sys.stdin)["version"])')
     # In backticks, because Kubernetes would expand $( ) as a variable.
     return (
         f"found=`{client} metadata --json` || exit $?\n"
         f'version=`printf %s "$found" | python -c {read}` || exit 2\n'
-        f'exec {client} check --version="$version" {golden}"$version" {answers}\n'
+        f'exec {client} check --version="$version" {golden}"$version" {options}\n'
     )
 
 
@@ -93,7 +93,7 @@ def _golden(candidate: Candidate) -> str:
     return f"--golden={candidate.base_path}/"
 
 
-def _answers(candidate: Candidate) -> list[str]:
+def _check_options(candidate: Candidate) -> list[str]:
     return [*(["--gpu"] if candidate.start.on_gpu else []), "--json"]
 
 
@@ -107,17 +107,17 @@ def _release() -> str:
 
 def _requirements() -> list[str]:
     """Return the client and all its dependencies, in the releases of this environment."""
-    found: dict[str, str] = {}
+    pinned: dict[str, str] = {}
     wanted = [_DISTRIBUTION]
     while wanted:
         name = wanted.pop()
-        if name in found:
+        if name in pinned:
             continue
         try:
-            found[name] = f"{name}=={metadata.version(name)}"
+            pinned[name] = f"{name}=={metadata.version(name)}"
         except metadata.PackageNotFoundError:
             # For another platform only, or this package itself if it is not installed.
             continue
         needed = (each for each in metadata.requires(name) or () if "extra ==" not in each)
         wanted += [re.split(r"[^\w.-]", each, maxsplit=1)[0].lower() for each in needed]
-    return sorted(found.values()) or [_DISTRIBUTION]
+    return sorted(pinned.values()) or [_DISTRIBUTION]

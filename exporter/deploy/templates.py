@@ -21,7 +21,7 @@ def read_template(name: str) -> str:
 
 def fill_text(text: str, values: Mapping[str, object]) -> str:
     """Replace every placeholder in a text."""
-    return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), text)
+    return _PLACEHOLDER.sub(lambda match: str(values[match[1]]), text)
 
 
 def fill(name: str, values: Mapping[str, object]) -> str:

@@ -1,7 +1,7 @@
 """List the published versions of every model in an output directory, as their export.json describes them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import StoreError
@@ -50,13 +50,16 @@ def list_versions(output: Path, labels: Mapping[str, Mapping[int, Sequence[str]]
     Raises:
         StoreError: when the directory cannot be read.
     """
+    known = labels or {}
     try:
         models = sorted(child for child in output.iterdir() if child.is_dir())
-        found = [_record(model, version) for model in models for version in VersionStore(model).versions()]
+        return [
+            _record(model, version, known.get(model.name, {}).get(version, ()))
+            for model in models
+            for version in VersionStore(model).versions()
+        ]
     except OSError as error:
         raise StoreError(f"{output} cannot be read: {error.strerror}.") from error
-    known = labels or {}
-    return [replace(each, labels=tuple(known.get(each.model, {}).get(each.version, ()))) for each in found]
 
 
 def read_record(version: Path) -> ExportRecord | None:
@@ -67,17 +70,9 @@ def read_record(version: Path) -> ExportRecord | None:
         return None
 
 
-def _record(model: Path, version: int) -> VersionRecord:
+def _record(model: Path, version: int, labels: Sequence[str]) -> VersionRecord:
     directory = model / str(version)
     size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
     record = read_record(directory)
-    if record is None:
-        return VersionRecord(model.name, version, size)
-    return VersionRecord(
-        model.name,
-        version,
-        size,
-        k=record.k,
-        tensorflow=record.tensorflow,
-        **record.origin,
-    )
+    known = {} if record is None else {"k": record.k, "tensorflow": record.tensorflow, **record.origin}
+    return VersionRecord(model.name, version, size, labels=tuple(labels), **known)

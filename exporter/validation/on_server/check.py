@@ -1,6 +1,6 @@
-"""The client's check of a running server: the three questions, asked as a user asks them.
+"""Check a running server with the three questions of `serving-client check`.
 
-It runs in a process of its own: the client is for machines without TensorFlow, and the exporter does not import it.
+The client runs in a separate process: it is for machines without TensorFlow, and the exporter does not import it.
 """
 
 import json
@@ -21,13 +21,14 @@ from signatures.contract import names
 _CALL_SECONDS = 120
 _CHECK_SECONDS = 3600.0
 _QUESTIONS = ("identity", "backbone", "head")
-_PROGRAM = (sys.executable, "-c", "from client.cli import main; main()")
+# Not from the current directory, which may have a package called client.
+_PROGRAM = (sys.executable, "-P", "-c", "from client.cli import main; main()")
 
 
-def check_words(address: str, servable: Servable, golden: str, *, gpu: bool) -> list[str]:
+def check_arguments(address: str, servable: Servable, golden: str, *, gpu: bool) -> list[str]:
     """Return the arguments of `serving-client` that check a server."""
-    where = ["--address", address, "--model", servable.model, "--timeout", f"{_CALL_SECONDS}"]
-    return [*where, "check", "--golden", golden, *(["--gpu"] if gpu else [])]
+    call = ["--address", address, "--model", servable.model, "--timeout", f"{_CALL_SECONDS}"]
+    return [*call, "check", "--golden", golden, *(["--gpu"] if gpu else [])]
 
 
 def ask_three_questions(
@@ -42,10 +43,9 @@ def ask_three_questions(
         ValidationError: when the answer to a question is no, with the first fault, or when the server ends meanwhile,
             with its last words.
     """
-    records = _records(servable, work)
-    words = [*check_words(address, servable, str(records), gpu=gpu), "--json"]
+    records = _link_records(servable, work)
     done = run(
-        [*_PROGRAM, *words],
+        [*_PROGRAM, *check_arguments(address, servable, str(records), gpu=gpu), "--json"],
         seconds=_CHECK_SECONDS,
         give_up=True,
         environment={**os.environ, "no_grpc_proxy": "127.0.0.1"},
@@ -53,20 +53,20 @@ def ask_three_questions(
     if done.status not in (0, 1):
         if ended := how_it_died(server):
             raise refusal(target, f"did not survive the check: {ended}", server)
-        said = done.words.rstrip(".")
-        raise ValidationError(f"{target} serves this version, but the check could not be made: {said}.")
+        problem = done.last_line.rstrip(".")
+        raise ValidationError(f"{target} serves this version, but the check could not be made: {problem}.")
     verdict: dict[str, Any] = json.loads(done.stdout)
     wrong = f"{target} serves this version, and its answers are not those of the export"
     for question in _QUESTIONS:
         if fault := verdict[question]["first_fault"]:
-            raise ValidationError(f"{wrong}: {question}, {_described(fault)}.")
+            raise ValidationError(f"{wrong}: {question}, {_describe(fault)}.")
     if done.status:
         raise ValidationError(f"{wrong}.")
     return verdict
 
 
-def _records(servable: Servable, work: Path) -> Path:
-    """Lay the golden records beside export.json, wherever they are; the check finds them in this directory."""
+def _link_records(servable: Servable, work: Path) -> Path:
+    """Return a directory with links to the golden records and to export.json, as the check expects them."""
     extra = work / "records" / names.ASSETS_EXTRA
     extra.mkdir(parents=True)
     (extra / names.GOLDEN_FILE).symlink_to(servable.golden.resolve())
@@ -74,6 +74,6 @@ def _records(servable: Servable, work: Path) -> Path:
     return extra.parent
 
 
-def _described(fault: Mapping[str, Any]) -> str:
+def _describe(fault: Mapping[str, Any]) -> str:
     where = [f"{name} {fault[name]}" for name in ("signature", "k", "record") if fault.get(name) is not None]
     return f"{', '.join(where)}: {fault['message']}" if where else str(fault["message"])

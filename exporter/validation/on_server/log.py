@@ -1,9 +1,9 @@
-"""What a server's log says: why it failed, and which device it computes on."""
+"""Read a server's log: why it failed, and which device it computes on."""
 
 import re
 
-# How TensorFlow marks errors and fatal errors, and the words in which others speak of one. The libraries of a GPU
-# complain at every start; but only the last lines are shown.
+# How TensorFlow marks errors and fatal errors, and the words that others use for them. The libraries of a GPU complain
+# at every start, but only the last lines are shown.
 _COMPLAINT = re.compile(
     r"^\S+ \S+: [EF] |^[EF]\d{4} |^\S*: [EF] |\b(error|failed|failure|fatal|aborted|cannot|could not|denied|killed"
     r"|exception|no such|no versions|not found|unknown argument|check failed|segmentation)\b",
@@ -11,7 +11,7 @@ _COMPLAINT = re.compile(
 )
 _DATE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: ")
 _GPU = re.compile(r"device:GPU:\d+ with .*?name: (?P<name>[^,]+), .*compute capability: (?P<capability>[\d.]+)")
-# Where a server would try again, or wait for files for ever, it need not be waited for.
+# A server that would retry, or wait for files forever, need not be waited for.
 _LOST = re.compile(
     r"Loading servable:? \{name: .*? version: -?\d+\} failed"
     r"|encountered a filesystem access error|No versions of servable|Could not find base path"
@@ -22,14 +22,14 @@ CPU = "CPU"
 
 
 def last_words(log: str) -> str:
-    """Return the last lines of a log that complain, without their dates, else its last lines; "" for an empty one."""
+    """Return a log's last complaints without their dates, or else its last lines; "" for an empty log."""
     lines = list(dict.fromkeys(_DATE.sub("", line.strip()) for line in log.splitlines() if line.strip()))
-    found = [line for line in lines if _COMPLAINT.search(line)] or lines
-    return "\n".join(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..." for line in found[-_LINES:])
+    complaints = [line for line in lines if _COMPLAINT.search(line)] or lines
+    return "\n".join(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..." for line in complaints[-_LINES:])
 
 
 def is_lost(log: str) -> bool:
-    """Whether the version cannot become available any more, though the server may go on."""
+    """Return whether the version can no longer become available, though the server may go on."""
     return _LOST.search(log) is not None
 
 

@@ -1,6 +1,6 @@
-"""Requests that no client should send, made of good ones: a server must refuse most of them, and survive all.
+"""Requests that no client should send, made from good ones. A server must refuse most of them and survive all.
 
-Left out is what no version can guard against: values of type DT_RESOURCE end any server.
+What no version can guard against is left out: values of type DT_RESOURCE end any server.
 """
 
 import math
@@ -22,7 +22,7 @@ _HUGE_PNG = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\xea\x60\x00\x00\xea\x60\x08\x06\x00\x00\x00\x00\x00\x00\x00"
     b"\x00\x00\x00\x00IEND\xaeB`\x82"
 )
-# What a graph that decodes JPEG and PNG alone refuses; an animated WebP ends a server that decodes whatever comes.
+# A graph that decodes only JPEG and PNG refuses these. An animated WebP ends a server that decodes anything.
 _NO_IMAGES = {
     "bytes that are no image": b"neither an image nor an example",
     "no bytes": b"",
@@ -38,13 +38,13 @@ class Malformed:
     """One request.
 
     Attributes:
-        words: what is wrong with it.
+        description: what is wrong with it.
         method: the method of PredictionService.
         message: the request, serialized.
         refused: whether it must be answered with an error.
     """
 
-    words: str
+    description: str
     method: str
     message: bytes
     refused: bool
@@ -52,13 +52,13 @@ class Malformed:
 
 def good_requests(directory: Path, version: int) -> list[Any]:
     """Return one request for each signature, PredictRequest or ClassificationRequest, from the warm-up requests."""
-    found: dict[str, Any] = {}
+    requests: dict[str, Any] = {}
     for record in tf.compat.v1.io.tf_record_iterator(str(directory / names.ASSETS_EXTRA / names.WARMUP_FILE)):
         log = prediction_log_pb2.PredictionLog.FromString(record)
-        asked = log.classify_log.request if log.HasField("classify_log") else log.predict_log.request
-        asked.model_spec.version.value = version
-        found.setdefault(asked.model_spec.signature_name, asked)
-    return list(found.values())
+        request = log.classify_log.request if log.HasField("classify_log") else log.predict_log.request
+        request.model_spec.version.value = version
+        requests.setdefault(request.model_spec.signature_name, request)
+    return list(requests.values())
 
 
 def method_of(request: Any) -> str:
@@ -72,18 +72,18 @@ def malformed_requests(directory: Path, version: int, *, empty: bool) -> Iterato
     Args:
         directory: the staged version.
         version: the number that it is served as.
-        empty: whether to send requests of no examples. They wait for ever where the server itself merges requests.
+        empty: whether to send requests without examples. They wait forever where the server itself merges requests.
     """
-    signatures = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
-    definitions = signatures.meta_graphs[0].signature_def
+    saved_model = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    definitions = saved_model.meta_graphs[0].signature_def
     for good in good_requests(directory, version):
         key = good.model_spec.signature_name
         variants = _of_predict if method_of(good) == "Predict" else _of_classify
-        for words, refused, change in variants(good, definitions[key], empty):
+        for description, refused, change in variants(good, definitions[key], empty):
             changed = type(good)()
             changed.CopyFrom(good)
             change(changed)
-            yield Malformed(f"{words}, to {key}", method_of(good), changed.SerializeToString(), refused)
+            yield Malformed(f"{description}, to {key}", method_of(good), changed.SerializeToString(), refused)
     yield Malformed("bytes that are no request", "Predict", b"\xff" * 64, True)
 
 
@@ -92,13 +92,13 @@ _Change = tuple[str, bool, Callable[[Any], object]]
 
 
 def _of_predict(good: Any, definition: Any, empty: bool) -> Iterator[_Change]:
-    # The identity is answered for any probe: nothing is computed with it.
+    # export_info answers any probe, as it computes nothing with it.
     guarded = good.model_spec.signature_name != names.EXPORT_INFO
     for name, tensor in sorted(good.inputs.items()):
         yield from _of_tensor(name, tensor, guarded, empty)
         if name == names.ENCODED_IMAGES:
-            for words, content in _NO_IMAGES.items():
-                yield f"{name} with {words}", True, partial(_set_strings, name, content)
+            for description, content in _NO_IMAGES.items():
+                yield f"{name} with {description}", True, partial(_set_strings, name, content)
     for name in sorted({names.K, names.MIN_SCORE} & set(definition.inputs)):
         yield f"{name} = NaN as float", True, partial(_set_scalar, name, float("nan"))
     if names.K in definition.inputs:
@@ -127,8 +127,8 @@ def _of_tensor(name: str, tensor: Any, guarded: bool, empty: bool) -> Iterator[_
 def _of_classify(good: Any, definition: Any, empty: bool) -> Iterator[_Change]:
     features = sorted(good.input.example_list.examples[0].features.feature)
     if names.IMAGE_FEATURE in features:
-        for words, content in _NO_IMAGES.items():
-            yield f"examples with {words}", True, partial(_set_image, content)
+        for description, content in _NO_IMAGES.items():
+            yield f"examples with {description}", True, partial(_set_image, content)
     yield "an example without features", False, lambda request: _examples(request)[0].Clear()
     for name in features:
         yield f"a feature {name} of another type", True, partial(_retype_feature, name)

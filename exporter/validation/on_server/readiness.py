@@ -64,13 +64,16 @@ def how_it_died(server: Server) -> str | None:
 def refusal(target: Target, what: str, server: Server) -> ValidationError:
     """Return the error for a version that a server refuses, with the server's last words."""
     log = server.log()
-    words = last_words(log)
+    last_lines = last_words(log)
     hint = ""
     if "XLA compilation disabled" in log:
-        hint = " XLA must compile the model, which this server was not told to allow: export it with --jit-compile."
-    if not words:
+        hint = (
+            " XLA must compile the model, which this server does not allow: it needs --xla_cpu_compilation_enabled or, "
+            "on a GPU, --xla_gpu_compilation_enabled, which an export with --jit-compile passes."
+        )
+    if not last_lines:
         return ValidationError(f"{target} {what}. It wrote no log.{hint}")
-    indented = "".join(f"\n  {line}" for line in words.splitlines())
+    indented = "".join(f"\n  {line}" for line in last_lines.splitlines())
     return ValidationError(f"{target} {what}.{hint} Its last words:{indented}")
 
 

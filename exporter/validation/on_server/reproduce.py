@@ -1,4 +1,4 @@
-"""The script that a refused version is kept with: it serves the version as it was served, and asks what failed."""
+"""Write the script that is kept with a refused version. It serves the version the same way, and repeats what failed."""
 
 import shlex
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exporter.deploy.start import GRPC_PORT
 from exporter.errors import ValidationError
-from exporter.validation.on_server.check import check_words
+from exporter.validation.on_server.check import check_arguments
 from exporter.validation.on_server.servable import Servable
 from exporter.validation.on_server.servers.server import Server
 from exporter.validation.on_server.survival import REQUEST_SECONDS, SERVICE, FailedByRequestError
@@ -20,7 +20,7 @@ _ADDRESS = f"localhost:{GRPC_PORT}"
 
 
 def write_script(server: Server, servable: Servable, error: ValidationError, *, gpu: bool) -> None:
-    """Write the script into the version's directory, which is going to be kept."""
+    """Write the script into the version's directory, which will be kept."""
     directory = servable.directory
     reproduction = server.reproduction()
     servable.write_files(directory / FOLDER, reproduction.root)
@@ -31,7 +31,7 @@ def write_script(server: Server, servable: Servable, error: ValidationError, *, 
     lines = [
         "#!/bin/sh",
         f"# export-model refused this version: {str(error).splitlines()[0]}",
-        "# This serves it as it was served then, asks again, and removes the server.",
+        "# This serves it the same way, repeats what failed, and removes the server.",
         'cd "$(dirname "$0")" || exit',
         f"trap {shlex.quote(reproduction.stop)} EXIT",
         "trap 'exit 130' INT TERM",
@@ -47,7 +47,7 @@ def write_script(server: Server, servable: Servable, error: ValidationError, *, 
 def _question(directory: Path, servable: Servable, error: ValidationError, gpu: bool) -> list[str]:
     """Return the line that fails: the request that did, or the check."""
     if not isinstance(error, FailedByRequestError):
-        return [shlex.join(["serving-client", *check_words(_ADDRESS, servable, ".", gpu=gpu)])]
+        return [shlex.join(["serving-client", *check_arguments(_ADDRESS, servable, ".", gpu=gpu)])]
     (directory / _REQUEST).write_bytes(error.request.message)
     send = (
         f"import grpc; print(grpc.insecure_channel({_ADDRESS!r}).unary_unary({SERVICE + error.request.method!r})"

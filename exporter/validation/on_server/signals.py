@@ -1,4 +1,4 @@
-"""Signals, while a server runs that nobody else would stop."""
+"""Handle signals while a server runs that nobody else would stop."""
 
 import signal
 import threading
@@ -11,9 +11,9 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def signals_that_unwind() -> Iterator[None]:
-    """Let the signals that end a process raise SystemExit, as Ctrl-C raises KeyboardInterrupt: cleanup then runs.
+    """Let the signals that end a process raise SystemExit, as Ctrl-C raises KeyboardInterrupt, so that cleanup runs.
 
-    Handlers that are not the system's own stay. Only the main thread can have any.
+    Handlers other than the default stay. Only the main thread can have handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -34,17 +34,17 @@ def signals_that_unwind() -> Iterator[None]:
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Let what runs inside come to its end first; a signal that came meanwhile does afterwards what it would have."""
+    """Let the body finish first. A signal that arrives meanwhile takes effect afterwards."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
     numbers = (signal.SIGINT, *_ENDING)
-    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in numbers}
+    before = {each: signal.signal(each, lambda number, _: received.append(number)) for each in numbers}
     try:
         yield
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-        if came:
-            signal.raise_signal(came[0])
+        if received:
+            signal.raise_signal(received[0])

@@ -1,4 +1,4 @@
-"""Sending malformed requests to a server: it must refuse them, live, and answer good ones afterwards."""
+"""Send malformed requests to a server, which must refuse them, survive, and answer good ones afterwards."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,11 +28,10 @@ class FailedByRequestError(ValidationError):
 
 
 def survive(server: Server, address: str, target: Target, servable: Servable) -> int:
-    """Send every malformed request, and return how many they were.
+    """Send every malformed request, and return their number.
 
     Raises:
-        ValidationError: when one is answered that must be refused, when a server ends or hangs for one, or when it no
-            longer answers good ones.
+        ValidationError: when the server answers one that it must refuse, ends or hangs, or no longer answers good ones.
     """
     count = 0
     with channel_to(address) as channel:
@@ -44,8 +43,8 @@ def survive(server: Server, address: str, target: Target, servable: Servable) ->
             try:
                 _call(channel, method_of(good))(good.SerializeToString(), timeout=REQUEST_SECONDS)
             except grpc.RpcError as error:
-                said = f"{error.code().name}: {error.details()}"
-                what = f"no longer answers a good request to {key} after {count} malformed ones ({said})"
+                status = f"{error.code().name}: {error.details()}"
+                what = f"no longer answers a good request to {key} after {count} malformed ones ({status})"
                 raise refusal(target, what, server) from error
     return count
 
@@ -55,18 +54,18 @@ def _send_malformed(channel: grpc.Channel, request: Malformed, server: Server, t
         _call(channel, request.method)(request.message, timeout=REQUEST_SECONDS)
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            what = f"did not answer {request.words}, in {REQUEST_SECONDS:g} s"
+            what = f"did not answer {request.description}, in {REQUEST_SECONDS:g} s"
             raise FailedByRequestError(str(refusal(target, what, server)), request) from error
         if error.code() in _LOST and (ended := how_it_died(server)):
-            what = f"did not survive {request.words}: {ended}"
+            what = f"did not survive {request.description}: {ended}"
             raise FailedByRequestError(str(refusal(target, what, server)), request) from error
         return
     if request.refused:
-        raise FailedByRequestError(f"{target} answers {request.words}, which must be refused.", request)
+        raise FailedByRequestError(f"{target} answers {request.description}, which must be refused.", request)
 
 
 def _call(channel: grpc.Channel, method: str) -> Callable[..., Any]:
-    """Return a method that takes bytes: some of the requests cannot be written as messages."""
+    """Return a method that takes bytes, as some of the requests are not valid messages."""
     answers = {"Predict": predict_pb2.PredictResponse, "Classify": classification_pb2.ClassificationResponse}
     call: Callable[..., Any] = channel.unary_unary(SERVICE + method, response_deserializer=answers[method].FromString)
     return call

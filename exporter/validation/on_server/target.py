@@ -1,4 +1,4 @@
-"""TARGET of `--validate-on`: which server a staged version is served by, and whether that server can be had."""
+"""TARGET of `--validate-on`: which server serves a staged version, and whether that server can be started here."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ class Target:
 
 
 def targets_of(options: ExportOptions) -> list[Target]:
-    """Return the servers to validate on, each of which can be had now.
+    """Return the servers to validate on, whose engines all work now.
 
     Raises:
         ExportError: when a target is not one of these, or its command is missing or does not work.
@@ -90,5 +90,6 @@ def _require_working(engine: str, program: str) -> None:
     for what, arguments in commands.items():
         answer = run([program, *arguments], seconds=60, give_up=True)
         if answer.status:
-            said = f"you may not create {what} in this namespace." if answer.stdout.strip() == "no" else answer.words
-            raise ExportError(f"--validate-on {engine}: {engine} cannot be used here: {said}")
+            refused = answer.stdout.strip() == "no"
+            problem = f"you may not create {what} in this namespace." if refused else answer.last_line
+            raise ExportError(f"--validate-on {engine}: {engine} cannot be used here: {problem}")

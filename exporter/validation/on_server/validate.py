@@ -1,4 +1,4 @@
-"""A staged version on the servers that it is meant for: loaded, checked, sent malformed requests, and stopped."""
+"""Validate a staged version on a server that it is meant for: load it, check it, send malformed requests, and stop."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -24,20 +24,20 @@ from exporter.validation.on_server.target import Target
 
 @dataclass(frozen=True, kw_only=True)
 class ServedVerdict:
-    """What is known of a version that a server was asked about; `dataclasses.asdict` makes it JSON.
+    """What a server's answers say about a version; `dataclasses.asdict` makes it JSON.
 
     Attributes:
         target: the server, as "docker:IMAGE", "podman:IMAGE", "kubectl:IMAGE" or a path.
-        passed: whether all three questions were answered with yes, and every malformed request was survived.
-        server: the version of the server, as it says it; by its image's tag if it does not say it; else None.
-        tensorflow: the version of the server's TensorFlow, as it says it.
+        passed: whether the check passed, and the server survived every malformed request.
+        server: the server's version, as it reports it, or else from its image's tag; None if unknown.
+        tensorflow: the version of the server's TensorFlow; None if it does not report it.
         device: what it computed on: "CPU", or the GPU that its log names.
         startup_seconds: how long it took until the version was available, warm-up included.
         answers: how many answers the check judged.
-        near_ties: how many of them differ at a near tie alone.
-        largest_difference: of a dense score from the Keras model's.
-        not_asked: the signatures that could not be asked.
-        malformed_requests: how many it was sent.
+        near_ties: how many of them differ only at a near tie.
+        largest_difference: the largest difference between a dense score and the Keras model's.
+        not_asked: the signatures that the check could not call.
+        malformed_requests: how many were sent.
     """
 
     target: str
@@ -53,11 +53,11 @@ class ServedVerdict:
     malformed_requests: int
 
     def warnings(self, target: Target) -> list[str]:
-        """Return what a person should know of it, one sentence each."""
-        found = [f"{target} could not be asked {key}." for key in self.not_asked]
+        """Return what the user should know about it, one sentence each."""
+        sentences = [f"{target} could not be asked {key}." for key in self.not_asked]
         if self.device == CPU and target.engine != "binary" and parse_image(target.image).gpu:
-            found.append(f"{target} is an image for a GPU, and computed on the CPU: its log names no GPU.")
-        return found
+            sentences.append(f"{target} is an image for a GPU, and computed on the CPU: its log names no GPU.")
+        return sentences
 
 
 def validate_on_server(target: Target, servable: Servable, work: Path, *, keep_failed: bool = False) -> ServedVerdict:
@@ -74,7 +74,7 @@ def validate_on_server(target: Target, servable: Servable, work: Path, *, keep_f
 
     Raises:
         ValidationError: when the server cannot serve it, answers wrongly, or does not survive.
-        ExportError: when the server cannot be had, which says nothing about the version.
+        ExportError: when the server cannot be started, which says nothing about the version.
     """
     server = _server(target, servable, work)
     with signals_that_unwind(), _stopped(server):
@@ -92,8 +92,8 @@ def _validated(server: Server, target: Target, servable: Servable, work: Path) -
     started = time.monotonic()
     address = wait_until_available(server, target, servable)
     seconds = time.monotonic() - started
-    where = device(server.log())
-    verdict = ask_three_questions(server, address, target, servable, work, gpu=where != CPU)
+    computed_on = device(server.log())
+    verdict = ask_three_questions(server, address, target, servable, work, gpu=computed_on != CPU)
     count = survive(server, address, target, servable)
     versions = _versions(server.version())
     return ServedVerdict(
@@ -101,7 +101,7 @@ def _validated(server: Server, target: Target, servable: Servable, work: Path) -
         passed=True,
         server=versions.get("TensorFlow ModelServer") or _tag(target),
         tensorflow=versions.get("TensorFlow Library"),
-        device=where,
+        device=computed_on,
         startup_seconds=round(seconds, 3),
         answers=verdict["backbone"]["answers"] + verdict["head"]["answers"],
         near_ties=verdict["backbone"]["near_ties"] + verdict["head"]["near_ties"],
@@ -128,9 +128,9 @@ def _stopped(server: Server) -> Iterator[None]:
             server.stop()
 
 
-def _versions(said: str) -> dict[str, str]:
-    """Read what a server answers to --version: "TensorFlow ModelServer: 2.20.0", and the same of its library."""
-    pairs = (line.partition(": ") for line in said.splitlines())
+def _versions(output: str) -> dict[str, str]:
+    """Read the output of --version: "TensorFlow ModelServer: 2.20.0", and a line for its TensorFlow Library."""
+    pairs = (line.partition(": ") for line in output.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs if value}
 
 

@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_containers import STATE, fail, kill, show_version, start_server
 
 PULLING = "ImagePullBackOff"
+# As a service mesh adds one to every pod.
+MESH = [{"name": "mesh", "state": {"terminated": {"exitCode": 0}}, "ready": False}]
 
 
 def folder(name):
@@ -55,13 +57,15 @@ def is_open(place):
 def status(place):
     if "nosuch" in server_of(place)["image"]:
         state = {"waiting": {"reason": PULLING, "message": 'Back-off pulling image "nosuch"'}}
-        return {"phase": "Pending", "initContainerStatuses": [{"state": state}]}
+        return {"phase": "Pending", "initContainerStatuses": [*MESH, {"name": "copy", "state": state}]}
     if not (place / "port").exists():
-        return {"phase": "Pending", "initContainerStatuses": [{"state": {"running": {}}}]}
+        copying = {"name": "copy", "state": {"running": {}}}
+        return {"phase": "Pending", "initContainerStatuses": [*MESH, copying]}
+    server = {"name": "model-server", "state": {"running": {}}, "ready": is_open(place)}
     if (place / "status").exists():
         ended = {"terminated": {"exitCode": int((place / "status").read_text()), "reason": "Error"}}
-        return {"phase": "Failed", "containerStatuses": [{"state": ended, "ready": False}]}
-    return {"phase": "Running", "containerStatuses": [{"state": {"running": {}}, "ready": is_open(place)}]}
+        return {"phase": "Failed", "containerStatuses": [*MESH, server | {"state": ended, "ready": False}]}
+    return {"phase": "Running", "containerStatuses": [*MESH, server]}
 
 
 def forward(place, port):

@@ -11,7 +11,12 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
+from exporter import ValidationError
 from exporter.store.listing import read_record
+from exporter.validation.on_server.reproduce import write_script
+from exporter.validation.on_server.servers.container import ContainerServer
+from exporter.validation.on_server.servers.pod import PodServer
+from exporter.validation.on_server.target import Target
 
 EXPORT_MODEL = Path(sys.executable).with_name("export-model")
 CPU, GPU = "tensorflow/serving:2.20.0", "tensorflow/serving:2.20.0-gpu"
@@ -157,6 +162,26 @@ def wait_for(directory, pattern):
     while not (found := [path for path in directory.glob(pattern) if path.read_text().strip()]):
         time.sleep(0.02)
     return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine", "removal"),
+    [(ContainerServer, "docker", ["rm", "--force"]), (PodServer, "kubectl", ["delete", "pod"])],
+)
+def test_the_script_of_an_engine_that_refuses_ends_and_removes_what_it_made(
+    engines, kind, engine, removal, staged, servable, work
+):
+    server = kind(Target(engine, CPU, engine), servable(staged), work)
+    write_script(server, servable(staged), ValidationError("It's refused."), gpu=True)
+
+    script = staged / "reproduce.sh"
+    assert len(script.read_text().splitlines()) <= 20
+    # The fake engine does not know how to start what the script starts.
+    done = subprocess.run([script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "syntax" not in done.stderr.lower()
+    assert len(engines.calls(engine)) >= 2
+    assert len(engines.calls(engine, *removal)) == 1
 
 
 def test_a_version_that_a_container_refuses_is_kept_with_a_script_and_nothing_else(engines, small, tmp_path):

@@ -48,7 +48,14 @@ def warm_up_with(version, *requests):
             writer.write(request.SerializeToString())
 
 
-def test_a_good_version_passes_on_a_program_of_this_machine(binary, staged, servable, work):
+def test_a_good_version_passes_on_a_program_of_this_machine(
+    binary, staged, servable, work, tmp_path_factory, monkeypatch
+):
+    # Where a user has a package called like ours.
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "client").mkdir()
+    (elsewhere / "client" / "__init__.py").touch()
+    monkeypatch.chdir(elsewhere)
     verdict = validate_on_server(binary, servable(staged), work)
 
     assert (verdict.passed, verdict.target, verdict.device) == (True, binary.program, "CPU")
@@ -140,7 +147,7 @@ def compiled(tmp_path_factory):
 def test_a_version_that_xla_compiles_is_refused_by_a_server_without_the_flag(binary, compiled, servable, work):
     with pytest.raises(ValidationError, match="XLA compilation disabled") as caught:
         validate_on_server(binary, servable(compiled, "toy", jit_compile=False), work)
-    assert "export it with --jit-compile" in str(caught.value)
+    assert "it needs --xla_cpu_compilation_enabled" in str(caught.value)
 
 
 def test_a_version_that_xla_compiles_passes_where_its_export_says_so(binary, compiled, servable, work):

@@ -131,7 +131,7 @@ def test_a_server_that_refuses_and_lives_passes(scripted, servable, digits_versi
 
 
 def test_the_requests_are_wrong_in_every_way_that_is_known_to_end_a_server(digits_version):
-    requests = {each.words: each for each in malformed_requests(digits_version, 3, empty=True)}
+    requests = {each.description: each for each in malformed_requests(digits_version, 3, empty=True)}
 
     assert {
         "images of rank 2, to serving_default",
@@ -148,7 +148,7 @@ def test_the_requests_are_wrong_in_every_way_that_is_known_to_end_a_server(digit
     } <= set(requests)
     # Values of type DT_RESOURCE end any server: nobody can guard against them.
     for each in requests.values():
-        if each.method == "Predict" and each.words != "bytes that are no request":
+        if each.method == "Predict" and each.description != "bytes that are no request":
             inputs = predict_pb2.PredictRequest.FromString(each.message).inputs
             assert all(tensor.dtype != types_pb2.DT_RESOURCE for tensor in inputs.values())
         elif each.method == "Classify":
@@ -156,4 +156,4 @@ def test_the_requests_are_wrong_in_every_way_that_is_known_to_end_a_server(digit
 
 
 def test_requests_of_no_examples_are_left_out_where_they_would_wait_for_ever(digits_version):
-    assert not any("no examples" in each.words for each in malformed_requests(digits_version, 3, empty=False))
+    assert not any("no examples" in each.description for each in malformed_requests(digits_version, 3, empty=False))

@@ -4,6 +4,8 @@ import pytest
 
 from exporter import ExportError, ExportOptions
 from exporter.checks import check_options
+from exporter.validation.on_server.servers.container import ContainerServer
+from exporter.validation.on_server.servers.pod import PodServer
 from exporter.validation.on_server.target import Target, images_of, targets_of
 
 CPU, GPU = "tensorflow/serving:2.20.0", "tensorflow/serving:2.20.0-gpu"
@@ -53,6 +55,22 @@ def test_a_cluster_that_refuses_what_is_needed_says_so(engines, monkeypatch, ref
     monkeypatch.setenv("FAKE_MAY_NOT", refused)
     with pytest.raises(ExportError, match=f"kubectl cannot be used here: you may not create {what} in this namespace"):
         targets_of(ExportOptions(validate_on=("kubectl",)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "gone"),
+    [
+        (PodServer, 'Error from server (NotFound): pods "validate" not found'),
+        (ContainerServer, "Error: No such object: validate"),
+    ],
+)
+def test_an_engine_that_does_not_answer_says_nothing_about_its_server(kind, gone, tmp_path, servable, work):
+    engine = tmp_path / "engine"
+    server = kind(Target("docker", CPU, str(engine)), servable(tmp_path), work)
+    for words, ended in (("Unable to connect to the server: EOF", False), (gone, True)):
+        engine.write_text(f"#!/bin/sh\necho '{words}' >&2; exit 1\n")
+        engine.chmod(0o755)
+        assert bool(server.ended()) is ended
 
 
 def test_a_mistyped_target_names_those_that_there_are(tmp_path):

@@ -1,4 +1,4 @@
-"""A tensorflow_model_server, or the stand-in, as a program of this machine."""
+"""A tensorflow_model_server, or the stand-in, as a program on this machine."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Running the command of an engine, so that Ctrl-C never leaves half of what it makes."""
+"""Run the command of an engine, so that Ctrl-C leaves nothing half-made."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ _ADVICE = ("Run '", "See '")
 
 
 @dataclass(frozen=True)
-class Ended:
+class Finished:
     """A command that has ended.
 
     Attributes:
@@ -33,36 +33,36 @@ class Ended:
     stderr: str
 
     @property
-    def words(self) -> str:
-        """What it said last, for an error: stderr's last line, or stdout's, and no advice on where there is help."""
-        lines = (self.stderr.strip() or self.stdout.strip()).splitlines()
-        said = [line.strip() for line in lines if line.strip() and not line.startswith(_ADVICE)]
-        return said[-1] if said else f"it ended with status {self.status} and no word"
+    def last_line(self) -> str:
+        """The last line of stderr, or else of stdout, that is not advice on where to find help."""
+        output = (self.stderr.strip() or self.stdout.strip()).splitlines()
+        lines = [line.strip() for line in output if line.strip() and not line.startswith(_ADVICE)]
+        return lines[-1] if lines else f"it ended with status {self.status} and wrote nothing"
 
 
 def run(
-    words: Sequence[str],
+    command: Sequence[str],
     *,
     seconds: float = _SECONDS,
     give_up: bool = False,
     environment: Mapping[str, str] | None = None,
     feed: Callable[[IO[bytes]], None] | None = None,
-) -> Ended:
+) -> Finished:
     """Run a command to its end.
 
-    It has a session of its own, which Ctrl-C does not reach: a container that is just being made is made, so that it
-    can be removed.
+    It runs in a separate session, which Ctrl-C does not reach: a container that is just being created is created, so
+    that it can be removed.
 
     Args:
-        words: the command.
+        command: the program and its arguments.
         seconds: how long it may take; then it is killed.
-        give_up: kill it at once when this process is interrupted, because it makes nothing that must be removed.
+        give_up: kill it at once when this process is interrupted, because it creates nothing that must be removed.
         environment: its environment; by default this process's own.
         feed: writes what the command reads from stdin.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
-            words,
+            command,
             stdin=subprocess.DEVNULL if feed is None else subprocess.PIPE,
             stdout=out,
             stderr=err,
@@ -85,7 +85,7 @@ def run(
         finally:
             process.kill()
             process.wait()
-        return Ended(process.returncode, _text(out), _text(err))
+        return Finished(process.returncode, _text(out), _text(err))
 
 
 def free_ports(count: int) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from exporter.deploy.start import GRPC_PORT, container_options
 from exporter.errors import ExportError
 from exporter.validation.on_server.servable import Servable, flags_of
-from exporter.validation.on_server.servers.commands import Ended, run
+from exporter.validation.on_server.servers.commands import Finished, run
 from exporter.validation.on_server.servers.server import Reproduction, how_it_ended
 from exporter.validation.on_server.target import Target
 
@@ -46,35 +46,35 @@ class ContainerServer:
             _mount(str(self._servable.directory.resolve()), self._version_path),
             _mount(str(deploy), self._start.directory),
         ]
-        started = self._engine(*self._run_words(f"127.0.0.1::{GRPC_PORT}", mounts))
+        started = self._engine(*self._run_arguments(f"127.0.0.1::{GRPC_PORT}", mounts))
         self._require(started, f"cannot run {self._image}")
 
     def stop(self) -> None:
-        """Remove it, whether it runs, has ended, or was never made."""
+        """Remove it, whether it runs, has ended, or was never created."""
         self._engine("rm", "--force", "--volumes", self._name)
 
     def ended(self) -> str | None:
         """Ask the engine for its state."""
-        said = self._engine(
+        state = self._engine(
             "inspect", "--format={{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}", self._name
         )
-        if said.status:
-            return f"the container is gone: {said.words}"
-        status, code, out_of_memory = said.stdout.split()
+        if state.status:
+            # The engine may just be busy.
+            return f"the container is gone: {state.last_line}" if "no such" in state.stderr.lower() else None
+        status, code, out_of_memory = state.stdout.split()
         if status not in ("exited", "dead", "stopped"):
             return None
         return how_it_ended(int(code), out_of_memory=out_of_memory == "true")
 
     def address(self) -> str | None:
         """Ask the engine which port of this machine it chose."""
-        said = self._engine("port", self._name, f"{GRPC_PORT}/tcp")
-        lines = said.stdout.split()
-        return lines[0] if not said.status and lines else None
+        addresses = self._engine("port", self._name, f"{GRPC_PORT}/tcp").stdout.split()
+        return addresses[0] if addresses else None
 
     def log(self) -> str:
         """Return its stdout and stderr."""
-        said = self._engine("logs", self._name)
-        return f"{said.stdout}\n{said.stderr}"
+        logs = self._engine("logs", self._name)
+        return f"{logs.stdout}\n{logs.stderr}"
 
     def version(self) -> str:
         """Ask the program in the container."""
@@ -83,9 +83,9 @@ class ContainerServer:
     def reproduction(self) -> Reproduction:
         """Run it with the kept directory."""
         mounts = [_mount("$PWD", self._version_path), _mount("$PWD/reproduce", self._start.directory)]
-        words = [self._target.engine, *self._run_words(f"127.0.0.1:{GRPC_PORT}:{GRPC_PORT}", mounts)]
+        command = [self._target.engine, *self._run_arguments(f"127.0.0.1:{GRPC_PORT}:{GRPC_PORT}", mounts)]
         # The shell that runs the script knows the directory.
-        line = " ".join(f'"{word}"' if "$PWD" in word else shlex.quote(word) for word in words)
+        line = " ".join(f'"{word}"' if "$PWD" in word else shlex.quote(word) for word in command)
         engine, name = self._target.engine, self._name
         return Reproduction(
             start=(f"{line} >/dev/null || exit",),
@@ -96,11 +96,11 @@ class ContainerServer:
 
     @property
     def _image(self) -> str:
-        """The image's name. Podman asks a person where a name without a registry is from."""
+        """The image's name. Podman needs the registry, or it asks the user for one."""
         official = self._target.engine == "podman" and self._target.image.startswith("tensorflow/serving")
         return f"docker.io/{self._target.image}" if official else self._target.image
 
-    def _run_words(self, publish: str, mounts: list[str]) -> list[str]:
+    def _run_arguments(self, publish: str, mounts: list[str]) -> list[str]:
         return [
             "run",
             "--detach",
@@ -114,15 +114,15 @@ class ContainerServer:
             *flags_of(self._start),
         ]
 
-    def _engine(self, *words: str) -> Ended:
-        return run([self._target.program, *words])
+    def _engine(self, *arguments: str) -> Finished:
+        return run([self._target.program, *arguments])
 
-    def _require(self, ended: Ended, what: str) -> None:
-        if ended.status:
-            hint = ""
-            if self._start.on_gpu and ("gpu" in ended.words.lower() or "nvidia" in ended.words.lower()):
-                hint = " Where there is no GPU, name an image for the CPU, as in docker:tensorflow/serving:2.20.0."
-            raise ExportError(f"--validate-on {self._target}: {self._target.engine} {what}: {ended.words}{hint}")
+    def _require(self, finished: Finished, failure: str) -> None:
+        if finished.status:
+            problem = finished.last_line
+            if self._start.on_gpu and ("gpu" in problem.lower() or "nvidia" in problem.lower()):
+                problem += " Where there is no GPU, name an image for the CPU, as in docker:tensorflow/serving:2.20.0."
+            raise ExportError(f"--validate-on {self._target}: {self._target.engine} {failure}: {problem}")
 
 
 def _mount(source: str, target: str) -> str:

@@ -1,7 +1,7 @@
 """A server in a pod of a Kubernetes cluster, in the namespace that kubectl is set to.
 
-Nothing of the cluster's is needed but the right to make pods: the files are copied into a volume of the pod's own, by a
-container that runs before the server's.
+The files are copied into a volume of the pod, through a container that runs before the server's. So the server sees the
+version whole.
 """
 
 import json
@@ -20,7 +20,7 @@ from exporter.deploy.kubernetes import server_pod
 from exporter.deploy.start import GRPC_PORT, NAME
 from exporter.errors import ExportError
 from exporter.validation.on_server.servable import Servable, flags_of
-from exporter.validation.on_server.servers.commands import Ended, end_group, free_ports, run
+from exporter.validation.on_server.servers.commands import Finished, end_group, free_ports, run
 from exporter.validation.on_server.servers.server import Reproduction, how_it_ended
 from exporter.validation.on_server.target import Target
 
@@ -42,8 +42,8 @@ _SCHEDULING_SECONDS = 1800
 # For the copy and for the validation. After that the cluster itself ends the pod.
 _SPARE_SECONDS = 3600
 _COPY_SECONDS = 3600.0
-# kubectl ends when a connection through it is reset, as a client's is that ends.
-_FORWARD = 'while :; do "$0" port-forward --address=127.0.0.1 "pod/$1" "$2"; sleep 0.2; done'
+# kubectl may end when a client closes a connection through it. The loop ends with this process, even if that is killed.
+_FORWARD = 'while kill -0 $PPID; do "$0" port-forward --address=127.0.0.1 "pod/$1" "$2"; sleep 0.2; done'
 
 
 class PodServer:
@@ -66,20 +66,20 @@ class PodServer:
         self._port = 0
 
     def start(self) -> None:
-        """Make the pod, and copy the files into it as soon as its first container runs."""
+        """Create the pod, and copy the files into it as soon as its first container runs."""
         deploy = self._work / "deploy"
         self._servable.write_files(deploy, self._start.root)
         manifest = json.dumps(self._manifest()).encode()
-        self._require(self._kubectl("create", "--filename=-", feed=manifest), "cannot make a pod")
+        self._require(self._kubectl("create", "--filename=-", feed=manifest), "cannot create a pod")
         self._wait_for_copy_container()
         for source, target in ((self._servable.directory, self._version_path), (deploy, self._start.directory)):
-            words = self._copy_words(f"mkdir -p {target} && tar -xf - -C {target}")
-            copied = run([self._target.program, *words], seconds=_COPY_SECONDS, feed=partial(_write_tar, source))
+            arguments = self._copy_arguments(f"mkdir -p {target} && tar -xf - -C {target}")
+            copied = run([self._target.program, *arguments], seconds=_COPY_SECONDS, feed=partial(_write_tar, source))
             self._require(copied, f"cannot copy {source.name} into the pod")
-        self._require(self._kubectl(*self._copy_words(f"touch {self._complete}")), "cannot start the server")
+        self._require(self._kubectl(*self._copy_arguments(f"touch {self._complete}")), "cannot start the server")
 
     def stop(self) -> None:
-        """Delete the pod, whether it runs, has ended, or was never made."""
+        """Delete the pod, whether it runs, has ended, or was never created."""
         if self._forward is not None:
             end_group(self._forward)
             self._forward = None
@@ -90,7 +90,7 @@ class PodServer:
         status = self._status()
         if status is None:
             return "the pod is gone"
-        terminated = _container(status, "containerStatuses").get("state", {}).get("terminated")
+        terminated = _container(status, "containerStatuses", NAME).get("state", {}).get("terminated")
         if terminated:
             return how_it_ended(terminated["exitCode"], out_of_memory=terminated.get("reason") == "OOMKilled")
         if status.get("phase") in ("Failed", "Succeeded"):
@@ -100,7 +100,7 @@ class PodServer:
     def address(self) -> str | None:
         """Forward a port once the pod is ready, and again whenever kubectl loses the connection."""
         if self._forward is None:
-            if not _container(self._status() or {}, "containerStatuses").get("ready"):
+            if not _container(self._status() or {}, "containerStatuses", NAME).get("ready"):
                 return None
             (self._port,) = free_ports(1)
             self._forward = subprocess.Popen(
@@ -114,26 +114,26 @@ class PodServer:
 
     def log(self) -> str:
         """Return its stdout and stderr; before it starts, what the cluster says of the pod."""
-        said = self._kubectl("logs", self._name, f"--container={NAME}")
-        if not said.status and said.stdout.strip():
-            return said.stdout
+        logs = self._kubectl("logs", self._name, f"--container={NAME}")
+        if not logs.status and logs.stdout.strip():
+            return logs.stdout
         conditions = (self._status() or {}).get("conditions", [])
         return "\n".join(each["message"] for each in conditions if each.get("message"))
 
     def version(self) -> str:
         """Ask the program in the pod."""
-        words = ("tensorflow_model_server", "--version")
-        return self._kubectl("exec", self._name, f"--container={NAME}", "--", *words).stdout
+        command = ("tensorflow_model_server", "--version")
+        return self._kubectl("exec", self._name, f"--container={NAME}", "--", *command).stdout
 
     def reproduction(self) -> Reproduction:
-        """Make the pod of `reproduce/pod.json`, and copy the kept directory into it."""
-        (self._servable.directory / "reproduce").mkdir(exist_ok=True)
+        """Create the pod of `reproduce/pod.json`, and copy the kept directory into it."""
         manifest = self._servable.directory / "reproduce" / "pod.json"
+        manifest.parent.mkdir(exist_ok=True)
         manifest.write_text(json.dumps(self._manifest(), indent=1) + "\n", encoding="utf-8")
         version, deploy, name = self._version_path, self._start.directory, self._name
 
         def copy(command: str) -> str:
-            return shlex.join(["kubectl", *self._copy_words(command)])
+            return shlex.join(["kubectl", *self._copy_arguments(command)])
 
         return Reproduction(
             start=(
@@ -142,7 +142,8 @@ class PodServer:
                 f"tar -cf - . | {copy(f'mkdir -p {version} && tar -xf - -C {version}')}",
                 f"tar -cf - -C reproduce . | {copy(f'mkdir -p {deploy} && tar -xf - -C {deploy}')}",
                 copy(f"touch {self._complete}"),
-                f"while :; do kubectl port-forward pod/{name} {GRPC_PORT}; sleep 1; done >/dev/null 2>&1 & forward=$!",
+                f"while kubectl get pod {name}; do kubectl port-forward pod/{name} {GRPC_PORT}; sleep 1; done "
+                ">/dev/null 2>&1 & forward=$!",
             ),
             alive=f'test "$(kubectl get pod {name} --output=jsonpath={{.status.phase}})" != Failed',
             stop=f'kill "$forward"; kubectl logs {name} --container={NAME} --tail=20; kubectl delete pod {name} --now',
@@ -178,46 +179,48 @@ class PodServer:
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
     def _wait_for_copy_container(self) -> None:
-        until = time.monotonic() + _SCHEDULING_SECONDS
+        deadline = time.monotonic() + _SCHEDULING_SECONDS
         while True:
-            status = self._status() or {}
-            state = _container(status, "initContainerStatuses").get("state", {})
+            state = _container(self._status() or {}, "initContainerStatuses", _COPY).get("state", {})
             if "running" in state:
                 return
             waiting = state.get("waiting", {})
+            problem = self.ended()
             if waiting.get("reason") in _NEVER:
-                said = waiting.get("message") or waiting["reason"]
-                raise ExportError(f"--validate-on {self._target}: the pod cannot start: {said}")
-            if time.monotonic() > until:
-                said = self.log() or "the cluster does not say why"
+                problem = waiting.get("message") or waiting["reason"]
+            if problem:
+                raise ExportError(f"--validate-on {self._target}: the pod cannot start: {problem}")
+            if time.monotonic() > deadline:
+                reason = self.log() or "the cluster does not say why"
                 raise ExportError(
-                    f"--validate-on {self._target}: the pod did not start in {_SCHEDULING_SECONDS} s: {said}"
+                    f"--validate-on {self._target}: the pod did not start in {_SCHEDULING_SECONDS} s: {reason}"
                 )
             time.sleep(0.5)
 
-    def _copy_words(self, command: str) -> list[str]:
+    def _copy_arguments(self, command: str) -> list[str]:
         return ["exec", "--stdin", self._name, f"--container={_COPY}", "--", "sh", "-c", command]
 
-    def _status(self) -> dict[str, Any] | None:
-        said = self._kubectl("get", "pod", self._name, "--output=json")
-        if said.status:
-            return None
-        status: dict[str, Any] = json.loads(said.stdout).get("status", {})
+    def _status(self) -> Mapping[str, Any] | None:
+        """Return the pod's status, which is empty while the cluster does not answer; None if the pod is gone."""
+        pod = self._kubectl("get", "pod", self._name, "--output=json")
+        if pod.status:
+            return None if "NotFound" in pod.stderr else {}
+        status: dict[str, Any] = json.loads(pod.stdout).get("status", {})
         return status
 
-    def _kubectl(self, *words: str, feed: bytes | None = None) -> Ended:
+    def _kubectl(self, *arguments: str, feed: bytes | None = None) -> Finished:
         write = None if feed is None else lambda stream: stream.write(feed)
-        return run([self._target.program, *words], feed=write)
+        return run([self._target.program, *arguments], feed=write)
 
-    def _require(self, ended: Ended, what: str) -> None:
-        if ended.status:
-            raise ExportError(f"--validate-on {self._target}: kubectl {what}: {ended.words}")
+    def _require(self, finished: Finished, failure: str) -> None:
+        if finished.status:
+            raise ExportError(f"--validate-on {self._target}: kubectl {failure}: {finished.last_line}")
 
 
-def _container(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    """Return the status of the only container of a kind."""
-    found: list[Mapping[str, Any]] = status.get(kind) or [{}]
-    return found[0]
+def _container(status: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
+    """Return the status of a container; the cluster may have added others to the pod."""
+    statuses: list[Mapping[str, Any]] = status.get(kind) or []
+    return next((each for each in statuses if each["name"] == name), {})
 
 
 def _write_tar(directory: Path, stream: IO[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What every server under test can do, whatever runs it."""
+"""The interface of every server under test, whatever runs it."""
 
 import signal
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Server(Protocol):
         """
 
     def stop(self) -> None:
-        """End it and remove everything that was made for it."""
+        """End it, and remove everything that was created for it."""
 
     def ended(self) -> str | None:
         """Return how it ended, as in "it ended with status 1"; None while it runs."""
@@ -42,7 +42,7 @@ class Reproduction:
         start: lines that start the server and make it reachable at localhost:8500, or fail.
         alive: a command that succeeds while the server runs.
         stop: a command that shows the end of its log, and removes it.
-        root: where it sees the output directory.
+        root: where the server sees the output directory.
     """
 
     start: tuple[str, ...]
@@ -52,14 +52,14 @@ class Reproduction:
 
 
 def how_it_ended(status: int, *, out_of_memory: bool = False) -> str:
-    """Say it for people. A container reports a signal as 128 and its number, a process as minus its number.
+    """Describe an exit status. A container reports a signal as 128 plus its number, a process as minus its number.
 
     Example:
         >>> how_it_ended(1), how_it_ended(139), how_it_ended(-6)
         ('it ended with status 1', 'it was ended by SIGSEGV', 'it was ended by SIGABRT')
     """
     if out_of_memory:
-        return "it was killed because it used more memory than it may"
+        return "it was killed because it exceeded its memory limit"
     number = -status if status < 0 else status - 128
     try:
         return f"it was ended by {signal.Signals(number).name}"
