@@ -1,6 +1,5 @@
 """What several folders of tests need. TensorFlow is imported by the fixtures that use it, never here."""
 
-import gc
 import os
 import random
 import shlex
@@ -24,12 +23,6 @@ with suppress(ImportError):
 ROOT = Path(__file__).parents[1]
 WARM = Path(__file__).parent / "warm"
 SAMPLES = ROOT / "exporter" / "presets" / "digits" / "samples"
-
-
-def pytest_collection_finish():
-    """Keep Python from searching what is loaded by now for garbage, which takes a fifth of an export's time."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")

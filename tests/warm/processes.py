@@ -28,6 +28,7 @@ def serve(place: str) -> None:
         "serve-model": server.cli.main,
         "serving-client": client.cli.main,
     }
+    # What is never searched for garbage stays shared with the children.
     gc.freeze()
     # Nobody waits for the children.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
