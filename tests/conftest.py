@@ -78,7 +78,7 @@ def sample_images():
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory):
-    """A directory with our three commands, which need not load TensorFlow first: for tests that run many.
+    """A directory with our three commands and python, which need not load TensorFlow first: for tests that run many.
 
     Other tests run those that pip installed.
     """
@@ -92,7 +92,7 @@ def commands(tmp_path_factory):
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        for name in ("export-model", "serve-model", "serving-client"):
+        for name in ("export-model", "serve-model", "serving-client", "python"):
             words = shlex.join([sys.executable, "-ESs", str(WARM / "command.py"), str(place), name])
             (directory / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
             (directory / name).chmod(0o755)
