@@ -1,6 +1,5 @@
 """What several folders of tests need. TensorFlow is imported by the fixtures that use it, never here."""
 
-import gc
 import os
 import random
 import shlex
@@ -24,12 +23,6 @@ with suppress(ImportError):
 ROOT = Path(__file__).parents[1]
 WARM = Path(__file__).parent / "warm"
 SAMPLES = ROOT / "exporter" / "presets" / "digits" / "samples"
-
-
-def pytest_collection_finish():
-    """Keep Python from searching what is loaded by now for garbage, which takes a fifth of an export's time."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +78,7 @@ def sample_images():
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory):
-    """A directory with our three commands, which need not load TensorFlow first: for tests that run many.
+    """A directory with our three commands and python, which need not load TensorFlow first: for tests that run many.
 
     Other tests run those that pip installed.
     """
@@ -99,7 +92,7 @@ def commands(tmp_path_factory):
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        for name in ("export-model", "serve-model", "serving-client"):
+        for name in ("export-model", "serve-model", "serving-client", "python"):
             words = shlex.join([sys.executable, "-ESs", str(WARM / "command.py"), str(place), name])
             (directory / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
             (directory / name).chmod(0o755)

@@ -65,7 +65,9 @@ class Kind:
 
 
 SAVED_MODULE = ("--endpoint", "score", "--output-name", "scores", "--allow-unsafe")
-SLOW = ("many_labels", "efficientnet")
+# Minutes each, or taken the whole way by other tests too: README.md's images and texts, test_scalar_inputs.py's texts,
+# test_two_heads.py; exporter/test_export.py holds the answers of lists of inputs and of logits against Keras.
+SLOW = ("many_labels", "efficientnet", "cnn", "text", "two_heads", "image_and_table_in_a_list", "logits")
 KINDS = [
     Kind("cnn", image(16), 20, ("--preprocessing", "unit"), {"photo"}),
     Kind("text", lines({"text": "word1 word7"}, {"text": "word3"}), 500, (), {"text"}),
@@ -88,7 +90,7 @@ KINDS = [
 @pytest.mark.parametrize(
     "kind",
     [
-        # Minutes each: `pytest -m slow tests/kinds` runs them.
+        # `pytest -m slow tests/kinds` runs the others.
         pytest.param(kind, id=kind.factory, marks=[pytest.mark.slow] if kind.factory in SLOW else [])
         for kind in KINDS
     ],

@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import resource
+import runpy
 import select
 import signal
 import socket
@@ -27,7 +28,9 @@ def serve(place: str) -> None:
         "export-model": exporter.cli.command.main,
         "serve-model": server.cli.main,
         "serving-client": client.cli.main,
+        "python": run_file,
     }
+    # What is never searched for garbage stays shared with the children.
     gc.freeze()
     # Nobody waits for the children.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -43,6 +46,13 @@ def serve(place: str) -> None:
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             run(connection, commands)
+
+
+def run_file() -> None:
+    """Do what `python FILE ARGUMENTS` does."""
+    del sys.argv[0]
+    sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def run(connection, commands) -> None:
