@@ -11,13 +11,12 @@ from tensorflow_serving.apis import (
     model_pb2,
 )
 
+from server.caller import Caller
 from server.errors import ServingError, invalid_argument
 from server.inference.examples import classify, multi_infer, regress
 from server.inference.predict import predict
 from server.inference.servable import DEFAULT_SIGNATURE, Servable
 from server.models.core import ServerCore
-
-IsWanted = Callable[[], bool]
 
 SIGNATURE_DEF = "signature_def"
 
@@ -25,35 +24,34 @@ SIGNATURE_DEF = "signature_def"
 class Answers:
     """The methods of PredictionService and ModelService.
 
-    Each takes a request and a function that says whether the caller is still waiting. A status other than OK is raised
-    as a ServingError.
+    Each takes a request and its caller. A status other than OK is raised as a ServingError.
     """
 
     def __init__(self, core: ServerCore) -> None:
         self._core = core
 
-    def predict(self, request: Any, is_wanted: IsWanted) -> Any:
+    def predict(self, request: Any, caller: Caller) -> Any:
         """Answer a PredictRequest."""
-        return self._infer(predict, request, is_wanted)
+        return self._infer(predict, request, caller)
 
-    def classify(self, request: Any, is_wanted: IsWanted) -> Any:
+    def classify(self, request: Any, caller: Caller) -> Any:
         """Answer a ClassificationRequest."""
-        return self._infer(classify, request, is_wanted)
+        return self._infer(classify, request, caller)
 
-    def regress(self, request: Any, is_wanted: IsWanted) -> Any:
+    def regress(self, request: Any, caller: Caller) -> Any:
         """Answer a RegressionRequest."""
-        return self._infer(regress, request, is_wanted)
+        return self._infer(regress, request, caller)
 
-    def multi_infer(self, request: Any, is_wanted: IsWanted) -> Any:
+    def multi_infer(self, request: Any, caller: Caller) -> Any:
         """Answer a MultiInferenceRequest with the version that its first task names."""
         model_spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
         with self._core.use(model_spec) as (number, servable):
-            response = multi_infer(servable, request, is_wanted)
+            response = multi_infer(servable, request, caller)
         for result in response.results:
             result.model_spec.version.value = number
         return response
 
-    def metadata(self, request: Any, is_wanted: IsWanted) -> Any:
+    def metadata(self, request: Any, caller: Caller) -> Any:
         """Answer a GetModelMetadataRequest."""
         _check_model_spec(request)
         if not request.metadata_field:
@@ -69,7 +67,7 @@ class Answers:
         response.metadata[SIGNATURE_DEF].Pack(signatures)
         return _with_model(response, request, number)
 
-    def status(self, request: Any, is_wanted: IsWanted) -> Any:
+    def status(self, request: Any, caller: Caller) -> Any:
         """Answer a GetModelStatusRequest; like the real server, ignore a label in it."""
         _check_model_spec(request)
         spec = request.model_spec
@@ -88,14 +86,14 @@ class Answers:
             shown.status.error_message = status.message
         return response
 
-    def reload(self, request: Any, is_wanted: IsWanted) -> Any:
+    def reload(self, request: Any, caller: Caller) -> Any:
         """Answer a ReloadConfigRequest."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
                 "supported"
             )
-        self._core.reload(request.config, is_wanted)
+        self._core.reload(request.config, caller)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
@@ -108,10 +106,10 @@ class Answers:
                 raise invalid_argument(f'Serving signature name: "{key}" not found in signature def')
             return dict(servable.signatures[key].inputs)
 
-    def _infer(self, answer: Callable[[Servable, Any, IsWanted], Any], request: Any, is_wanted: IsWanted) -> Any:
+    def _infer(self, answer: Callable[[Servable, Any, Caller], Any], request: Any, caller: Caller) -> Any:
         _check_model_spec(request)
         with self._core.use(request.model_spec) as (number, servable):
-            return _with_model(answer(servable, request, is_wanted), request, number)
+            return _with_model(answer(servable, request, caller), request, number)
 
 
 def _check_model_spec(request: Any) -> None:

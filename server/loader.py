@@ -6,8 +6,9 @@ version without `variables/` loads, and then each request to it fails (tensorflo
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import tensorflow as tf
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
+from tensorflow.python.client import pywrap_tf_session
 
-from server.errors import ServingError, from_tensorflow, invalid_argument
+from server.errors import ServingError, from_tensorflow
 from server.mixed_precision import request_rewrite, rounding_ops
-from server.tensors import type_name
 from server.xla import compiled_fetches
 
 _INIT_OP = "__saved_model_init_op"
@@ -38,61 +39,75 @@ class Session:
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
         self._session = session
         self._compiled = compiled
-        self._calls: dict[tuple[tuple[str, ...], tuple[str, ...]], _Call] = {}
+        self._tensors: dict[str, Any] = {}
+        self._prepared: set[tuple[frozenset[str], tuple[str, ...]]] = set()
         self._lock = threading.Lock()
 
-    def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
-        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names."""
+    def run(
+        self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str], deadline: float | None = None
+    ) -> list[np.ndarray]:
+        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names.
+
+        Args:
+            feeds: arrays by tensor name.
+            fetches: tensor names.
+            deadline: when to stop computing, by time.monotonic(); None means never.
+
+        Raises:
+            ServingError: what TensorFlow says, with its code.
+
+        """
         if not self._compiled.isdisjoint(fetches):
             raise ServingError(grpc.StatusCode.INTERNAL, "XLA compilation disabled")
-        key = (tuple(sorted(feeds)), tuple(fetches))
-        try:
-            call = self._calls.get(key) or self._prepared(*key)
-            values = [feeds[name] for name in call.feeds]
-            for index, (value, expected) in enumerate(zip(values, call.types, strict=True)):
-                if value.dtype != expected:
-                    raise invalid_argument(
-                        f"Expects arg[{index}] to be {type_name(expected)} but {type_name(value.dtype)} is provided"
-                    )
-            outputs = call.function(*values)
-        except tf.errors.OpError as error:
-            raise from_tensorflow(error) from None
-        # A string of rank 0 comes as bytes, not as an array.
-        return [np.array(output, np.object_) if isinstance(output, bytes) else output for output in outputs]
+        self.prepare(feeds, fetches)
+        return self._call(feeds, fetches, deadline)
 
     def prepare(self, feeds: Iterable[str], fetches: Sequence[str]) -> None:
         """Optimize the graph for these tensor names, as the first run of them would."""
-        try:
-            self._prepared(tuple(sorted(feeds)), tuple(fetches))
-        except tf.errors.OpError as error:
-            raise from_tensorflow(error) from None
+        key = (frozenset(feeds), tuple(fetches))
+        if key in self._prepared:
+            return
+        with self._lock:
+            if key[0] and key not in self._prepared:
+                # Values of a wrong type: TensorFlow refuses them after it has optimized the graph.
+                with suppress(ServingError):
+                    wrong = {name: np.zeros((), "f" if self._find(name).dtype == tf.bool else "?") for name in key[0]}
+                    self._call(wrong, fetches, None)
+            self._prepared.add(key)
 
     def close(self) -> None:
-        """Free the session and everything that the version holds."""
-        self._calls.clear()
+        """Free the session and everything that the version holds; runs are interrupted."""
         self._session.close()
 
-    def _prepared(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> "_Call":
-        key = (feeds, fetches)
-        with self._lock:
-            if key not in self._calls:
-                try:
-                    tensors = [self._session.graph.get_tensor_by_name(name) for name in feeds]
-                except (KeyError, ValueError) as error:
-                    raise ServingError(grpc.StatusCode.NOT_FOUND, str(error.args[0])) from None
-                options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                # Not Session.run, which takes longer than the graph of a small model and adds the Python stack to
-                # messages. The public Session.make_callable uses it for callables with feeds.
-                function = self._session._make_callable_from_options(options)
-                self._calls[key] = _Call(feeds, tuple(tensor.dtype.as_numpy_dtype for tensor in tensors), function)
-            return self._calls[key]
+    def _call(
+        self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str], deadline: float | None
+    ) -> list[np.ndarray]:
+        # Not Session.run, which takes longer than the graph of a small model and adds the Python stack to messages.
+        values = {self._find(name)._as_tf_output(): value for name, value in feeds.items()}
+        outputs = [self._find(name)._as_tf_output() for name in fetches]
+        options = None
+        if deadline is not None:
+            milliseconds = max(round((deadline - time.monotonic()) * 1e3), 1)
+            options = pywrap_tf_session.TF_NewBufferFromString(
+                config_pb2.RunOptions(timeout_in_ms=milliseconds).SerializeToString()
+            )
+        try:
+            results = self._session._call_tf_sessionrun(options, values, outputs, [], None)
+        except tf.errors.OpError as error:
+            raise from_tensorflow(error) from None
+        finally:
+            if options is not None:
+                pywrap_tf_session.TF_DeleteBuffer(options)
+        # A string of rank 0 comes as bytes, not as an array.
+        return [np.array(result, np.object_) if isinstance(result, bytes) else result for result in results]
 
-
-@dataclass(frozen=True)
-class _Call:
-    feeds: tuple[str, ...]
-    types: tuple[Any, ...]
-    function: Any
+    def _find(self, name: str) -> Any:
+        if name not in self._tensors:
+            try:
+                self._tensors[name] = self._session.graph.get_tensor_by_name(name)
+            except (KeyError, ValueError) as error:
+                raise ServingError(grpc.StatusCode.NOT_FOUND, str(error.args[0])) from None
+        return self._tensors[name]
 
 
 def load(path: Path, *, xla_enabled: bool, use_bfloat16: bool = False) -> Session:

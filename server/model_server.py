@@ -55,7 +55,6 @@ class ModelServer:
         self._core = ServerCore(settings, self._metrics, _to_stderr)
         self._grpc: GrpcListener | None = None
         self._http: HttpListener | None = None
-        self._api: RestApi | None = None
 
     def __enter__(self) -> "ModelServer":
         self.start()
@@ -78,10 +77,9 @@ class ModelServer:
             self._grpc = GrpcListener(settings, Services(answers, self._metrics, settings.grpc_max_threads, _to_stderr))
             self.port = self._grpc.port
             if self._http is not None:
-                threads = settings.rest_api_num_threads
-                self._api = RestApi(answers, seconds=max(settings.rest_api_timeout_in_ms, 0) / 1e3, threads=threads)
-                app = RestApp(self._api, self._metrics, read_metrics_path(settings), _to_stderr)
-                self._http.serve(app, threads=threads)
+                api = RestApi(answers, max(settings.rest_api_timeout_in_ms, 0) / 1e3)
+                app = RestApp(api, self._metrics, read_metrics_path(settings), _to_stderr)
+                self._http.serve(app, threads=settings.rest_api_num_threads)
         except BaseException:
             self.stop()
             raise
@@ -94,6 +92,4 @@ class ModelServer:
             thread.start()
         for thread in ending:
             thread.join()
-        if self._api is not None:
-            self._api.close()
         self._core.stop()

@@ -4,19 +4,21 @@ Follows BatchingSession: a queue for each signature, executions padded to an all
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
 import numpy as np
 
+from server.caller import Caller
 from server.config import BatchingParameters
 from server.errors import ServingError, invalid_argument
 from server.inference.scheduler import BatchScheduler, Feeds, Queue, Task
 from server.tensors import type_name
 
 Array = np.ndarray[Any, Any]
-Run = Callable[[Feeds, Sequence[str]], list[Array]]
+Run = Callable[[Feeds, Sequence[str], float | None], list[Array]]
 
 
 class BatchingSession:
@@ -28,13 +30,13 @@ class BatchingSession:
         self._queues: dict[tuple[frozenset[str], frozenset[str]], Queue] = {}
         self._lock = threading.Lock()
 
-    def run(self, feeds: Feeds, fetches: Sequence[str], is_wanted: Callable[[], bool]) -> list[Array]:
+    def run(self, feeds: Feeds, fetches: Sequence[str], caller: Caller) -> list[Array]:
         """Return the fetched values for these feeds, computed together with other requests.
 
         Args:
             feeds: arrays with one leading dimension, the same for all.
             fetches: tensor names.
-            is_wanted: whether the caller is still waiting; called only for a request without examples.
+            caller: who waits. Its deadline counts once a batch is executed.
 
         Raises:
             ServingError: the request cannot be batched, or its batch failed, if only because of another request in it.
@@ -42,11 +44,13 @@ class BatchingSession:
         """
         rows = _rows(feeds)
         self._scheduler.metrics.input_batch_size.add(rows)
-        parts = self._scheduler.submit(self._queue(feeds, fetches), Task(feeds, rows))
+        parts = self._scheduler.submit(self._queue(feeds, fetches), Task(feeds, rows, caller.deadline))
         for part in parts:
             while not part.done.wait(None if part.size else 0.05):
-                if not is_wanted():
-                    raise ServingError(grpc.StatusCode.CANCELLED, "A batch of zero examples was never executed.")
+                if not caller.is_waiting():
+                    raise ServingError(
+                        grpc.StatusCode.DEADLINE_EXCEEDED, "A batch of zero examples was never executed."
+                    )
         for part in parts:
             if part.error is not None:
                 raise ServingError(*part.error)
@@ -68,6 +72,7 @@ class BatchingSession:
 
     def _execute(self, tasks: list[Task], fetches: tuple[str, ...]) -> None:
         parameters = self._scheduler.parameters
+        deadline = _latest_deadline(tasks)
         sizes = [task.size for task in tasks]
         total = sum(sizes)
         padded = next((size for size in parameters.allowed_batch_sizes if size >= total), total)
@@ -77,7 +82,7 @@ class BatchingSession:
             name: _merge(name, [task.feeds[name] for task in tasks], padded - total, parameters)
             for name in tasks[0].feeds
         }
-        outputs = self._run(feeds, fetches)
+        outputs = self._run(feeds, fetches, deadline)
         ends = np.cumsum(sizes)[:-1]
         for name, output in zip(fetches, outputs, strict=True):
             if output.ndim == 0:
@@ -90,6 +95,15 @@ class BatchingSession:
                 )
             for task, rows in zip(tasks, np.split(output[:total], ends), strict=True):
                 task.outputs[name] = rows
+
+
+def _latest_deadline(tasks: list[Task]) -> float | None:
+    deadlines = [task.deadline for task in tasks if task.deadline is not None]
+    if len(deadlines) < len(tasks):
+        return None
+    if max(deadlines) <= time.monotonic():
+        raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Run() timeout exceeded while waiting in batching queue")
+    return max(deadlines)
 
 
 def _rows(feeds: Feeds) -> int:

@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
+from server.caller import Caller
 from server.errors import ServingError, invalid_argument
 from server.inference.classify import classification_tensors, fill_classifications
 from server.inference.regress import fill_regressions, regression_tensors
@@ -38,19 +39,19 @@ _REGRESS = _Method(regression_tensors, fill_regressions, "regression_result")
 _METHODS = {"tensorflow/serving/classify": _CLASSIFY, "tensorflow/serving/regress": _REGRESS}
 
 
-def classify(servable: Servable, request: Any, is_wanted: Callable[[], bool]) -> Any:
+def classify(servable: Servable, request: Any, caller: Caller) -> Any:
     """Answer a ClassificationRequest; the response's model_spec names the signature only."""
-    call = Call(request.model_spec.name, "Classify", is_wanted)
+    call = Call(request.model_spec.name, "Classify", caller)
     return _answer(servable, request, call, _CLASSIFY, classification_pb2.ClassificationResponse())
 
 
-def regress(servable: Servable, request: Any, is_wanted: Callable[[], bool]) -> Any:
+def regress(servable: Servable, request: Any, caller: Caller) -> Any:
     """Answer a RegressionRequest; the response's model_spec names the signature only."""
-    call = Call(request.model_spec.name, "Regress", is_wanted)
+    call = Call(request.model_spec.name, "Regress", caller)
     return _answer(servable, request, call, _REGRESS, regression_pb2.RegressionResponse())
 
 
-def multi_infer(servable: Servable, request: Any, is_wanted: Callable[[], bool]) -> Any:
+def multi_infer(servable: Servable, request: Any, caller: Caller) -> Any:
     """Answer a MultiInferenceRequest in one run of the graph; each result names its model and signature."""
     if not request.tasks:
         raise invalid_argument("ModelSpec has no name specified.")
@@ -60,7 +61,7 @@ def multi_infer(servable: Servable, request: Any, is_wanted: Callable[[], bool])
         input_name, outputs = method.tensors(servable.signatures[key])
         inputs.add(input_name)
         fetches.update(outputs)
-    call = Call(request.tasks[0].model_spec.name, "", is_wanted)
+    call = Call(request.tasks[0].model_spec.name, "", caller)
     rows, values = _run(servable, call, sorted(inputs), sorted(fetches), request.input)
     response = inference_pb2.MultiInferenceResponse()
     for task in request.tasks:

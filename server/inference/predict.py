@@ -3,19 +3,20 @@
 Sources: predict_util.cc of tensorflow_serving/servables/tensorflow, and tensorflow/cc/saved_model/util.cc.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
+from server.caller import Caller
 from server.errors import ServingError, invalid_argument
 from server.inference.servable import DEFAULT_SIGNATURE, Call, Servable
 from server.tensors import decode, encode_into
 
 
-def predict(servable: Servable, request: Any, is_wanted: Callable[[], bool]) -> Any:
+def predict(servable: Servable, request: Any, caller: Caller) -> Any:
     """Answer a PredictRequest with a PredictResponse whose model_spec names the signature only."""
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE
     if key not in servable.signatures:
@@ -23,7 +24,7 @@ def predict(servable: Servable, request: Any, is_wanted: Callable[[], bool]) -> 
     signature = servable.signatures[key]
     feeds = _feeds(signature, request.inputs)
     outputs = _requested_outputs(signature, request.output_filter)
-    call = Call(request.model_spec.name, "Predict", is_wanted)
+    call = Call(request.model_spec.name, "Predict", caller)
     values = servable.run(call, feeds, [signature.outputs[alias].name for alias in outputs])
     response = predict_pb2.PredictResponse()
     response.model_spec.signature_name = key

@@ -27,6 +27,7 @@ class Task:
 
     feeds: Feeds
     size: int
+    deadline: float | None
     since: float = field(default_factory=metrics.now)
     done: threading.Event = field(default_factory=threading.Event)
     outputs: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
@@ -182,6 +183,6 @@ def _split(task: Task, room: int, limit: int) -> list[Task]:
     starts = [0, *range(room or limit, task.size, limit)]
     parts = zip(starts, [*starts[1:], task.size], strict=True)
     return [
-        Task({name: array[start:end] for name, array in task.feeds.items()}, end - start, task.since)
+        Task({name: array[start:end] for name, array in task.feeds.items()}, end - start, task.deadline, task.since)
         for start, end in parts
     ]

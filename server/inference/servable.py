@@ -1,12 +1,13 @@
 """One loaded version of a model: its signatures, and runs of its graph, alone or in a batch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from server import metrics
+from server.caller import Caller
 from server.inference.batching import BatchingSession
 from server.inference.scheduler import BatchScheduler
 from server.loader import Session
@@ -17,14 +18,14 @@ DEFAULT_SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class Call:
-    """The request that a run belongs to: the model and API for the metrics, and whether the caller is still waiting.
+    """The request that a run belongs to: the model and API for the metrics, and who waits.
 
     Runs without an API are not counted.
     """
 
     model: str
     api: str
-    is_wanted: Callable[[], bool]
+    caller: Caller
 
 
 class Servable:
@@ -60,9 +61,9 @@ class Servable:
         """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names."""
         began = metrics.now()
         if self._batching is None:
-            outputs = self._session.run(feeds, fetches)
+            outputs = self._session.run(feeds, fetches, call.caller.deadline)
         else:
-            outputs = self._batching.run(feeds, fetches, call.is_wanted)
+            outputs = self._batching.run(feeds, fetches, call.caller)
         if call.api:
             self.metrics.count_run(call.model, call.api, began)
         return outputs

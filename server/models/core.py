@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from server import config as configuration
+from server.caller import Caller
 from server.errors import ServingError, invalid_argument
 from server.inference.scheduler import BatchScheduler
 from server.inference.servable import Servable
@@ -23,10 +24,6 @@ from server.models.lifecycle import State, VersionManager, VersionStatus
 from server.models.storage import find_versions
 from server.models.warmup import warm_up
 from server.settings import Settings
-
-
-def _always() -> bool:
-    return True
 
 
 class ServerCore:
@@ -70,7 +67,7 @@ class ServerCore:
 
         """
         settings = self._settings
-        self.reload(self._first_config)
+        self.reload(self._first_config, Caller())
         if settings.model_config_file and settings.model_config_file_poll_wait_seconds > 0:
             self._every(settings.model_config_file_poll_wait_seconds, self._reread_config, at_once=False)
 
@@ -109,12 +106,12 @@ class ServerCore:
         """Return the status of every version that a model has had since the start, the newest first."""
         return self._versions.statuses(name)
 
-    def reload(self, new: Any, is_wanted: Callable[[], bool] = _always) -> None:
+    def reload(self, new: Any, caller: Caller) -> None:
         """Serve the models of a ModelServerConfig, and return when each new one has an AVAILABLE version.
 
         Args:
             new: the message; with an empty model_config_list everything is unloaded.
-            is_wanted: whether the caller is still waiting.
+            caller: who waits for that.
 
         Raises:
             ServingError: the configuration is refused, or a new model has only versions that fail to load.
@@ -141,12 +138,14 @@ class ServerCore:
                 self._versions.aspire(name, {})
             if is_first:
                 self._every(self._settings.file_system_poll_wait_seconds, self._poll, at_once=True)
-            self._wait_for([model.name for model in models if model.name not in old], is_wanted, is_first=is_first)
+            self._wait_for([model.name for model in models if model.name not in old], caller, is_first=is_first)
             if any(model.HasField("logging_config") for model in models):
                 raise invalid_argument("No request-logger-creator provided.")
 
-    def _wait_for(self, names: list[str], is_wanted: Callable[[], bool], *, is_first: bool) -> None:
-        failures = self._versions.wait_until_available(names, lambda: is_wanted() and not self._stopping.is_set())
+    def _wait_for(self, names: list[str], caller: Caller, *, is_first: bool) -> None:
+        failures = self._versions.wait_until_available(
+            names, lambda: caller.is_waiting() and not self._stopping.is_set()
+        )
         if failures:
             # The real server words this differently at its start and later.
             kind = "servable" if is_first else "model"
@@ -163,7 +162,7 @@ class ServerCore:
         servable = Servable(session, self._scheduler, self._metrics, as_content=as_content)
         if settings.enable_model_warmup:
             try:
-                warm_up(servable, path, lambda: not self._stopping.is_set())
+                warm_up(servable, path, Caller(lambda: not self._stopping.is_set()))
             except ServingError:
                 servable.close()
                 raise
@@ -212,7 +211,7 @@ class ServerCore:
 
     def _reread_config(self) -> None:
         try:
-            self.reload(configuration.read_model_server_config(self._settings))
+            self.reload(configuration.read_model_server_config(self._settings), Caller())
         except ServingError as error:
             self._log(f"PollFilesystemAndReloadConfig failed to ReloadConfig: {error.message}")
 

@@ -117,7 +117,7 @@ class VersionManager:
             model = self._models.get(name)
             return dict(sorted(model.history.items(), reverse=True)) if model else {}
 
-    def wait_until_available(self, names: Iterable[str], is_wanted: Callable[[], bool]) -> dict[str, str]:
+    def wait_until_available(self, names: Iterable[str], is_waiting: Callable[[], bool]) -> dict[str, str]:
         """Wait until every model has an AVAILABLE version, or only versions that failed to load.
 
         Returns:
@@ -131,7 +131,7 @@ class VersionManager:
         with self._changed:
             for name in names:
                 while (settled := self._outcome(name)) is None:
-                    if self._stopping.is_set() or not is_wanted():
+                    if self._stopping.is_set() or not is_waiting():
                         raise ServingError(grpc.StatusCode.CANCELLED, f"No longer waiting for model {name}.")
                     self._changed.wait(_TICK_SECONDS)
                 if isinstance(settled, str):

@@ -3,7 +3,6 @@
 Follows saved_model_warmup_util.cc: `assets.extra/tf_serving_warmup_requests` is a TFRecord file of PredictionLog.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -12,6 +11,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from server import metrics
+from server.caller import Caller
 from server.errors import ServingError, from_tensorflow, invalid_argument
 from server.inference.examples import classify, multi_infer, regress
 from server.inference.predict import predict
@@ -27,8 +27,8 @@ _ANSWERS = {
 }
 
 
-def warm_up(servable: Servable, path: Path, is_wanted: Callable[[], bool]) -> None:
-    """Replay the records of a version directory, if it has any, for as long as the version is wanted.
+def warm_up(servable: Servable, path: Path, caller: Caller) -> None:
+    """Replay the records of a version directory, if it has any, for as long as the caller waits for the version.
 
     Raises:
         ServingError: a record fails, cannot be read, or is of a kind that cannot warm up; or there are too many.
@@ -40,9 +40,9 @@ def warm_up(servable: Servable, path: Path, is_wanted: Callable[[], bool]) -> No
     began = metrics.now()
     try:
         for count, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator(), start=1):
-            if not is_wanted():
+            if not caller.is_waiting():
                 raise ServingError(grpc.StatusCode.CANCELLED, "The server stops.")
-            _replay(servable, record, file, is_wanted)
+            _replay(servable, record, file, caller)
             if count > _MAX_RECORDS:
                 raise invalid_argument(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS}) at {file}")
     except tf.errors.DataLossError as error:
@@ -54,7 +54,7 @@ def warm_up(servable: Servable, path: Path, is_wanted: Callable[[], bool]) -> No
     servable.metrics.model_warmup_latency.add(metrics.now() - began, str(path), "OK")
 
 
-def _replay(servable: Servable, record: bytes, file: Path, is_wanted: Callable[[], bool]) -> None:
+def _replay(servable: Servable, record: bytes, file: Path, caller: Caller) -> None:
     try:
         log = prediction_log_pb2.PredictionLog.FromString(record)
     except DecodeError:
@@ -65,4 +65,4 @@ def _replay(servable: Servable, record: bytes, file: Path, is_wanted: Callable[[
     if kind not in _ANSWERS:
         number = log.DESCRIPTOR.fields_by_name[kind].number
         raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
-    _ANSWERS[kind](servable, getattr(log, kind).request, is_wanted)
+    _ANSWERS[kind](servable, getattr(log, kind).request, caller)

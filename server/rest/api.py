@@ -1,11 +1,9 @@
 """The JSON answer to a REST path and body. Follows http_rest_api_handler.cc."""
 
-import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -14,8 +12,9 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from server.answers import SIGNATURE_DEF, Answers, IsWanted
-from server.errors import ServingError, invalid_argument
+from server.answers import SIGNATURE_DEF, Answers
+from server.caller import Caller
+from server.errors import invalid_argument
 from server.rest import documents, replies
 from server.rest.documents import Document
 from server.rest.examples import fill_examples
@@ -26,22 +25,17 @@ from server.rest.writing import show
 
 
 class RestApi:
-    """The JSON answers of a server, computed in its own threads so that it can stop waiting for one.
-
-    A graph cannot be interrupted from Python: it keeps computing, and its answer is thrown away.
+    """The JSON answers of a server.
 
     Args:
         answers: answers the requests.
         seconds: how long the model may work on a request; 0 means forever.
-        threads: how many requests it may work on at once.
 
     """
 
-    def __init__(self, answers: Answers, *, seconds: float, threads: int) -> None:
+    def __init__(self, answers: Answers, seconds: float) -> None:
         self._answers = answers
         self._seconds = seconds
-        self._is_closed = threading.Event()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._methods = {
             "predict": self._predict,
             "classify": self._classify,
@@ -53,11 +47,6 @@ class RestApi:
     def answer(self, target: Target, body: bytes) -> str:
         """Return the JSON text for a target and a request's body."""
         return self._methods[target.method](target, body)
-
-    def close(self) -> None:
-        """Compute no further answers."""
-        self._is_closed.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _predict(self, target: Target, body: bytes) -> str:
         request = _addressed(predict_pb2.PredictRequest(), target)
@@ -81,26 +70,14 @@ class RestApi:
 
     def _metadata(self, target: Target, body: bytes) -> str:
         request = _addressed(get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURE_DEF]), target)
-        return replies.metadata_json(self._answers.metadata(request, _always))
+        return replies.metadata_json(self._answers.metadata(request, Caller()))
 
     def _status(self, target: Target, body: bytes) -> str:
         request = _addressed(get_model_status_pb2.GetModelStatusRequest(), target)
-        return replies.status_json(self._answers.status(request, _always))
+        return replies.status_json(self._answers.status(request, Caller()))
 
-    def _run(self, answer: Callable[[Any, IsWanted], Any], request: Any) -> Any:
-        is_late = threading.Event()
-        future = self._pool.submit(answer, request, lambda: not (is_late.is_set() or self._is_closed.is_set()))
-        try:
-            return future.result(self._seconds or None)
-        except TimeoutError:
-            if future.done():
-                raise
-            is_late.set()
-            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out waiting for notification") from None
-
-
-def _always() -> bool:
-    return True
+    def _run(self, answer: Callable[[Any, Caller], Any], request: Any) -> Any:
+        return answer(request, Caller(deadline=time.monotonic() + self._seconds if self._seconds else None))
 
 
 def _addressed(request: Any, target: Target) -> Any:

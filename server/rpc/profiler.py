@@ -8,7 +8,7 @@ import tensorflow as tf
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from server.answers import IsWanted
+from server.caller import Caller
 from server.errors import ServingError
 
 # Numbers of fields in ProfileRequest and ProfileOptions; TensorFlow's package has no Python class for the request.
@@ -16,7 +16,7 @@ _OPTIONS, _DIRECTORY = 4, 5
 _HOST_LEVEL, _DEVICE_LEVEL, _PYTHON_LEVEL, _DURATION_MS = 2, 3, 4, 9
 
 
-def profile(request: Empty, is_wanted: IsWanted) -> Empty:
+def profile(request: Empty, caller: Caller) -> Empty:
     """Answer a ProfileRequest: record the process for the requested time, and save the trace in the directory."""
     fields = _read_fields(request)
     options = _read_fields(Empty.FromString(fields.get(_OPTIONS, b"")))
@@ -30,7 +30,7 @@ def profile(request: Empty, is_wanted: IsWanted) -> Empty:
     until = time.monotonic() + options.get(_DURATION_MS, 0) / 1e3
     try:
         with tf.profiler.experimental.Profile(directory, levels):
-            while is_wanted() and time.monotonic() < until:
+            while caller.is_waiting() and time.monotonic() < until:
                 time.sleep(0.01)
     except tf.errors.OpError as error:
         raise ServingError(grpc.StatusCode.INTERNAL, error.message) from None

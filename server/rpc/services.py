@@ -1,6 +1,7 @@
 """The gRPC services: a message in, a message or a status out, whatever happens."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,8 @@ from tensorflow_serving.apis import (
 )
 
 from server import metrics
-from server.answers import Answers, IsWanted
+from server.answers import Answers
+from server.caller import Caller
 from server.errors import ServingError, fault
 from server.metrics import Metrics
 from server.rpc.profiler import profile
@@ -28,7 +30,7 @@ _HEALTHY = b"\x08\x01"
 # grpc_status_util.cc cuts messages here.
 _MESSAGE_LIMIT = 1024
 
-Answer = Callable[[Any, IsWanted], Any]
+Answer = Callable[[Any, Caller], Any]
 
 
 class Services:
@@ -73,10 +75,10 @@ class Services:
         return [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
 
     def _counted(self, api: str, answer: Answer) -> Answer:
-        def counting(request: Any, is_wanted: IsWanted) -> Any:
+        def counting(request: Any, caller: Caller) -> Any:
             began, code = metrics.now(), grpc.StatusCode.INTERNAL
             try:
-                response = answer(request, is_wanted)
+                response = answer(request, caller)
                 code = grpc.StatusCode.OK
                 return response
             except ServingError as error:
@@ -94,7 +96,9 @@ class Services:
             if not self._free.acquire(blocking=False):
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
             try:
-                response: bytes = answer(request_type.FromString(data), context.is_active).SerializeToString()
+                seconds = context.time_remaining()
+                caller = Caller(context.is_active, None if seconds is None else time.monotonic() + seconds)
+                response: bytes = answer(request_type.FromString(data), caller).SerializeToString()
                 return response
             except ServingError as error:
                 # The exception itself must not leave the block: it would keep this frame, and the request in it, in

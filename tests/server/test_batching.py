@@ -1,12 +1,14 @@
 """Server-side batching: what is merged, padded, split and rejected."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
 
+from server.caller import Caller
 from server.config import BatchingParameters
 from server.errors import ServingError
 from server.inference.batching import BatchingSession
@@ -19,14 +21,16 @@ class Recorder:
 
     def __init__(self):
         self.sizes = []
+        self.deadlines = []
         self.go = threading.Event()
         self.go.set()
         self.entered = threading.Semaphore(0)
 
-    def __call__(self, feeds, fetches):
+    def __call__(self, feeds, fetches, deadline):
         self.entered.release()
         assert self.go.wait(30)
         self.sizes.append(len(feeds["x"]))
+        self.deadlines.append(deadline)
         if (feeds["x"] < 0).any():
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "negative")
         return [feeds["x"] * 2 for _ in fetches]
@@ -44,15 +48,15 @@ def batching():
         return BatchingSession(scheduler, recorder), recorder
 
     with ThreadPoolExecutor(32) as pool:
-        make.submit = lambda session, x: pool.submit(run, session, x)
+        make.submit = lambda session, *args: pool.submit(run, session, *args)
         yield make
         recorder.go.set()
         for scheduler in schedulers:
             scheduler.stop()
 
 
-def run(session, x, is_wanted=lambda: True):
-    return session.run({"x": np.asarray(x, np.float32)}, ["y"], is_wanted)[0].tolist()
+def run(session, x, caller=Caller()):  # noqa: B008
+    return session.run({"x": np.asarray(x, np.float32)}, ["y"], caller)[0].tolist()
 
 
 def hold(make, session, recorder):
@@ -119,7 +123,7 @@ def test_one_that_fails_fails_all_that_share_its_execution(batching):
 def test_what_cannot_be_batched_is_rejected(batching, feeds, message):
     session, _ = batching(max_batch_size=32)
     with pytest.raises(ServingError) as caught:
-        session.run(feeds, ["y"], lambda: True)
+        session.run(feeds, ["y"], Caller())
     assert (caught.value.code, caught.value.message) == (grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
@@ -174,7 +178,7 @@ def test_signatures_do_not_mix(batching):
     other = batching.submit(session, [2])
     wait_until(lambda: enqueued(session) == [1])
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(session.run, {"x": np.float32([3])}, ["y", "z"], lambda: True)
+        future = pool.submit(session.run, {"x": np.float32([3])}, ["y", "z"], Caller())
         wait_until(lambda: sorted(enqueued(session)) == [1, 1])
         recorder.go.set()
         assert [value.tolist() for value in future.result()] == [[6], [6]]
@@ -186,12 +190,32 @@ def test_no_examples_wait_for_ever_or_for_company(batching):
     session, _ = batching()
     asked = []
     with pytest.raises(ServingError, match="never executed"):
-        run(session, [], lambda: bool(asked.append(1)) or len(asked) < 3)
+        run(session, [], Caller(lambda: bool(asked.append(1)) or len(asked) < 3))
     empty = batching.submit(session, [])
     wait_until(lambda: sum(len(queue.batches[-1].tasks) for queue in session._queues.values()) == 2)
     assert not empty.done()
     assert run(session, [5]) == [10]
     assert empty.result() == []
+
+
+def test_a_batch_runs_until_its_latest_deadline_and_not_at_all_once_that_is_over(batching):
+    session, recorder = batching(batch_timeout_micros=0)
+    held = hold(batching, session, recorder)
+    now = time.monotonic()
+    late = batching.submit(session, [2], Caller(deadline=now - 1))
+    wait_until(lambda: enqueued(session) == [1])
+    recorder.go.set()
+    with pytest.raises(ServingError, match="timeout exceeded while waiting in batching queue") as caught:
+        late.result(timeout=30)
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert held.result(timeout=30) == [2]
+    held = hold(batching, session, recorder)
+    for seconds in (100, 200, -1):
+        batching.submit(session, [3], Caller(deadline=now + seconds))
+    wait_until(lambda: enqueued(session) == [3])
+    recorder.go.set()
+    wait_until(lambda: len(recorder.deadlines) == 3)
+    assert recorder.deadlines == [None, None, now + 200]
 
 
 def test_what_waits_when_the_model_is_unloaded_fails(batching):

@@ -137,6 +137,19 @@ def test_more_requests_than_threads_are_refused(serve, make_version, base, clien
     assert ask.scale(1) == [3]
 
 
+def test_a_graph_is_stopped_at_the_deadline_of_its_request(serve, make_version, base, client):
+    make_version(base / "1", 3.0)
+    ask = client(serve(model_base_path=base, grpc_max_threads=1))
+    ask.predict({"steps": [1]}, "count")
+    assert ask.error({"steps": [2**31 - 1]}, "count", timeout=1)[0] == "DEADLINE_EXCEEDED"
+    # The one thread is free as soon as the graph stops.
+    until, codes = time.monotonic() + 60, []
+    while grpc.StatusCode.OK not in codes:
+        assert time.monotonic() < until
+        codes.append(ask.prediction.Predict.future(ask.request({"x": np.float32([2])}, "scale"), timeout=20).code())
+    assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
 def test_requests_run_in_parallel(ask):
     ask.predict({"steps": [1]}, "count")
     slow = ask.prediction.Predict.future(ask.request({"steps": [200_000]}, "count"), timeout=60)

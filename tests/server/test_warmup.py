@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from server.caller import Caller
 from server.errors import ServingError
 from server.inference.servable import Servable
 from server.loader import load
@@ -66,7 +67,7 @@ def write(version, *records):
 
 
 def test_records_run_through_their_signatures(version, servable, monkeypatch):
-    warm_up(servable, version, lambda: True)  # There is no file yet.
+    warm_up(servable, version, Caller())  # There is no file yet.
     write(
         version,
         predict_log(x=np.float32([1, 2])),
@@ -83,7 +84,7 @@ def test_records_run_through_their_signatures(version, servable, monkeypatch):
         return right(call, feeds, fetches)
 
     monkeypatch.setattr(servable, "run", run)
-    warm_up(servable, version, lambda: True)
+    warm_up(servable, version, Caller())
     assert fed == [(2,), (1,), (1,), (1,)]
 
 
@@ -100,7 +101,7 @@ def test_records_run_through_their_signatures(version, servable, monkeypatch):
 def test_a_record_that_fails_is_an_error(version, servable, records, code, message):
     write(version, *records)
     with pytest.raises(ServingError, match=message) as caught:
-        warm_up(servable, version, lambda: True)
+        warm_up(servable, version, Caller())
     assert caught.value.code.name == code
 
 
@@ -109,20 +110,20 @@ def test_kinds_that_cannot_warm_up_are_named(version, servable):
     log.session_run_log.SetInParent()
     write(version, log)
     with pytest.raises(ServingError, match="Unsupported log_type for warmup: 5"):
-        warm_up(servable, version, lambda: True)
+        warm_up(servable, version, Caller())
 
 
 def test_a_file_that_is_no_tfrecord_is_data_loss(version, servable):
     (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a record file at all, but long enough")
     with pytest.raises(ServingError, match="Please verify your warmup data is in TFRecord format") as caught:
-        warm_up(servable, version, lambda: True)
+        warm_up(servable, version, Caller())
     assert caught.value.code.name == "DATA_LOSS"
 
 
 def test_a_server_that_stops_does_not_replay_the_rest(version, servable):
     write(version, classify_log())
     with pytest.raises(ServingError) as caught:
-        warm_up(servable, version, lambda: False)
+        warm_up(servable, version, Caller(lambda: False))
     assert caught.value.code.name == "CANCELLED"
 
 
