@@ -46,7 +46,7 @@ def check_rest(client: ServingClient, rest: RestServer, target: Target, result: 
     except UnreachableError:
         raise
     except ClientError as error:
-        # What the check over gRPC has found, too: its verdict is to be shown nevertheless.
+        # The check over gRPC has met the same error. Its verdict must not be lost.
         tally.asked += 1
         tally.fault(f"REST could not be compared with gRPC: {error}")
     answer = tally.result(len({row.record for row in tally.rows}))

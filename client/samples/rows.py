@@ -38,7 +38,7 @@ def row(value: Any, info: TensorInfo) -> NDArray[Any]:
     """Return a value as an array with a leading dimension of 1.
 
     Args:
-        value: a number, str or bytes, or nested lists or an array of such.
+        value: a number, str or bytes, or nested lists or an array of them.
         info: what the signature declares. Where it declares rows of one value, that value alone will do.
 
     Raises:
@@ -73,7 +73,7 @@ def flat_row(values: Sequence[Any], info: TensorInfo) -> NDArray[Any]:
 
 
 def title(inputs: Mapping[str, NDArray[Any]], source: str) -> str:
-    """Return what to show for a sample: its text, its values, or where it was read if these are images and the like."""
+    """Return what to show for a sample: its text or its values, or for an image and the like where it was read."""
     if any(array.ndim > 2 for array in inputs.values()):
         return source
     if len(inputs) == 1:

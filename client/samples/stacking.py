@@ -39,7 +39,7 @@ def inputs_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDAr
 
 
 def limits_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDArray[Any]]:
-    """Return the k and the min_score that samples ask for, as far as they ask and the signature takes them.
+    """Return the k and the min_score that samples ask for, if any of them does and the signature takes them.
 
     Args:
         samples: at least one.

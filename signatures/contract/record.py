@@ -101,7 +101,7 @@ class ExportRecord:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Where the version comes from: what tells it from other exports, and what it was made of."""
+        """Where the version comes from: what distinguishes it from other exports, and what it was made from."""
         names_ = ("export_id", "created", "git_commit", "source_digest", "metadata")
         return {name: getattr(self, name) for name in names_}
 

@@ -204,7 +204,7 @@ def test_versions_and_labels_can_be_asked(client, server, fake, images):
     np.testing.assert_array_equal(client.predict(images, 8, label="stable")[names.PROBABILITIES], first)
     assert client.metadata(label="stable").version == 1
     assert client.info(version=2).export_id == second.export_id
-    with pytest.raises(InputError, match="give one of them"):
+    with pytest.raises(InputError, match="pass one of them"):
         client.predict(images, version=1, label="stable")
     with pytest.raises(ServerError, match="Unrecognized servable version label: nosuch"):
         client.info(label="nosuch")

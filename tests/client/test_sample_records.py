@@ -22,7 +22,7 @@ from client.rpc.examples import example_message
 from client.rpc.messages import PredictionLog
 from client.rpc.metadata import Metadata, Signature, Target, TensorInfo
 from client.samples import Sample, inputs_of, read_samples, truth_of
-from client.samples.image_samples import png
+from client.samples.images import png
 from signatures.contract import names
 
 TABLE = {
