@@ -145,7 +145,7 @@ def _grpc_status(client: ServingClient, target: Target) -> dict[int, str]:
 def _rest_status(answer: Any) -> dict[int, str]:
     try:
         return {int(one["version"]): str(one["state"]) for one in answer["model_version_status"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DecodeError(f"a REST answer does not hold a status: {error!r}") from error
 
 
@@ -153,6 +153,6 @@ def _rest_metadata(answer: Any) -> dict[str, list[str]]:
     try:
         signatures = answer["metadata"]["signature_def"]["signature_def"]
         found = {key: sorted(stated["inputs"]) for key, stated in signatures.items()}
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise DecodeError(f"a REST answer does not hold signatures: {error!r}") from error
     return {key: inputs for key, inputs in found.items() if not key.startswith("__")}

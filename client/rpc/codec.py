@@ -142,7 +142,8 @@ def _as_bytes(item: Any) -> bytes:
 
 def _count(shape: tuple[int, ...], itemsize: int) -> int:
     count = math.prod(shape)
-    if count * itemsize > _MAX_BYTES:
+    # numpy refuses sizes that are too large even beside one of 0.
+    if math.prod(length or 1 for length in shape) * itemsize > _MAX_BYTES:
         raise DecodeError(f"a tensor of shape {list(shape)} cannot be read: it is larger than any message")
     return count
 

@@ -161,7 +161,7 @@ class ExportInfo:
             thresholds = json.loads(text(names.THRESHOLDS)) if names.THRESHOLDS in outputs else []
             labels = json.loads(text(names.LABELS))
             lists = isinstance(labels, list) and isinstance(thresholds, list)
-            if k.size != 1 or min_score.size != 1 or not lists:
+            if k.size != 1 or k.dtype.kind not in "iu" or min_score.size != 1 or not lists:
                 limits = f"k {k.tolist()}, min_score {min_score.tolist()}, thresholds {thresholds!r}"
                 raise DecodeError(f"{names.EXPORT_INFO} answers {limits} and labels {labels!r}")
             return cls(
@@ -174,7 +174,7 @@ class ExportInfo:
                 min_score=shortest(float(min_score[0])),
                 thresholds=tuple(map(float, thresholds)),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise DecodeError(f"{names.EXPORT_INFO} does not answer with an identity: {error!r}") from error
 
 

@@ -21,13 +21,9 @@ _ACCEPTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 def image_sample(content: bytes, source: str, metadata: Metadata, preprocessing: str | None) -> Sample:
-    """Return the sample of an image, sized and preprocessed as the model declares; its file is kept if JPEG or PNG.
+    """Return the sample of an image's file, resized and preprocessed as the model requires.
 
-    Args:
-        content: the image's file.
-        source: what an error calls it.
-        metadata: the signatures of the served model.
-        preprocessing: how pixels become the model's input, as `export_info` reports.
+    The file is kept if it is a JPEG or PNG. Errors name the `source`.
 
     Raises:
         InputError: for anything but an image, a model that takes none, or an unknown preprocessing.
@@ -45,14 +41,9 @@ def image_sample(content: bytes, source: str, metadata: Metadata, preprocessing:
 
 
 def decoded_image(content: bytes, source: str, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Return an image's pixels, uint8 [height, width, channels]; it is resized (bilinear) where its size differs.
+    """Return the pixels of an image's file, uint8 [height, width, channels], with 1 channel for gray and 3 for RGB.
 
-    Args:
-        content: the image's file.
-        source: what an error calls it.
-        height: the height to return; -1 keeps the image's own.
-        width: the same of the width.
-        channels: 1 for gray, 3 for RGB.
+    An image of another size is resized (bilinear); a height or width of -1 keeps the image's own.
 
     Raises:
         InputError: for anything but an image of 8 bits a channel.

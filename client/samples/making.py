@@ -44,12 +44,7 @@ class Served:
 
 
 def sample_of(served: Served, values: Mapping[str, Any], source: str) -> Sample:
-    """Return the sample of one example.
-
-    Args:
-        served: what it is made for.
-        values: by name, the model's inputs, or an image's file.
-        source: where they were read.
+    """Return the sample of one example from its values by name: the model's inputs, or an image's file.
 
     Raises:
         InputError: for values that do not fit the model; the message names the source and the input.

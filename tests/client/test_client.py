@@ -232,6 +232,20 @@ def test_an_identity_that_cannot_be_read_is_a_decode_error(client, model):
         client.info()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (names.K, np.array([2.5], np.float32), r"answers k \[2\.5\]"),
+        (names.LABELS, np.array([b"[" * 100_000], object), "does not answer with an identity"),
+    ],
+)
+def test_an_identity_of_another_type_is_a_decode_error(client, model, name, value, said):
+    right = model.info
+    model.info = lambda probe: right(probe) | {name: value}
+    with pytest.raises(DecodeError, match=said):
+        client.info()
+
+
 def test_status_lists_versions_newest_first(client, server, fake):
     second = fake.Model()
     second.version, second.state = 2, "LOADING"
