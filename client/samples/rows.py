@@ -62,8 +62,8 @@ def flat_row(values: Sequence[Any], info: TensorInfo) -> NDArray[Any]:
     known = math.prod(length for length in shape if length != -1)
     if shape.count(-1) == 1:
         shape = tuple(count // max(known, 1) if length == -1 else length for length in shape)
-    if math.prod(shape) != count:
-        raise InputError(f"takes rows of shape {listed_shape(declared or shape)}, and this one has {count} values")
+    if -1 in shape or math.prod(shape) != count:
+        raise InputError(f"takes rows of shape {listed_shape(declared or shape)}, and this one is of length {count}")
     if info.dtype == "string":
         array = np.empty(count, object)
         array[:] = list(values)

@@ -209,7 +209,12 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
         (
             TABLE,
             example(**{**ROW, "codes": [1, 2]}),
-            r"record 1: feature codes takes rows of shape \[3\], and this one has 2 values",
+            r"record 1: feature codes takes rows of shape \[3\], and this one is of length 2",
+        ),
+        (
+            {"table": TensorInfo("float32", (-1, -1, -1))},
+            example(table=1.0),
+            r"record 1: feature table takes rows of shape \[any, any\], and this one is of length 1",
         ),
         (TABLE, example(**{**ROW, "codes": "abc"}), "record 1: feature codes takes rows of shape"),
         (TABLE, example(**{**ROW, "name": 5}), "record 1: feature name takes strings, not 5"),
