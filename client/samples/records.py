@@ -14,6 +14,7 @@ from client.recording.logs import RecordedRequest, read_log
 from client.recording.tfrecord import read_file
 from client.rpc.calls import CLASSIFY
 from client.rpc.codec import decode_tensor
+from client.rpc.inputs import limit_per_example
 from client.rpc.messages import Example
 from client.samples.golden import Sample
 from client.samples.making import Served, sample_of
@@ -60,18 +61,16 @@ def _request_samples(recorded: RecordedRequest, source: str, served: Served) -> 
 
 
 def _predict_samples(arrays: dict[str, NDArray[Any]], source: str, served: Served) -> Iterator[Sample]:
-    asked = {name: arrays.pop(name) for name in names.LIMITS if name in arrays}
+    sent = {name: arrays.pop(name) for name in names.LIMITS if name in arrays}
     count = _examples(arrays, source)
-    for name, array in asked.items():
-        if array.size not in (1, count):
-            raise InputError(f"{source}: {name} is of shape {list(array.shape)}, for {count} examples")
+    try:
+        limits = {name: limit_per_example(name, array, count) for name, array in sent.items()}
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
     for number in range(count):
         values = {name: array[number] for name, array in arrays.items()}
-        k, min_score = (_asked(asked.get(name), number) for name in names.LIMITS)
         sample = sample_of(served, values, source if count == 1 else f"{source}, example {number}")
-        yield replace(
-            sample, k=None if k is None else int(k), min_score=None if min_score is None else float(min_score)
-        )
+        yield replace(sample, **{name: limit[number].item() for name, limit in limits.items()})
 
 
 def _examples(arrays: dict[str, NDArray[Any]], source: str) -> int:
@@ -82,10 +81,6 @@ def _examples(arrays: dict[str, NDArray[Any]], source: str) -> int:
         if length != count:
             raise InputError(f"{source}: input {name} holds {length} examples, others {count}")
     return count
-
-
-def _asked(array: NDArray[Any] | None, number: int) -> Any:
-    return None if array is None else array.reshape(-1)[number % array.size]
 
 
 def _example_sample(example: Any, source: str, served: Served) -> Sample:

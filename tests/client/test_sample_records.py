@@ -193,7 +193,7 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
         (
             TOKENS,
             predict({"tokens": np.zeros((2, 3), np.int32), "k": np.zeros(3, np.int32)}),
-            r"record 1: k is of shape \[3\], for 2",
+            r"record 1: k has shape \[3\]: pass one number, or one for each of the 2 examples",
         ),
         (
             TOKENS,
@@ -204,6 +204,11 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
             TABLE,
             predict({"age": np.zeros((2, 1)), "name": np.zeros(1)}),
             "record 1: input name holds 1 examples, others 2",
+        ),
+        (
+            TABLE,
+            predict({"age": np.zeros((2, 1)), "k": np.array(["a"])}),
+            "record 1: k is .*: it must be a whole number",
         ),
         (TABLE, example(age=1.0, name="a"), "record 1 has no input 'codes', which the model needs"),
         (
