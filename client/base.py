@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import grpc
+from google.protobuf import text_format
 from numpy.typing import ArrayLike, NDArray
 
-from client.errors import InputError
+from client.errors import InputError, ServerError
 from client.recording.recorder import Recorder
-from client.rpc import sequences
-from client.rpc.calls import classify_call, metadata_call, status_call
+from client.rpc import messages, sequences
+from client.rpc.calls import classify_call, metadata_call, reload_call, status_call
 from client.rpc.channel import DEFAULT_OPTIONS, ChannelOptions, addresses
 from client.rpc.metadata import ExportInfo, Metadata, Target, VersionStatus
 from client.rpc.sequences import CallSequence
@@ -236,7 +238,15 @@ def reload(client: BaseClient[Any], config: str) -> CallSequence[None]:
         InputError: if the text is not a models.config.
         ServerError: if the server refuses it.
     """
-    yield from sequences.reload(config)
+    message = messages.ModelServerConfig()
+    try:
+        text_format.Parse(config, message)
+    except text_format.ParseError as error:
+        raise InputError(f"the text is not a models.config: {error}") from error
+    status = yield reload_call(message)
+    if status.error_code:
+        code = next(code for code in grpc.StatusCode if code.value[0] == status.error_code)
+        raise ServerError(f"the server did not take the configuration: {status.error_message}", code)
 
 
 def check(

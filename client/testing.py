@@ -109,7 +109,7 @@ class MockTransport:
         for name, value in self._outputs(request).items():
             array = np.asarray(value)
             array = array.astype(np.float32) if array.dtype == np.float64 else array
-            response.outputs[name].ParseFromString(b"".join(bytes(part) for part in encode_tensor(array)))
+            response.outputs[name].ParseFromString(b"".join(encode_tensor(array)))
         serialized_response: bytes = response.SerializeToString()
         return serialized_response
 
@@ -134,7 +134,7 @@ class MockTransport:
                 definition.inputs[name].dtype = type_number(dtype)
                 definition.inputs[name].tensor_shape.unknown_rank = True
             for name, default in limits.items():
-                definition.defaults[name].ParseFromString(b"".join(bytes(part) for part in encode_tensor(default)))
+                definition.defaults[name].ParseFromString(b"".join(encode_tensor(default)))
         response = messages.GetModelMetadataResponse()
         response.model_spec.version.value = self._version
         response.metadata["signature_def"].Pack(signatures)

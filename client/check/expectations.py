@@ -29,18 +29,10 @@ def expectation_of(
     for sample in samples:
         dense = yield from dense_scores(source, target, metadata, sample.inputs, 1, len(served.labels))
         expected.append(replace(sample, dense=dense[0]))
-    export = ExpectedIdentity(served.labels, preprocessing=served.preprocessing)
+    identity = ExpectedIdentity(served.labels, preprocessing=served.preprocessing)
     if same_export:
-        export = replace(
-            export,
-            export_id=served.export_id,
-            model=served.model,
-            k=served.k,
-            min_score=served.min_score,
-            thresholds=served.thresholds,
-            golden_digest=served.golden_digest,
-        )
-    return Expectation(source, tuple(expected), export)
+        identity = ExpectedIdentity(**vars(served))
+    return Expectation(source, tuple(expected), identity)
 
 
 def dense_scores(

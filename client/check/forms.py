@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from client.rpc.metadata import Metadata, Signature
 from client.samples.golden import Sample
+from client.samples.rows import own_inputs
 from signatures.contract import names
 from signatures.contract.answers import form_of
 
@@ -72,7 +73,7 @@ def forms(
             continue
         files = _takes_files(signature, own, classifies_files)
         if files is None:
-            taken = ", ".join(sorted(_own_inputs(signature)))
+            taken = ", ".join(own_inputs(signature))
             reason = f"it takes {taken or 'nothing'}, and the samples are of {', '.join(sorted(own))}"
             not_asked.append(NotAsked(signature=key, reason=reason))
         elif form_of(signature.outputs) is None:
@@ -101,21 +102,21 @@ def _takes_files(signature: Signature, own: set[str], classifies_files: bool) ->
     """Return whether a signature takes image files or the model's inputs, None for anything else."""
     if signature.key == names.CLASSIFY and signature.method == _CLASSIFY_METHOD:
         return classifies_files
-    if _own_inputs(signature) == {names.ENCODED_IMAGES}:
+    if own_inputs(signature).keys() == {names.ENCODED_IMAGES}:
         return True
-    return False if _own_inputs(signature) == own else None
+    return False if own_inputs(signature).keys() == own else None
 
 
 def _own_forms(signatures: Sequence[Signature], samples: Sequence[Sample]) -> list[Form]:
-    """Return a form for each signature that is not one of ours: what it computes, only it can tell.
+    """Return a form for each signature that is not one of ours.
 
-    Its head is compared with its own answers for k = N.
+    Nothing else shows what it should compute, so its head is compared with its own answers for k = N.
     """
     found = []
     for signature in signatures:
         if signature.key in _OURS or names.K not in signature.inputs:
             continue
-        files = _own_inputs(signature) == {names.ENCODED_IMAGES}
+        files = own_inputs(signature).keys() == {names.ENCODED_IMAGES}
         numbers = tuple(number for number, sample in enumerate(samples) if not files or sample.file is not None)
         if numbers:
             found.append(Form(files, numbers, (signature,), signature, own=True))
@@ -151,7 +152,3 @@ def _files_form(
 
 def _by_key(signatures: Sequence[Signature]) -> Mapping[str, Signature]:
     return {signature.key: signature for signature in signatures}
-
-
-def _own_inputs(signature: Signature) -> set[str]:
-    return set(signature.inputs) - set(names.LIMITS)

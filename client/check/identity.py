@@ -1,4 +1,4 @@
-"""The identity of the served model: compares `export_info` and the signatures with the expected ones."""
+"""Compare the identity of the served model, its `export_info` and its signatures, with the expected one."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -38,7 +38,7 @@ def _default_differences(expectation: Expectation, served: ExportInfo, metadata:
         expected = getattr(served, name) if expected is None else expected
         for key, signature in metadata.signatures.items():
             default = signature.limits[name].default if name in signature.limits else None
-            # Newer servers do not say it: what it is shows in the answers to what is left out.
+            # Newer servers do not report defaults. The answers to requests without limits show them.
             if default is not None and (value := default.reshape(-1)[0]) != default.dtype.type(expected):
                 yield f"the default {name} of signature {key} is {value}, expected {expected}"
 
@@ -51,7 +51,7 @@ def _other_version(expectation: Expectation, target: Target, answered: int) -> s
     if target.label is not None:
         advice += f" instead of --label {target.label}"
     elif target.version is not None:
-        advice = f"give --golden the records of version {answered}"
+        advice = f"pass the records of version {answered} as --golden"
     return f": these are the records of version {expectation.version}, and version {answered} answered; {advice}"
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 
-from client.check.results import CheckResult, QuestionResult, SampleEvidence
-from client.cli.show import notes, verdict
+from client.check.results import CheckResult, SampleEvidence
 from signatures.contract.kept import ranking
 
 # If there are many labels, only the best and the kept ones are drawn.
@@ -72,7 +71,7 @@ def server_section(number: int, result: CheckResult, samples: bool = True) -> st
     """Return the part of a page that shows one server, with the samples that it was sent or without."""
     questions = result.questions
     faults = [
-        f'<li><strong class="bad">{name}</strong>: {escape(str(question.first_fault))}{_more(question)}</li>'
+        f'<li><strong class="bad">{name}</strong>: {escape(question.fault_summary)}</li>'
         for name, question in questions.items()
         if question.first_fault
     ]
@@ -93,7 +92,7 @@ def server_section(number: int, result: CheckResult, samples: bool = True) -> st
         (
             f'<section aria-labelledby="server-{number}"><h2 id="server-{number}">',
             f"{escape(result.model)}, version {result.version} at {escape(result.address)}</h2>",
-            f'<p class="{"good" if result.passed else "bad"}"><strong>{escape(verdict(result))}</strong></p>',
+            f'<p class="{"good" if result.passed else "bad"}"><strong>{escape(result.verdict)}</strong></p>',
             table(
                 "Questions",
                 result.address,
@@ -111,7 +110,7 @@ def server_section(number: int, result: CheckResult, samples: bool = True) -> st
                 ],
             ),
             f'<h3>What is wrong</h3><ul class="faults">{"".join(faults)}</ul>' if faults else "",
-            *(f"<p>{escape(note)}</p>" for note in notes(result)),
+            *(f"<p>{escape(note)}</p>" for note in result.notes),
             table(
                 "Signatures",
                 result.address,
@@ -234,7 +233,3 @@ def passed_cell(passed: bool | None) -> str:
     if passed is None:
         return "not asked"
     return '<span class="good">✓ passed</span>' if passed else '<span class="bad">✗ failed</span>'
-
-
-def _more(question: QuestionResult) -> str:
-    return f" (and {question.faults - 1} more)" if question.faults > 1 else ""

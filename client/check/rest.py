@@ -46,7 +46,7 @@ def check_rest(client: ServingClient, rest: RestServer, target: Target, result: 
     except UnreachableError:
         raise
     except ClientError as error:
-        # What the check over gRPC has found, too: its verdict is to be shown nevertheless.
+        # The check over gRPC has met the same error. Its verdict must not be lost.
         tally.asked += 1
         tally.fault(f"REST could not be compared with gRPC: {error}")
     answer = tally.result(len({row.record for row in tally.rows}))
@@ -145,7 +145,7 @@ def _grpc_status(client: ServingClient, target: Target) -> dict[int, str]:
 def _rest_status(answer: Any) -> dict[int, str]:
     try:
         return {int(one["version"]): str(one["state"]) for one in answer["model_version_status"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DecodeError(f"a REST answer does not hold a status: {error!r}") from error
 
 
@@ -153,6 +153,6 @@ def _rest_metadata(answer: Any) -> dict[str, list[str]]:
     try:
         signatures = answer["metadata"]["signature_def"]["signature_def"]
         found = {key: sorted(stated["inputs"]) for key, stated in signatures.items()}
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise DecodeError(f"a REST answer does not hold signatures: {error!r}") from error
     return {key: inputs for key, inputs in found.items() if not key.startswith("__")}

@@ -44,6 +44,12 @@ class QuestionResult:
     faults: int
     first_fault: Fault | None
 
+    @property
+    def fault_summary(self) -> str:
+        """The first fault and the number of the others, or "" if there is none."""
+        more = f" (and {self.faults - 1} more)" if self.faults > 1 else ""
+        return f"{self.first_fault}{more}" if self.first_fault else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SignatureResult:
@@ -101,6 +107,31 @@ class CheckResult:
         found = {"identity": self.identity, "backbone": self.backbone, "head": self.head}
         return found if self.rest is None else {**found, "rest": self.rest}
 
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence that claims no more than what was checked."""
+        if not self.passed:
+            answer = "What is served is NOT what was expected."
+        elif self.backbone.passed is None:
+            answer = (
+                "The head is right. Whether the model is the one exported was not asked: that takes golden records."
+            )
+        else:
+            answer = f"What is served is what was expected, by {self.source}."
+        left_out = ", ".join(one.signature for one in self.not_asked)
+        return f"{answer} Not asked: {left_out}." if left_out else answer
+
+    @property
+    def notes(self) -> list[str]:
+        """The limits of the answer, in sentences."""
+        found = []
+        if self.batching:
+            found.append("The server batches: it refuses k left out or scalar, so one k per example was sent.")
+        found += [f"Signature {one.signature} was not asked: {one.reason}." for one in self.not_asked]
+        if self.tolerances.blind_to:
+            found.append(f"These tolerances cannot see: {'; '.join(self.tolerances.blind_to)}.")
+        return found
+
 
 @dataclass(frozen=True)
 class Row:
@@ -156,7 +187,7 @@ class Tally:
         if not faults and len(seen) != records:
             self.fault(f"{len(seen)} of {records} records were answered")
         return QuestionResult(
-            passed=not self.faults if self.asked else None,
+            passed=not self.faults if self.asked or self.faults else None,
             records=len(seen),
             answers=self.answered,
             near_ties=sum(row.verdict.near_tie for row in self.rows),

@@ -56,7 +56,7 @@ def answer_to(
 ) -> Generator[Any, Any, tuple[Outputs, int | None] | None]:
     """Return outputs and version. If there are none, or if another version answered, note the fault and return None.
 
-    instead: the call to send if the server's own batching refuses the form of k, or so many examples.
+    instead: the call to send if the server's own batching refuses the form of k or the number of examples.
     """
     if session.lost:
         tally.fault("not asked, as the server was lost", **where)

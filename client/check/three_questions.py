@@ -1,8 +1,8 @@
 """Is the served model the exported one? Three separate questions, so that noise in one cannot hide a fault in another.
 
-identity: who are you? `export_info` and the signatures are compared with export.json.
+identity: which export is it? `export_info` and the signatures are compared with export.json.
 backbone: are the dense answers (k = N) the ones expected, within a tolerance that fits the hardware?
-head: do the answers for other limits keep of the server's *own* dense answers what they should, on every signature?
+head: do the answers of every signature, for other limits, keep the right part of the server's *own* dense answers?
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from client.rpc.calls import Call, identity_call, metadata_call
 from client.rpc.metadata import ExportInfo, Metadata, Signature, Target
 from client.rpc.sequences import CallSequence
 from client.samples.golden import Expectation, ExpectedIdentity
-from client.samples.image_samples import with_file
+from client.samples.images import with_file
 from signatures.contract import names
 from signatures.contract.answers import AnswerForm, Outputs, Scores, encoded, form_of
 from signatures.contract.bounds import strict_bounds
@@ -30,8 +30,8 @@ from signatures.contract.judge import judge_dense
 from signatures.contract.questions import ExportedLimits, Question, questions
 from signatures.contract.tolerances import CPU, Tolerances, for_precision
 
-# The samples in requests with every form of the limits: what these cost a server grows with them, what they show
-# does not, as long as there are several.
+# The number of samples in requests with every form of the limits. More of them cost a server more and show no more, as
+# long as there are several.
 _FEW = 4
 
 
@@ -97,7 +97,7 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
     for form in found:
         few = next(batches(samples, form.numbers, min(_FEW, session.most)))
         yield from _ask_form(session, form, few, thorough=True)
-        # All of them beside others, and some alone, unless all were alone already.
+        # All of them with others in a request, and some alone, unless a request holds only one anyway.
         together = min(session.most, len(form.numbers))
         for size, numbers in ((together, form.numbers), (1, form.numbers[:BATCH] if together > 1 else ())):
             for batch in batches(samples, numbers, size):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from client.check.expectations import expectation_of
+from client.check.report import report
 from client.check.rest import check_rest
 from client.check.results import CheckResult
 from client.check.three_questions import check as run_check
@@ -89,9 +90,6 @@ def check(
             result = client.run(run_check(address, target, expected, tolerances))
             results.append(check_rest(client, ports[number], target, result) if ports else result)
     if page is not None:
-        # Here, because the page says some things in the words that this command line prints.
-        from client.check.report import report
-
         page.write_text(report(results, datetime.now(UTC)), "utf-8")
     passed = all(result.passed for result in results)
     value = results[0] if len(results) == 1 else {"passed": passed, "replicas": results}

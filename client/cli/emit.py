@@ -17,7 +17,7 @@ from client.rpc.calls import Call, classify_call, predict_call
 from client.rpc.inputs import arrange_inputs
 from client.rpc.metadata import Signature, Target
 from client.samples.golden import Sample
-from client.samples.image_samples import with_file
+from client.samples.images import with_file
 from client.samples.stacking import inputs_of
 from signatures.contract import names
 

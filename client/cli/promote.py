@@ -115,7 +115,7 @@ def _move(
         if not yes and not click.confirm("Do it?", err=True):
             show_or_print({"moved": False} | value, as_json, lambda: None)
             return 1
-        verdict = " ".join(dict.fromkeys(map(show.verdict, found.checks)))
+        verdict = " ".join(dict.fromkeys(result.verdict for result in found.checks))
         entry = replace(entry_of(move, clients), verdict=verdict, message=message, export=found.export)
         carry_out(clients, move, entry)
         moved = move.old != move.new
@@ -157,7 +157,7 @@ def _sentences(found: Evidence) -> Iterator[str]:
     if found.verification is not None:
         yield f"{found.verification.directory}: {found.verification.intact} files are as exported."
     for result in found.checks:
-        yield f"{result.address}: {show.verdict(result)}"
+        yield f"{result.address}: {result.verdict}"
 
 
 def _show_refusal(found: Evidence) -> None:

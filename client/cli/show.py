@@ -134,34 +134,10 @@ def check(result: CheckResult) -> None:
     console.print(table)
     for name, question in questions.items():
         if question.first_fault:
-            more = f" (and {question.faults - 1} more)" if question.faults > 1 else ""
-            console.print(Text(f"{name}: {question.first_fault}{more}", "red"), soft_wrap=True)
-    for note in notes(result):
+            console.print(Text(f"{name}: {question.fault_summary}", "red"), soft_wrap=True)
+    for note in result.notes:
         console.print(Text(note, "yellow"), soft_wrap=True)
-    console.print(Text(verdict(result), "bold green" if result.passed else "bold red"))
-
-
-def notes(result: CheckResult) -> list[str]:
-    """Return the limits of the answer, in sentences."""
-    found = []
-    if result.batching:
-        found.append("The server batches: it refuses k left out or scalar, so one k per example was sent.")
-    found += [f"Signature {one.signature} was not asked: {one.reason}." for one in result.not_asked]
-    if result.tolerances.blind_to:
-        found.append(f"These tolerances cannot see: {'; '.join(result.tolerances.blind_to)}.")
-    return found
-
-
-def verdict(result: CheckResult) -> str:
-    """Return the answer in a sentence that claims no more than what was checked."""
-    if not result.passed:
-        answer = "What is served is NOT what was expected."
-    elif result.backbone.passed is None:
-        answer = "The head is right. Whether the model is the one exported was not asked: that takes golden records."
-    else:
-        answer = f"What is served is what was expected, by {result.source}."
-    left_out = ", ".join(one.signature for one in result.not_asked)
-    return f"{answer} Not asked: {left_out}." if left_out else answer
+    console.print(Text(result.verdict, "bold green" if result.passed else "bold red"))
 
 
 def bench(

@@ -174,7 +174,7 @@ def _write_whole(file: int, end: int, parts: Sequence[bytes]) -> None:
     try:
         written = os.writev(file, parts)
         if written < sum(map(len, parts)):
-            # The disk has become full: writing on tells why, or succeeds after all.
+            # The disk has become full: the next write fails with the reason, or succeeds after all.
             rest = memoryview(b"".join(parts))[written:]
             while rest:
                 rest = rest[os.write(file, rest) :]

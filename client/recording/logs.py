@@ -22,7 +22,7 @@ _NUMBERS = {method: PredictionLog.DESCRIPTOR.fields_by_name[log].number for meth
 # Of PredictLog and ClassifyLog alike.
 _REQUEST, _RESPONSE = 1, 2
 
-# What a record takes beside the request and the response: at most so many bytes.
+# The most bytes that a record takes in addition to the request and the response.
 OVERHEAD_BYTES = 64
 
 

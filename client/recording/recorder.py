@@ -7,7 +7,6 @@ import random
 import threading
 import weakref
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from client.errors import InputError
@@ -90,7 +89,7 @@ class Recorder:
         _RECORDERS.add(self)
 
     def _begin(self) -> None:
-        """Set what a forked process must set anew: its parent writes what is waiting, and it has no thread."""
+        """Set what a forked process must reset: its parent writes what is waiting, and the thread is not copied."""
         self.recorded = 0
         self.dropped = 0
         self.error: str | None = None
@@ -105,9 +104,7 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -157,7 +154,7 @@ class Recorder:
             self._waiting = []
 
     def _running(self) -> bool:
-        """Start the thread where there is none; return False where there can be none, as when Python is ending."""
+        """Start the thread if it is not running; return False if it cannot be started, as when Python is ending."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="recorder", daemon=True)
             try:

@@ -17,10 +17,7 @@ _MAX_BYTES = 2**31
 
 
 def framed(*parts: bytes) -> list[bytes]:
-    """Return a record, in parts to be written one after the other.
-
-    Args:
-        parts: what the record holds, in parts, which are not copied.
+    """Return a record that holds these parts joined, as parts to be written one after the other. None is copied.
 
     Example:
         >>> b"".join(framed(b"ab", b"c")) == b"".join(framed(b"abc"))
@@ -39,11 +36,7 @@ def record_length(header: bytes, *, verify: bool = True) -> int | None:
 
 
 def read_records(stream: BinaryIO, *, verify: bool = True) -> Iterator[bytes]:
-    """Yield what each record holds.
-
-    Args:
-        stream: the file.
-        verify: whether the checksums must be right.
+    """Yield what each record of a file holds; `verify` tells whether the checksums must be right.
 
     Raises:
         DecodeError: at a record that is cut short or whose checksum is wrong; the message names its number, from 1.

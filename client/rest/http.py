@@ -105,12 +105,12 @@ def _is_no_http(error: Exception) -> bool:
 def _parsed(content: bytes) -> Any:
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DecodeError(f"a REST answer is not JSON: {error}") from error
 
 
 def _error_of(content: bytes) -> str:
     try:
         return str(json.loads(content)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return content.decode(errors="backslashreplace")[:200]

@@ -221,7 +221,7 @@ def addresses(address: str | Sequence[str]) -> list[str]:
 
 
 def grpc_target(address: str | Sequence[str]) -> str:
-    """Return a gRPC target. Several addresses are looked up here and now, as gRPC takes no list of names."""
+    """Return a gRPC target. Several addresses are looked up at once, because gRPC takes no list of names."""
     found = addresses(address)
     if len(found) == 1:
         return found[0]
@@ -240,11 +240,11 @@ def grpc_target(address: str | Sequence[str]) -> str:
     for family, scheme in ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6")):
         if len(families.get(family, ())) == len(found):
             return f"{scheme}:{','.join(families[family])}"
-    raise InputError(f"{', '.join(found)} are partly IPv4 and partly IPv6: name servers of one kind")
+    raise InputError(f"{', '.join(found)} are partly IPv4 and partly IPv6: pass addresses of one kind")
 
 
 def as_server_error(address: str, timeout: float, error: Any) -> ServerError:
-    """Return what a grpc.RpcError means, in a sentence."""
+    """Return a grpc.RpcError as one of our errors, with one sentence."""
     code, details = error.code(), (error.details() or "").split("\n")[0].strip()
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return UnreachableError(f"the server at {address} did not answer within {timeout:g} s", code)
@@ -253,12 +253,12 @@ def as_server_error(address: str, timeout: float, error: Any) -> ServerError:
     return ServerError(f"the server at {address} answered {code.name}: {details}", code)
 
 
-# What gRPC's details match when no connection could be made, and what a person can do about it.
+# Patterns of gRPC's details when no connection could be made, and what a person can do about it.
 _REASONS = {
-    "WRONG_VERSION_NUMBER": "it does not speak TLS, leave TLS out",
-    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by an authority that is trusted here, name that one's",
-    "Hostname Verification Check failed": "its certificate is for another name, give that one as the server name",
-    "backends failing.*Socket closed": "it closed the connection, as one does that wants TLS or a certificate of yours",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS: leave TLS out",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by a trusted authority: pass that of its authority",
+    "Hostname Verification Check failed": "its certificate is for another name: pass that name as the server name",
+    "backends failing.*Socket closed": "it closed the connection: it may require TLS, or a client certificate",
 }
 
 

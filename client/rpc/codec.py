@@ -21,6 +21,8 @@ Part = bytes | memoryview
 
 # No message holds more, so a tensor that claims to is one repeated value standing for an absurd shape.
 _MAX_BYTES = 2**31
+# What a string takes in an array of objects, however short it is.
+_POINTER_BYTES = 8
 
 
 @lru_cache(maxsize=1024)
@@ -140,7 +142,8 @@ def _as_bytes(item: Any) -> bytes:
 
 def _count(shape: tuple[int, ...], itemsize: int) -> int:
     count = math.prod(shape)
-    if count * itemsize > _MAX_BYTES:
+    # numpy refuses sizes that are too large even beside one of 0.
+    if math.prod(length or 1 for length in shape) * itemsize > _MAX_BYTES:
         raise DecodeError(f"a tensor of shape {list(shape)} cannot be read: it is larger than any message")
     return count
 
@@ -169,12 +172,11 @@ def _filled(values: NDArray[Any], count: int, shape: tuple[int, ...]) -> NDArray
 
 
 def _decode_strings(proto: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    count = _count(shape, 1)
+    count = _count(shape, _POINTER_BYTES)
     strings = _split(proto.tensor_content, count) if proto.tensor_content else list(proto.string_val)
     values = np.empty(len(strings), object)
     values[:] = strings
-    filled = _filled(values, count, shape)
-    return (filled if strings else np.full(count, b"", object)).reshape(shape)
+    return (_filled(values, count, shape) if strings else np.full(count, b"", object)).reshape(shape)
 
 
 def _split(content: bytes, count: int) -> list[bytes]:

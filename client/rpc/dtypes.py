@@ -18,7 +18,7 @@ NAMES: dict[int, str] = {number: name.removeprefix("DT_").lower() for name, numb
 
 @dataclass(frozen=True)
 class Storage:
-    """How a data type lies on the wire: `dtype` in tensor_content, `field` of TensorProto as repeated values."""
+    """How a data type is encoded: as `dtype` in tensor_content, or as repeated values in a `field` of TensorProto."""
 
     dtype: np.dtype[Any]
     field: str
@@ -104,24 +104,24 @@ def type_number(name: str) -> int | None:
 
 
 def sendable(name: str) -> bool:
-    """Return whether a request can hold tensors of a type. Resources and variants mean nothing elsewhere.
+    """Return whether a request can hold tensors of a type.
 
-    A resource tensor with values ends a real server's process.
+    Resources and variants mean nothing to another process. A resource tensor with values ends a real server's process.
     """
     return name == "string" or NAMES.get(type_number(name) or 0) in STORAGE
 
 
 @cache
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """Return a dtype's name; numpy takes 10 us to tell it."""
+    """Return a dtype's name. It is cached because numpy takes 10 us to compute it."""
     return "string" if dtype.kind in "OSU" else dtype.name
 
 
 @cache
 def wire_type(dtype: np.dtype[Any]) -> tuple[int, np.dtype[Any], bool] | None:
-    """Return an array dtype's DataType, the dtype it is stored as, and whether its bits are only to be taken as that.
+    """Return an array dtype's DataType, the dtype that it is stored as, and whether its bits are reinterpreted as that.
 
-    None where TensorFlow has no such type.
+    Returns None if TensorFlow has no such type.
     """
     number = type_number(dtype.name)
     if number is None or NAMES[number] not in STORAGE:

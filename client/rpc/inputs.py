@@ -69,7 +69,7 @@ def limit_per_example(name: str, value: ArrayLike, batch: int) -> NDArray[Any]:
         return array
     if array.size != 1 or array.ndim > 1:
         raise InputError(
-            f"{name} has shape {list(array.shape)}: give one number, or one for each of the {batch} examples"
+            f"{name} has shape {list(array.shape)}: pass one number, or one for each of the {batch} examples"
         )
     return np.full(batch, array.item(), array.dtype)
 
@@ -136,12 +136,12 @@ def brief(value: Any) -> str:
 
 
 def length(arrays: Mapping[str, NDArray[Any]]) -> int:
-    """Return how many examples arrays that are not declared hold: the first one tells that has a dimension."""
+    """Return how many examples undeclared arrays hold: the length of the first array that has a dimension."""
     return next((len(array) for array in arrays.values() if array.ndim), 1)
 
 
 def trim_top_k(outputs: dict[str, NDArray[Any]], k: ArrayLike | None) -> dict[str, NDArray[Any]]:
-    """Return top_k answers no wider than was asked: a batching server pads them to the widest request it merged."""
+    """Return top_k answers no wider than requested: a batching server pads them to the widest merged request."""
     if k is None or names.INDICES not in outputs:
         return outputs
     width = max(0, int(np.max(k, initial=0)))
@@ -163,7 +163,7 @@ def _named(signature: Signature, inputs: Mapping[str, ArrayLike] | ArrayLike) ->
         return inputs
     own = [name for name in signature.inputs if name not in names.LIMITS]
     if len(own) != 1:
-        raise InputError(f"signature {signature.key} has the inputs {', '.join(own)}: give them by name")
+        raise InputError(f"signature {signature.key} has the inputs {', '.join(own)}: pass them by name")
     return {own[0]: inputs}
 
 

@@ -1,4 +1,4 @@
-"""What a server says about a model: its signatures, the state of its versions, the identity of the export."""
+"""What a server reports about a model: its signatures, the state of its versions, the identity of the export."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.version is not None and self.label is not None:
-            raise InputError(f"version {self.version} and label {self.label!r} were both given: give one of them")
+            raise InputError(f"version {self.version} and label {self.label!r} were both passed: pass one of them")
         if self.version is not None and not 0 <= self.version < 2**63:
             raise InputError(f"version is {self.version}: pass a whole number from 0 on, below 2**63")
 
@@ -64,12 +64,12 @@ class Signature:
 
     @property
     def limits(self) -> dict[str, TensorInfo]:
-        """The inputs that limit what an answer keeps, k and min_score, as far as the signature takes them."""
+        """Those of the inputs k and min_score that the signature has: they limit what an answer keeps."""
         return {name: self.inputs[name] for name in names.LIMITS if name in self.inputs}
 
     @property
     def rounded(self) -> dict[str, str]:
-        """The inputs that are sent in another dtype than numpy can hold them in: bfloat16, made of float32."""
+        """The inputs that numpy holds in another dtype than they are sent in: bfloat16, held as float32."""
         return {name: "bfloat16" for name, info in self.inputs.items() if info.dtype == "bfloat16"}
 
 
@@ -161,7 +161,7 @@ class ExportInfo:
             thresholds = json.loads(text(names.THRESHOLDS)) if names.THRESHOLDS in outputs else []
             labels = json.loads(text(names.LABELS))
             lists = isinstance(labels, list) and isinstance(thresholds, list)
-            if k.size != 1 or min_score.size != 1 or not lists:
+            if k.size != 1 or k.dtype.kind not in "iu" or min_score.size != 1 or not lists:
                 limits = f"k {k.tolist()}, min_score {min_score.tolist()}, thresholds {thresholds!r}"
                 raise DecodeError(f"{names.EXPORT_INFO} answers {limits} and labels {labels!r}")
             return cls(
@@ -174,7 +174,7 @@ class ExportInfo:
                 min_score=shortest(float(min_score[0])),
                 thresholds=tuple(map(float, thresholds)),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise DecodeError(f"{names.EXPORT_INFO} does not answer with an identity: {error!r}") from error
 
 

@@ -1,4 +1,4 @@
-"""What takes more than one call, written once for the blocking and the asyncio client.
+"""Methods that make several calls, written once for the blocking and the asyncio client.
 
 Each function is a generator: it yields a Call and is sent what the call read, or yields a Pause; a ServerError is
 thrown into it.
@@ -11,12 +11,10 @@ from typing import Any, TypeVar
 
 import grpc
 import numpy as np
-from google.protobuf import text_format
 from numpy.typing import ArrayLike, NDArray
 
 from client.errors import InputError, ServerError, UnreachableError
-from client.rpc import messages
-from client.rpc.calls import Answer, Call, identity_call, metadata_call, predict_call, reload_call, status_call
+from client.rpc.calls import Answer, Call, identity_call, metadata_call, predict_call, status_call
 from client.rpc.codec import as_array
 from client.rpc.inputs import arrange_inputs, length, limit_per_example, trim_top_k
 from client.rpc.metadata import ExportInfo, Metadata, Signature, Target, TensorInfo, VersionStatus
@@ -25,7 +23,7 @@ from signatures.contract import names
 
 @dataclass(frozen=True)
 class Pause:
-    """Let this many seconds go by."""
+    """Wait for this many seconds."""
 
     seconds: float
 
@@ -33,14 +31,14 @@ class Pause:
 T = TypeVar("T")
 CallSequence = Generator[Call[Any] | Pause, Any, T]
 
-# What a server started with --enable_batching says to a k or min_score that is left out, a scalar, or one element for
+# How a server started with --enable_batching refuses a k or min_score that is left out, a scalar, or one element for
 # several examples.
 BATCHING_REFUSAL = "Batching Run() input tensors must have"
 
 
 @dataclass
 class ServerCache:
-    """What a client has learned: metadata by target; whether the server wants each input to have the batch's length."""
+    """What a client has learned: the metadata by target, and whether the server requires limits for each example."""
 
     metadata: dict[Target, Metadata] = field(default_factory=dict)
     batching: bool = False
@@ -62,7 +60,7 @@ def predict(
     outputs: Sequence[str],
     validate: bool,
 ) -> CallSequence[dict[str, NDArray[Any]]]:
-    """Ask a signature, the inputs first compared with what it declares unless `validate` is off."""
+    """Call a signature. Compare the inputs with what it declares first, unless `validate` is off."""
     if not validate:
         answer: Answer = yield predict_call(target, signature, _unchecked(inputs, k, min_score), outputs)
         return trim_top_k(answer.outputs, k)
@@ -76,9 +74,8 @@ def predict(
         if not known:
             raise
         # A version that came since may take what the one we know of did not.
-        del cache.metadata[target]
-        metadata = yield from _described(cache, target, signature, left_out)
-        prepared = arrange_inputs(metadata.signature(signature), inputs, k, min_score)
+        cache.metadata.pop(target, None)
+        return (yield from predict(cache, target, inputs, k, min_score, signature, outputs, validate))
     declared = metadata.signature(signature)
     if outputs and (unknown := sorted(set(outputs) - set(declared.outputs))):
         raise InputError(f"signature {signature} has no output {unknown[0]!r}, only {', '.join(declared.outputs)}")
@@ -98,17 +95,16 @@ def info(target: Target) -> CallSequence[ExportInfo]:
 
 def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> CallSequence[None]:
     """Ask for the status until the requested version is AVAILABLE; UnreachableError at the monotonic `deadline`."""
-    seen = "no answer"
     not_yet = [grpc.StatusCode.NOT_FOUND]
     if target.label is not None:
         not_yet.append(grpc.StatusCode.INVALID_ARGUMENT)
+    seen = "no answer"
     while True:
         try:
             statuses: tuple[VersionStatus, ...] = yield replace(status_call(target), deadline=deadline)
             if any(status.state == "AVAILABLE" for status in statuses):
                 if target.label is not None:
-                    # The status of a label is that of all versions, but the metadata of a label that is not there yet
-                    # are refused.
+                    # Servers ignore the label in a status, but refuse the metadata of a label that is not there yet.
                     yield replace(metadata_call(target), deadline=deadline)
                 return
             seen = ", ".join(
@@ -124,21 +120,8 @@ def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> Cal
         yield Pause(pause)
 
 
-def reload(config: str) -> CallSequence[None]:
-    """Have the server take a models.config, given as text; raises InputError where it is not one."""
-    message = messages.ModelServerConfig()
-    try:
-        text_format.Parse(config, message)
-    except text_format.ParseError as error:
-        raise InputError(f"the text is not a models.config: {error}") from error
-    status = yield reload_call(message)
-    if status.error_code:
-        code = next(code for code in grpc.StatusCode if code.value[0] == status.error_code)
-        raise ServerError(f"the server did not take the configuration: {status.error_message}", code)
-
-
 def _described(cache: ServerCache, target: Target, key: str, left_out: Sequence[str]) -> CallSequence[Metadata]:
-    """Return the metadata of a target, with the defaults that `export_info` tells where they are needed and missing."""
+    """Return the metadata of a target; defaults that are needed but missing come from `export_info`."""
     metadata: Metadata = cache.metadata.get(target) or (yield metadata_call(target))
     limits = metadata.signature(key).limits
     unknown = any(name in limits and limits[name].default is None for name in left_out)
@@ -177,7 +160,7 @@ def _unchecked(
     inputs: Mapping[str, ArrayLike] | ArrayLike, k: ArrayLike | None, min_score: ArrayLike | None
 ) -> dict[str, NDArray[Any]]:
     if not isinstance(inputs, Mapping):
-        raise InputError("without validation, inputs are given by name: {'images': array}")
+        raise InputError("without validation, pass inputs by name, as in {'images': array}")
     arrays = {name: as_array(value) for name, value in inputs.items()}
     batch = length(arrays)
     limits = ((names.K, k), (names.MIN_SCORE, min_score))

@@ -1,4 +1,4 @@
-"""How a client's requests reach a server: over gRPC, or in a test however the test likes (see `client.testing`)."""
+"""How a client's requests reach a server: over gRPC, or through an object of your own (see `client.testing`)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Transport(Protocol):
             timeout: how long to wait for the response, in seconds.
 
         Raises:
-            ServerError: what the server answered instead; UnreachableError when there was no answer in time.
+            ServerError: if the server answered with an error; UnreachableError if there was no answer in time.
         """
 
     def close(self) -> None:
@@ -72,8 +72,8 @@ class GrpcTransport:
 class AsyncGrpcTransport:
     """GrpcTransport for asyncio.
 
-    A channel of gRPC's belongs to the event loop that it was opened in. So it is opened by the first request, and anew
-    by the first request in another loop.
+    A gRPC channel belongs to the event loop in which it was opened. So the first request opens it, and the first
+    request in another loop opens another.
     """
 
     def __init__(self, addresses: Sequence[str], options: ChannelOptions) -> None:

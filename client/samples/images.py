@@ -1,26 +1,49 @@
-"""Turn image files into the arrays that a served image model takes."""
+"""Samples of image files, and image files of samples."""
 
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from client.errors import InputError
-from signatures.contract.pixels import CAFFE_MEAN, TORCH_DEVIATION, TORCH_MEAN
+from client.rpc.metadata import Metadata
+from client.samples.golden import Sample
+from client.samples.rows import own_inputs
+from signatures.contract import names
+from signatures.contract.pixels import preprocessed, unprocessed
+
+_ACCEPTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+
+
+def image_sample(content: bytes, source: str, metadata: Metadata, preprocessing: str | None) -> Sample:
+    """Return the sample of an image's file, resized and preprocessed as the model requires.
+
+    The file is kept if it is a JPEG or PNG. Errors name the `source`.
+
+    Raises:
+        InputError: for anything but an image, a model that takes none, or an unknown preprocessing.
+    """
+    name, (height, width, channels) = image_input(metadata)
+    pixels = decoded_image(content, source, height, width, channels)
+    file = content if content.startswith(_ACCEPTED) else None
+    if preprocessing is None:
+        raise InputError("the export does not say how images are preprocessed: export again with --preprocessing")
+    try:
+        values = preprocessed(pixels, preprocessing)
+    except ValueError as error:
+        raise InputError(f"{source} does not fit the model: {error}") from error
+    return Sample({name: values[np.newaxis]}, file=file, title=source, source=source)
 
 
 def decoded_image(content: bytes, source: str, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Return an image's pixels, uint8 [height, width, channels]; it is resized (bilinear) where its size differs.
+    """Return the pixels of an image's file, uint8 [height, width, channels], with 1 channel for gray and 3 for RGB.
 
-    Args:
-        content: the image's file.
-        source: what an error calls it.
-        height: the height to return; -1 keeps the image's own.
-        width: the same of the width.
-        channels: 1 for gray, 3 for RGB.
+    An image of another size is resized (bilinear); a height or width of -1 keeps the image's own.
 
     Raises:
         InputError: for anything but an image of 8 bits a channel.
@@ -52,31 +75,37 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def preprocessed(pixels: NDArray[np.uint8], preprocessing: str | None) -> NDArray[np.float32]:
-    """Turn pixels, uint8 [..., C], into the model's input, float32 of the same shape.
+def image_input(metadata: Metadata) -> tuple[str, tuple[int, int, int]]:
+    """Return the name of the input that takes images, and their height, width (-1 for any) and channels."""
+    inputs = own_inputs(metadata.signature(names.SERVING_DEFAULT))
+    (name, info), *others = inputs.items() if inputs else [("no input", None)]
+    if others or info is None or info.shape is None or len(info.shape) != 4 or info.dtype != "float32":
+        raise InputError(f"model {metadata.model} does not take images, but {', '.join(inputs) or 'nothing'}")
+    return name, info.shape[1:]
 
-    preprocessing: the name that export_info gives: "none" (0 to 255), "unit" (0 to 1), "tf" (-1 to 1), "caffe" (BGR,
-    mean subtracted), "torch" (mean and deviation). Raises InputError for another, and for None, which stands for
-    unknown.
 
-    Source: https://keras.io/api/applications/#usage-examples-for-image-classification-models, for the last three.
-    """
-    values = pixels.astype(np.float32)
-    match preprocessing:
-        case "none":
-            return values
-        case "unit":
-            return values / np.float32(255)
-        case "tf":
-            return values / np.float32(127.5) - np.float32(1)
-        case "caffe" | "torch" if pixels.shape[-1] != 3:
-            raise InputError(
-                f"preprocessing {preprocessing!r} needs 3 channels, but the model takes {pixels.shape[-1]}"
-            )
-        case "caffe":
-            return values[..., ::-1] - CAFFE_MEAN
-        case "torch":
-            return (values / np.float32(255) - TORCH_MEAN) / TORCH_DEVIATION
-        case None:
-            raise InputError("the export does not say how images are preprocessed: export again with --preprocessing")
-    raise InputError(f"the export names the preprocessing {preprocessing!r}, which this client does not know")
+def pixels_of(sample: Sample, preprocessing: str | None) -> NDArray[np.uint8] | None:
+    """Return the 8-bit pixels, [H, W, C], that a sample was preprocessed from, or None if there are none."""
+    array: NDArray[Any] = next(iter(sample.inputs.values()))
+    if len(sample.inputs) != 1 or array.ndim != 4 or array.shape[-1] not in (1, 3) or preprocessing is None:
+        return None
+    try:
+        exact = unprocessed(array[0], preprocessing)
+    except ValueError:  # a preprocessing that cannot be undone here
+        return None
+    pixels = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
+    # A tenth of a gray level is far more than float32 loses, and far less than made-up pixels would differ by.
+    return pixels if np.abs(exact - pixels).max(initial=0) < 0.1 else None
+
+
+def with_file(sample: Sample, preprocessing: str) -> Sample:
+    """Return the sample with a PNG file of its pixels, if it has no file and was made of pixels."""
+    pixels = pixels_of(sample, preprocessing) if sample.file is None else None
+    return sample if pixels is None else replace(sample, file=png(pixels), exact=True)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a PNG file of pixels, uint8 [H, W, 1 or 3]."""
+    content = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(content, "PNG")
+    return content.getvalue()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from client.errors import InputError
 from client.rpc.metadata import Metadata, TensorInfo
 from client.samples.golden import Sample
-from client.samples.image_samples import image_input, image_sample, png
+from client.samples.images import image_input, image_sample, png
 from client.samples.making import Served
 from client.samples.rows import row, row_shape, title
 from signatures.contract import names
@@ -23,7 +23,7 @@ class Bound:
     """The bounds of an input's values.
 
     Attributes:
-        ids: they are whole numbers from 0 to ids - 1, as an embedding of so many rows takes.
+        ids: they are whole numbers from 0 to ids - 1, for an embedding of that many rows.
         words: they are these words; a text is some of them with spaces between.
     """
 
@@ -68,12 +68,12 @@ def random_samples(
     """Make up samples; the same arguments make the same samples.
 
     Floats are from 0 to 1, whole numbers are 0 or 1, words are from a short list, unless bounds are known. Where the
-    model takes images and the preprocessing is known, a sample is a PNG file of noise and what becomes of it.
+    model takes images and the preprocessing is known, a sample is a PNG file of noise and the input made from it.
 
     Args:
         metadata: the signatures of the served model.
         count: how many to make.
-        preprocessing: how pixels become the model's input, as `info` tells.
+        preprocessing: how pixels become the model's input, as `info` reports.
         bounds: what is known of inputs, by name.
         signature: the key of the signature whose inputs the samples have.
         length: the size of every dimension that has none declared, and the number of words in a text.

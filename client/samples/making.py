@@ -7,7 +7,7 @@ from typing import Any
 from client.errors import InputError
 from client.rpc.metadata import Metadata, TensorInfo
 from client.samples.golden import Sample
-from client.samples.image_samples import image_input, image_sample
+from client.samples.images import image_input, image_sample
 from client.samples.rows import own_inputs, row, title
 from signatures.contract import names
 
@@ -21,7 +21,7 @@ class Served:
 
     Attributes:
         metadata: the signatures of the served model.
-        preprocessing: how pixels become its input, as `export_info` tells; None where that is not known.
+        preprocessing: how pixels become its input, as `export_info` reports; None if that is unknown.
         signature: the key of the signature whose inputs the samples have.
     """
 
@@ -36,7 +36,7 @@ class Served:
 
     @property
     def labels(self) -> int | None:
-        """The number of labels, or None if the signatures do not tell."""
+        """The number of labels, or None if the signatures do not state it."""
         signature = self.metadata.signatures.get(names.SERVING_DEFAULT)
         dense = None if signature is None else signature.outputs.get(names.PROBABILITIES)
         shape = () if dense is None else dense.shape or ()
@@ -44,12 +44,7 @@ class Served:
 
 
 def sample_of(served: Served, values: Mapping[str, Any], source: str) -> Sample:
-    """Return the sample of one example.
-
-    Args:
-        served: what it is made for.
-        values: by name, the model's inputs, or an image's file.
-        source: where they were read.
+    """Return the sample of one example from its values by name: the model's inputs, or an image's file.
 
     Raises:
         InputError: for values that do not fit the model; the message names the source and the input.

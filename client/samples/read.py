@@ -7,20 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import DecodeError as ProtobufDecodeError
-
 from client.errors import InputError
 from client.files import content_of, opened
-from client.recording.logs import read_log
-from client.recording.tfrecord import HEADER_BYTES, read_file, record_length
-from client.rpc.messages import Example
+from client.recording.tfrecord import HEADER_BYTES, record_length
 from client.rpc.metadata import Metadata
 from client.samples.arrays import array_samples
-from client.samples.examples import example_sample
 from client.samples.golden import Sample, read_golden
-from client.samples.image_samples import image_input, image_sample
+from client.samples.images import image_input, image_sample
 from client.samples.making import Served, sample_of
-from client.samples.recorded import request_samples
+from client.samples.records import record_samples
 from client.samples.rows import title
 from signatures.contract import names
 from signatures.contract.json_lines import LineError, read_line
@@ -45,7 +40,7 @@ def read_samples(
         paths: images, folders of images, `.npz` files, JSON lines, TFRecord files of tf.Examples or of recorded
             requests, directories of published versions (their golden records), or "-" for JSON lines on standard input.
         metadata: the signatures of the served model.
-        preprocessing: how pixels become the model's input, as `info` tells; only images need it.
+        preprocessing: how pixels become the model's input, as `info` reports; only images need it.
         signature: the key of the signature whose inputs the samples have.
 
     Returns:
@@ -94,7 +89,7 @@ def _samples(path: str | Path, served: Served) -> Iterator[Sample]:
     if suffix in _JSON_LINES:
         return _json_samples(_lines(path), str(path), served)
     if suffix not in IMAGE_SUFFIXES and _begins_with_a_record(path):
-        return _record_samples(path, served)
+        return record_samples(path, served)
     if suffix == ".tfrecord":
         raise InputError(f"{path} is not a TFRecord file, or it is damaged at its start")
     return iter([_image(path, served)])
@@ -148,20 +143,6 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _begins_with_a_record(path: Path) -> bool:
     with opened(path) as stream:
         return record_length(stream.read(HEADER_BYTES)) is not None
-
-
-def _record_samples(path: Path, served: Served) -> Iterator[Sample]:
-    for source, payload in read_file(path):
-        if (recorded := read_log(payload)) is not None:
-            yield from request_samples(recorded, source, served)
-            continue
-        try:
-            example = Example.FromString(payload)
-        except ProtobufDecodeError:
-            example = Example()
-        if not example.features.feature:
-            raise InputError(f"{source} is neither a tf.Example nor a recorded Predict or Classify request")
-        yield example_sample(example, source, served)
 
 
 def _image(path: Path, served: Served) -> Sample:

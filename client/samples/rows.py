@@ -38,7 +38,7 @@ def row(value: Any, info: TensorInfo) -> NDArray[Any]:
     """Return a value as an array with a leading dimension of 1.
 
     Args:
-        value: a number, str or bytes, or nested lists or an array of such.
+        value: a number, str or bytes, or nested lists or an array of them.
         info: what the signature declares. Where it declares rows of one value, that value alone will do.
 
     Raises:
@@ -62,8 +62,8 @@ def flat_row(values: Sequence[Any], info: TensorInfo) -> NDArray[Any]:
     known = math.prod(length for length in shape if length != -1)
     if shape.count(-1) == 1:
         shape = tuple(count // max(known, 1) if length == -1 else length for length in shape)
-    if math.prod(shape) != count:
-        raise InputError(f"takes rows of shape {listed_shape(declared or shape)}, and this one has {count} values")
+    if -1 in shape or math.prod(shape) != count:
+        raise InputError(f"takes rows of shape {listed_shape(declared or shape)}, and this one is of length {count}")
     if info.dtype == "string":
         array = np.empty(count, object)
         array[:] = list(values)
@@ -73,7 +73,7 @@ def flat_row(values: Sequence[Any], info: TensorInfo) -> NDArray[Any]:
 
 
 def title(inputs: Mapping[str, NDArray[Any]], source: str) -> str:
-    """Return what to show for a sample: its text, its values, or where it was read if these are images and the like."""
+    """Return what to show for a sample: its text or its values, or for an image and the like where it was read."""
     if any(array.ndim > 2 for array in inputs.values()):
         return source
     if len(inputs) == 1:

@@ -39,14 +39,9 @@ def inputs_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDAr
 
 
 def limits_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDArray[Any]]:
-    """Return the k and the min_score that samples ask for, as far as they ask and the signature takes them.
+    """Return the k and the min_score of each sample, by name, if any of them asks for one and the signature takes it.
 
-    Args:
-        samples: at least one.
-        signature: what the request is for.
-
-    Returns:
-        One of each for each sample, by name. A sample that asks for none gets the signature's default.
+    A sample that asks for none gets the signature's default.
 
     Raises:
         InputError: when some samples ask and others do not, and there is no default.

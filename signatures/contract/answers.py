@@ -71,7 +71,7 @@ class AnswerForm:
 def form_of(outputs: Collection[str]) -> AnswerForm | None:
     """Return the form of an answer that has these outputs by name, or None if that is no known form.
 
-    An answer may have other outputs of the model besides, which no form judges.
+    An answer may also have other outputs of the model, which no form judges.
 
     Example:
         >>> sorted(form_of(["indices", "scores", "labels"]).dtypes)

@@ -11,7 +11,7 @@ from signatures.contract import names
 Declared: TypeAlias = Mapping[str, Any]
 
 # The inputs that a signature has a default for, which servers fill in for requests over gRPC, but not over REST.
-_WITH_DEFAULT = (names.K, names.MIN_SCORE, names.PROBE)
+_WITH_DEFAULT = (*names.LIMITS, names.PROBE)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ def _output_changes(old: Declared, new: Declared) -> Iterator[str]:
         elif spec["dtype"] != new[name]["dtype"]:
             yield f"the output {name} is {new[name]['dtype']}, and was {spec['dtype']}"
         # That there are more labels, or fewer, is said of the labels.
-        elif name not in (names.PROBABILITIES, names.DENSE) and not _takes(spec["shape"], new[name]["shape"]):
+        elif name not in (names.PROBABILITIES, names.DENSE_PROBABILITIES) and not _takes(
+            spec["shape"], new[name]["shape"]
+        ):
             yield f"the output {name} is of shape {_shown(new[name])}, and was of {_shown(spec)}"
 
 

@@ -17,11 +17,7 @@ class LockedError(Exception):
 
 @contextmanager
 def locked(descriptor: int, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of an open file. It ends with the process, however that ends.
-
-    Args:
-        descriptor: the open file.
-        wait: whether to wait while another process holds the lock.
+    """Hold the lock of an open file, after waiting for it if `wait`. It ends with the process, however that ends.
 
     Raises:
         LockedError: if another process holds it and `wait` is False.
@@ -40,10 +36,6 @@ def locked(descriptor: int, *, wait: bool = True) -> Iterator[None]:
 @contextmanager
 def locked_directory(directory: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock of a directory, which keeps apart those who change its files; see `locked`.
-
-    Args:
-        directory: the directory, which exists.
-        wait: whether to wait while another process holds the lock.
 
     Raises:
         LockedError: if another process holds it and `wait` is False.

@@ -1,34 +1,57 @@
 """Pixels to what an image model takes, and back: what every preprocessing does, in numpy."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Per channel, as in keras.applications.imagenet_utils.preprocess_input.
-CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)
-TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-TORCH_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+
+@dataclass(frozen=True)
+class _Scaling:
+    """What a preprocessing does: (pixels / divisor - mean) / deviation, for `bgr` with the channels reversed."""
+
+    divisor: float = 1
+    mean: Any = 0
+    deviation: Any = 1
+    bgr: bool = False
+
+
+# The last two have an entry for each of 3 channels, as in keras.applications.imagenet_utils.preprocess_input:
+# https://keras.io/api/applications/#usage-examples-for-image-classification-models
+_SCALINGS = {
+    "none": _Scaling(),
+    "unit": _Scaling(255),
+    "tf": _Scaling(127.5, 1),
+    "caffe": _Scaling(mean=np.array([103.939, 116.779, 123.68], np.float32), bgr=True),
+    "torch": _Scaling(255, np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)),
+}
+
+
+def preprocessed(pixels: NDArray[np.uint8], preprocessing: str) -> NDArray[np.float32]:
+    """Return what a preprocessing, one of `names.PREPROCESSINGS`, makes of pixels, [..., C].
+
+    Raises:
+        ValueError: for another preprocessing, or one of three channels and pixels of fewer.
+    """
+    scaling = _scaling(preprocessing, pixels.shape[-1])
+    ordered = pixels[..., ::-1] if scaling.bgr else pixels
+    scaled: NDArray[np.float32] = (ordered.astype(np.float32) / scaling.divisor - scaling.mean) / scaling.deviation
+    return scaled
 
 
 def unprocessed(values: NDArray[Any], preprocessing: str) -> NDArray[np.float64]:
-    """Return the pixels, not yet rounded, that a preprocessing, one of `names.PREPROCESSINGS`, made these values of.
+    """Return the pixels, not yet rounded, that `preprocessed` made these values of; see there."""
+    scaling = _scaling(preprocessing, values.shape[-1])
+    pixels: NDArray[np.float64]
+    pixels = (np.asarray(values, np.float64) * scaling.deviation + scaling.mean) * scaling.divisor
+    return pixels[..., ::-1] if scaling.bgr else pixels
 
-    Raises:
-        ValueError: for another preprocessing, or one of three channels and values of fewer.
-    """
-    values = np.asarray(values, np.float64)
-    if preprocessing in ("caffe", "torch") and values.shape[-1] != 3:
-        raise ValueError(f"preprocessing {preprocessing!r} wants 3 channels, not {values.shape[-1]}")
-    match preprocessing:
-        case "none":
-            return values
-        case "unit":
-            return values * 255
-        case "tf":
-            return (values + 1) * 127.5
-        case "caffe":
-            return np.asarray(values + CAFFE_MEAN, np.float64)[..., ::-1]
-        case "torch":
-            return np.asarray((values * TORCH_DEVIATION + TORCH_MEAN) * 255, np.float64)
-    raise ValueError(f"the preprocessing {preprocessing!r} is not known")
+
+def _scaling(preprocessing: str, channels: int) -> _Scaling:
+    scaling = _SCALINGS.get(preprocessing)
+    if scaling is None:
+        raise ValueError(f"the preprocessing {preprocessing!r} is not known to this release")
+    if np.ndim(scaling.mean) and channels != 3:
+        raise ValueError(f"preprocessing {preprocessing!r} needs 3 channels, but the model takes {channels}")
+    return scaling

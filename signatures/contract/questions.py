@@ -76,7 +76,7 @@ def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats
         >>> [question.name for question in asked]
         ['left out', '[1, -1] (one per example)', '[1, -1] (one per example), min_score [0.75, 0.5] (one per example)']
     """
-    # A server that answers with NaN is found out all the same. Denormal numbers are zero for some processors.
+    # The judge finds NaN in any case. Some processors take denormal numbers for zero.
     dense = np.nan_to_num(dense, nan=0, posinf=0, neginf=0)
     dense[np.abs(dense) < np.finfo(np.float32).tiny] = 0
     examples, labels = dense.shape
@@ -121,7 +121,7 @@ def _bounds_to_ask(scores: Sequence[Floats], labels: int) -> Iterator[tuple[Any,
     yield None, float((first[0].astype(np.float64) + _at(first, 1)) / 2)
     yield k, (_at(first, ranks[-1]),)
     yield k, max(_at(row, 0) for row in scores) + 1
-    # In requests with one value per example. Whoever rounds a bound keeps a score that is the next number below it.
+    # In requests with one value per example. A server that rounds bounds keeps a score just below its bound.
     values = [*(partial(_at, rank=rank) for rank in ranks), partial(_above, rank=ranks[-1]), lambda row: -1.0]
     for start in range(0, len(values), examples):
         each = _filled(values[start : start + examples], examples)

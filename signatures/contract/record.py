@@ -19,6 +19,7 @@ SCHEMA_VERSION = 2
 
 # The fields that identify a version. The first release wrote these, but no schema version.
 _REQUIRED = ("export_id", "model", "k", "labels", "preprocessing", "golden_digest")
+_TYPES = {"export_id": str, "model": str, "k": int, "labels": list, "golden_digest": str}
 _IDENTITY = (*_REQUIRED, "min_score", "thresholds")
 
 
@@ -101,9 +102,9 @@ class ExportRecord:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Where the version comes from: what tells it from other exports, and what it was made of."""
-        names_ = ("export_id", "created", "git_commit", "source_digest", "metadata")
-        return {name: getattr(self, name) for name in names_}
+        """Where the version comes from: what distinguishes it from other exports, and what it was made from."""
+        fields_ = ("export_id", "created", "git_commit", "source_digest", "metadata")
+        return {name: getattr(self, name) for name in fields_}
 
     def write(self, version: Path) -> None:
         """Write the record to a version's directory."""
@@ -144,14 +145,10 @@ class ExportRecord:
                 f"{file} has the schema version {schema_version!r}, and this release reads up to {SCHEMA_VERSION}: "
                 "install a newer sparsehead"
             )
-        texts = (stated["export_id"], stated["model"], stated["golden_digest"])
-        if (
-            not isinstance(stated["labels"], list)
-            or type(stated["k"]) is not int
-            or not all(isinstance(text, str) for text in texts)
-            or not _are_bounds(stated.get("min_score") or 0.0, stated.get("thresholds") or (), len(stated["labels"]))
-        ):
-            raise RecordError(f"{file} is not what export-model writes: who it is comes in values of the wrong type")
+        typed = all(type(stated[name]) is kind for name, kind in _TYPES.items())
+        bounds = stated.get("min_score") or 0.0, stated.get("thresholds") or ()
+        if not typed or not _are_bounds(*bounds, len(stated["labels"])):
+            raise RecordError(f"{file} is not what export-model writes: its identity has values of the wrong type")
         known = {each.name for each in fields(cls)}
         # Newer releases may add fields that an older reader does not need.
         values = {name: value for name, value in stated.items() if name in known and value is not None}

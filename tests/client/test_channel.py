@@ -84,11 +84,11 @@ def test_a_failed_handshake_is_one_sentence_that_says_what_to_do(
 ):
     ca = pems / "ca.pem"
     for asked, options, said in (
-        (server, ChannelOptions(tls=Tls()), "does not speak TLS, leave TLS out"),
-        (tls_server, ChannelOptions(tls=Tls()), "not signed by an authority that is trusted here"),
+        (server, ChannelOptions(tls=Tls()), "does not speak TLS: leave TLS out"),
+        (tls_server, ChannelOptions(tls=Tls()), "not signed by a trusted authority"),
         (tls_server, ChannelOptions(tls=Tls(ca=ca, server_name="example.org")), "is for another name"),
-        (tls_server, ChannelOptions(), "as one does that wants TLS"),
-        (mutual_server, ChannelOptions(tls=Tls(ca=ca)), "or a certificate of yours"),
+        (tls_server, ChannelOptions(), "may require TLS"),
+        (mutual_server, ChannelOptions(tls=Tls(ca=ca)), "or a client certificate"),
     ):
         with pytest.raises(UnreachableError, match=said):
             ask(asked, options)
@@ -103,7 +103,7 @@ def test_tls_to_a_plaintext_port_is_status_3_and_not_ok(server, version, command
     done = subprocess.run([sys.executable, "-c", main, *arguments], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
-        f"serving-client: no server can be reached at {server.address}: it does not speak TLS, leave TLS out\n"
+        f"serving-client: no server can be reached at {server.address}: it does not speak TLS: leave TLS out\n"
     )
 
 

@@ -269,7 +269,7 @@ def test_a_comparison_of_versions_sees_scores_below_their_thresholds(key, model,
     from client.comparison.answers import answers_of
     from client.comparison.sides import read_side
     from client.samples.golden import read_golden
-    from client.samples.image_samples import with_file
+    from client.samples.images import with_file
 
     samples = [with_file(sample, "unit") for sample in read_golden(version).samples]
     with ServingClient(server.address, "letters") as client:

@@ -134,7 +134,7 @@ def test_records_of_another_version_than_the_one_that_answered_are_called_that(c
     for more, advice in (
         ((), "pass --version 1"),
         (("--label", "canary"), "pass --version 1 instead of --label canary"),
-        (("--version", "2"), "give --golden the records of version 2"),
+        (("--version", "2"), "pass the records of version 2 as --golden"),
     ):
         status, out, _ = command("check", "--golden", str(version), *more)
         assert status == 1

@@ -204,7 +204,7 @@ def test_versions_and_labels_can_be_asked(client, server, fake, images):
     np.testing.assert_array_equal(client.predict(images, 8, label="stable")[names.PROBABILITIES], first)
     assert client.metadata(label="stable").version == 1
     assert client.info(version=2).export_id == second.export_id
-    with pytest.raises(InputError, match="give one of them"):
+    with pytest.raises(InputError, match="pass one of them"):
         client.predict(images, version=1, label="stable")
     with pytest.raises(ServerError, match="Unrecognized servable version label: nosuch"):
         client.info(label="nosuch")
@@ -229,6 +229,20 @@ def test_info_is_the_identity_of_the_export(client, model):
 def test_an_identity_that_cannot_be_read_is_a_decode_error(client, model):
     model.info = lambda probe: {names.K: np.array([1])}
     with pytest.raises(DecodeError, match="does not answer with an identity"):
+        client.info()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (names.K, np.array([2.5], np.float32), r"answers k \[2\.5\]"),
+        (names.LABELS, np.array([b"[" * 100_000], object), "does not answer with an identity"),
+    ],
+)
+def test_an_identity_of_another_type_is_a_decode_error(client, model, name, value, said):
+    right = model.info
+    model.info = lambda probe: right(probe) | {name: value}
+    with pytest.raises(DecodeError, match=said):
         client.info()
 
 

@@ -50,7 +50,7 @@ def test_what_is_no_finite_number_is_refused_before_it_is_sent(client, server, i
 
 @pytest.mark.parametrize("min_score", [[0.1, 0.2], [[0.1]] * 5, []])
 def test_one_that_fits_no_batch_is_refused(client, images, min_score):
-    with pytest.raises(InputError, match=r"min_score has shape .*: give one number, or one for each of the 5 examples"):
+    with pytest.raises(InputError, match=r"min_score has shape .*: pass one number, or one for each of the 5 examples"):
         client.predict(images, min_score=min_score)
 
 

@@ -112,11 +112,12 @@ def test_contents_that_do_not_fit_are_refused(fields):
 
 
 def test_shapes_that_no_message_can_fill_are_refused():
-    message = TensorProto(dtype=1, float_val=[1])
-    for size in (2**20, 2**20):
-        message.tensor_shape.dim.add(size=size)
-    with pytest.raises(DecodeError, match="larger than any message"):
-        decode_tensor(message)
+    for shape in ((2**20, 2**20), (2**62, 0), (2**40, 0, 2**40)):
+        message = TensorProto(dtype=1, float_val=[1] if all(shape) else [])
+        for size in shape:
+            message.tensor_shape.dim.add(size=size)
+        with pytest.raises(DecodeError, match="larger than any message"):
+            decode_tensor(message)
     message = TensorProto(dtype=1, float_val=[1])
     message.tensor_shape.dim.add(size=-1)
     with pytest.raises(DecodeError, match="not fully known"):

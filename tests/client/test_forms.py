@@ -11,7 +11,6 @@ from PIL import Image
 from client import ServingClient
 from client.check.three_questions import check
 from client.cli.commands import run
-from client.cli.show import verdict
 from client.rpc.metadata import Target
 from client.samples.golden import read_golden
 from signatures.contract import names
@@ -171,7 +170,7 @@ def test_without_an_identity_every_signature_is_named_as_not_asked(serve):
     model.info = lambda probe: {}
     result = client.run(check(client.address, Target("letters"), reference))
     assert not result.passed
-    assert verdict(result).endswith("Not asked: serving_default, top_k.")
+    assert result.verdict.endswith("Not asked: serving_default, top_k.")
 
 
 def test_a_preprocessing_that_is_not_known_here_leaves_file_signatures_unasked(serve):

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from client import InputError, ServingClient
+from client.rpc.metadata import Metadata, Signature, TensorInfo
 from client.samples import Sample, read_samples
-from client.samples.image_samples import pixels_of, png, with_file
-from client.samples.images import decoded_image, preprocessed
+from client.samples.images import decoded_image, image_sample, pixels_of, png, with_file
 from signatures.contract import names
-from signatures.contract.pixels import unprocessed
+from signatures.contract.pixels import preprocessed, unprocessed
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
 
@@ -87,11 +87,15 @@ def test_preprocessing_is_that_of_keras_and_of_the_signatures(name):
 
 
 def test_unknown_preprocessing_is_refused():
-    for name, said in ((None, "--preprocessing"), ("magic", "'magic'")):
+    for channels, name, said in (
+        (3, None, "export again with --preprocessing"),
+        (3, "magic", r"a\.png does not fit the model: the preprocessing 'magic' is not known"),
+        (1, "caffe", r"a\.png does not fit the model: .* needs 3 channels"),
+    ):
+        inputs = {names.IMAGES: TensorInfo("float32", (-1, 6, 5, channels))}
+        signature = Signature(names.SERVING_DEFAULT, "predict", inputs, {})
         with pytest.raises(InputError, match=said):
-            preprocessed(PIXELS, name)
-    with pytest.raises(InputError, match="3 channels"):
-        preprocessed(PIXELS[..., :1], "caffe")
+            image_sample(png(PIXELS), "a.png", Metadata("m", 1, {signature.key: signature}), name)
 
 
 @pytest.mark.parametrize("name", names.PREPROCESSINGS)

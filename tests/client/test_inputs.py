@@ -27,7 +27,7 @@ def test_several_inputs_go_by_name_and_share_their_number_of_examples():
     assert set(arrange_inputs(TWO, arrays, None)) == {"ids", "weights"}
     with pytest.raises(InputError, match="input weights of signature serve holds 5 examples, others 4"):
         arrange_inputs(TWO, arrays | {"weights": np.zeros((5, 3), np.float32)}, 1)
-    with pytest.raises(InputError, match="has the inputs ids, weights: give them by name"):
+    with pytest.raises(InputError, match="has the inputs ids, weights: pass them by name"):
         arrange_inputs(TWO, arrays["ids"], 1)
     with pytest.raises(InputError, match="needs the input 'weights'"):
         arrange_inputs(TWO, {"ids": arrays["ids"]}, 1)

@@ -17,7 +17,7 @@ from client.rpc.calls import CLASSIFY, PREDICT
 from client.rpc.codec import decode_tensor
 from client.rpc.messages import ClassificationResponse, PredictResponse
 from client.rpc.metadata import Target
-from client.samples.image_samples import png
+from client.samples.images import png
 from client.testing import MockTransport
 from signatures.contract import names
 

@@ -1,5 +1,6 @@
 """Calls over REST of a server that answers anything; tests/test_check_rest.py calls one that answers rightly."""
 
+import json
 import socket
 import threading
 
@@ -49,6 +50,8 @@ def test_an_answer_is_json_and_anything_else_is_one_of_our_errors(answering):
     assert answering(http(200, b'{"a": NaN}')).get(Target("m"))["a"] != 0
     with pytest.raises(DecodeError, match="is not JSON"):
         answering(http(200, b"\xff")).get(Target("m"))
+    with pytest.raises(DecodeError, match="is not JSON"):
+        answering(http(200, b"[" * 100_000)).get(Target("m"))
     for content in (http(200, b"{}")[:-1], http(404, b"{}")[:-1], b"\0\0\x18\x04\0\0\0", b""):
         with pytest.raises(UnreachableError, match=r"does not answer over REST: .+"):
             answering(content).post(Target("m"), "predict", {})
@@ -114,6 +117,16 @@ def test_outputs_of_another_type_are_not_converted(dtype, rows):
 def test_classes_in_another_form_are_no_answer(answer):
     with pytest.raises(DecodeError, match="does not hold classes"):
         read_classes(answer)
+
+
+@pytest.mark.parametrize("stated", [[], "a", 1, None, {"a": 1}, {"a": {"inputs": 1}}])
+def test_signatures_in_another_form_are_a_fault(server, model, version, answering, stated):
+    document = {"metadata": {"signature_def": {"signature_def": stated}}}
+    rest = answering(http(200, json.dumps(document | {"model_version_status": [{"version": 1e999}]}).encode()))
+    with ServingClient(server.address, "letters", timeout=5) as client:
+        result = check_rest(client, rest, Target("letters"), client.check(version))
+    assert (result.passed, result.rest.passed, result.head.passed) == (False, False, True)
+    assert "does not hold a status" in result.rest.first_fault.message
 
 
 def test_a_failed_check_keeps_its_verdict_where_rest_cannot_be_compared(server, model, version):

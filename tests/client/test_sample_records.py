@@ -22,7 +22,7 @@ from client.rpc.examples import example_message
 from client.rpc.messages import PredictionLog
 from client.rpc.metadata import Metadata, Signature, Target, TensorInfo
 from client.samples import Sample, inputs_of, read_samples, truth_of
-from client.samples.image_samples import png
+from client.samples.images import png
 from signatures.contract import names
 
 TABLE = {
@@ -193,7 +193,7 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
         (
             TOKENS,
             predict({"tokens": np.zeros((2, 3), np.int32), "k": np.zeros(3, np.int32)}),
-            r"record 1: k is of shape \[3\], for 2",
+            r"record 1: k has shape \[3\]: pass one number, or one for each of the 2 examples",
         ),
         (
             TOKENS,
@@ -205,11 +205,21 @@ TWO = predict({"tokens": np.zeros((1, 3), np.int32)}) * 2
             predict({"age": np.zeros((2, 1)), "name": np.zeros(1)}),
             "record 1: input name holds 1 examples, others 2",
         ),
+        (
+            TABLE,
+            predict({"age": np.zeros((2, 1)), "k": np.array(["a"])}),
+            "record 1: k is .*: it must be a whole number",
+        ),
         (TABLE, example(age=1.0, name="a"), "record 1 has no input 'codes', which the model needs"),
         (
             TABLE,
             example(**{**ROW, "codes": [1, 2]}),
-            r"record 1: feature codes takes rows of shape \[3\], and this one has 2 values",
+            r"record 1: feature codes takes rows of shape \[3\], and this one is of length 2",
+        ),
+        (
+            {"table": TensorInfo("float32", (-1, -1, -1))},
+            example(table=1.0),
+            r"record 1: feature table takes rows of shape \[any, any\], and this one is of length 1",
         ),
         (TABLE, example(**{**ROW, "codes": "abc"}), "record 1: feature codes takes rows of shape"),
         (TABLE, example(**{**ROW, "name": 5}), "record 1: feature name takes strings, not 5"),

@@ -81,6 +81,11 @@ MORE = {"scores": spec([-1, -1]), "embedding": spec([-1, 3])}
         ),
         ({}, {"outputs": {"scores": spec([-1, 2])}}, []),
         ({}, {"labels": ("a", "b", "c")}, []),
+        # A label more widens what holds all scores, which is said of the labels alone.
+        *(
+            ({"outputs": {name: spec([-1, 2])}}, {"outputs": {name: spec([-1, 3])}, "labels": ("a", "b", "c")}, [])
+            for name in ("probabilities", "dense_probabilities")
+        ),
         ({}, {"labels": ("b", "a")}, ["2 labels, the first 'a', are at another index"]),
         ({}, {"labels": ("a",)}, ["the label 'b' is gone"]),
         ({}, {"labels": ("b",)}, ["the label 'a' is gone", "the label 'b' is at another index"]),
