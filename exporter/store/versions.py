@@ -103,15 +103,16 @@ class VersionStore:
         Raises:
             StoreError: when the wanted number is not above all that were used, or too large for a server.
         """
-        if wanted is not None and wanted > _LARGEST:
-            raise StoreError(f"Version {wanted} cannot be served: use {_LARGEST} or less.")
         last = max([self._last_version(), *self.versions()])
-        if wanted is not None and wanted <= last:
+        version = last + 1 if wanted is None else wanted
+        if version > _LARGEST:
+            raise StoreError(f"Version {version} of {self.base_path} cannot be served: use {_LARGEST} or less.")
+        if version <= last:
             raise StoreError(
-                f"Version {wanted} of {self.base_path} cannot be published: {last} was already used, and numbers only "
+                f"Version {version} of {self.base_path} cannot be published: {last} was already used, and numbers only "
                 f"rise. Use {last + 1} or more."
             )
-        return last + 1 if wanted is None else wanted
+        return version
 
     def publish(self, directory: Path, wanted: int | None = None) -> int:
         """Rename a staged directory to a version number, the wanted or the next one, and return that number.
