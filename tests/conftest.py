@@ -14,10 +14,11 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 with suppress(ImportError):
-    from hypothesis import settings
+    from hypothesis import HealthCheck, settings
 
-    # The same examples in every run; `--hypothesis-profile default` draws others.
-    settings.register_profile("repeatable", derandomize=True, database=None)
+    # The same examples in every run, however slow the machine is; `--hypothesis-profile default` draws others.
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=slow)
     settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parents[1]
