@@ -13,6 +13,8 @@ from exporter.validation.on_server.servable import Servable
 from exporter.validation.on_server.servers.server import Server
 from exporter.validation.on_server.target import Target
 
+LAST_WORDS = " Its last words:"
+
 _POLL_SECONDS = 0.3
 # How long a process that died may take to be seen dead, and to write its last words.
 _DYING_SECONDS = 10.0
@@ -74,7 +76,7 @@ def refusal(target: Target, what: str, server: Server) -> ValidationError:
     if not last_lines:
         return ValidationError(f"{target} {what}. It wrote no log.{hint}")
     indented = "".join(f"\n  {line}" for line in last_lines.splitlines())
-    return ValidationError(f"{target} {what}.{hint} Its last words:{indented}")
+    return ValidationError(f"{target} {what}.{hint}{LAST_WORDS}{indented}")
 
 
 def _is_available(address: str, servable: Servable) -> bool:

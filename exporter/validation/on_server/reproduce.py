@@ -7,6 +7,7 @@ from pathlib import Path
 from exporter.deploy.start import GRPC_PORT
 from exporter.errors import ValidationError
 from exporter.validation.on_server.check import check_arguments
+from exporter.validation.on_server.readiness import LAST_WORDS
 from exporter.validation.on_server.servable import Servable
 from exporter.validation.on_server.servers.server import Server
 from exporter.validation.on_server.survival import REQUEST_SECONDS, SERVICE, FailedByRequestError
@@ -30,7 +31,7 @@ def write_script(server: Server, servable: Servable, error: ValidationError, *, 
     status = shlex.join(["serving-client", "--address", _ADDRESS, "--model", servable.model, "status"])
     lines = [
         "#!/bin/sh",
-        f"# export-model refused this version: {str(error).splitlines()[0]}",
+        f"# export-model refused this version: {str(error).splitlines()[0].removesuffix(LAST_WORDS)}",
         "# This serves it the same way, repeats what failed, and removes the server.",
         'cd "$(dirname "$0")" || exit',
         f"trap {shlex.quote(reproduction.stop)} EXIT",

@@ -109,6 +109,7 @@ def test_a_version_whose_warm_up_fails_is_refused_and_its_script_reproduces_it(
 
     script = staged / "reproduce.sh"
     assert len(script.read_text().splitlines()) <= 20
+    assert "last words" not in script.read_text()
     assert any("reproduce.sh" in note for note in caught.value.__notes__)
     # As what is kept: elsewhere, and without what was there while it was validated.
     kept = staged.rename(staged.with_name(".failed-1"))
