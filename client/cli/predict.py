@@ -75,7 +75,7 @@ def _predictions(
 
 
 def _signature(metadata: Metadata, sample: Sample) -> str:
-    """Return the signature to ask: the one that lists what it keeps, where it was exported."""
+    """Return the signature to call: the one that lists the kept labels, if it was exported."""
     if sample.file is not None and names.ENCODED_IMAGES_TOP_K in metadata.signatures:
         return names.ENCODED_IMAGES_TOP_K
     return names.TOP_K if names.TOP_K in metadata.signatures else names.SERVING_DEFAULT
