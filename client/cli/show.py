@@ -218,7 +218,8 @@ def _times(ratio: float) -> str:
 
 
 def _bar(score: float, in_ascii: bool) -> str:
-    share = min(max(score, 0.0), 1.0)
+    # The order matters: with NaN, both return their first argument.
+    share = min(1.0, max(0.0, score))
     if in_ascii:
         return "#" * round(share * _BAR)
     eighths = round(share * _BAR * 8)

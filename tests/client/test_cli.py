@@ -323,3 +323,12 @@ def test_a_report_that_cannot_be_written_is_status_4(command, version, tmp_path)
     status, _, err = command("check", "--golden", str(version), "--report", str(tmp_path / "absent" / "page.html"))
     assert status == 4
     assert "absent" in err
+
+
+def test_a_score_that_is_not_a_number_is_shown(command, model, pictures):
+    model.dense = lambda images: np.full((len(images), 8), np.nan, np.float32)
+    status, out, _ = command("predict", pictures[0])
+    assert status == 0
+    assert "nan" in out
+    status, out, _ = command("predict", pictures[0], "--json")
+    assert (status, json.loads(out)["predictions"][0]["kept"][0]["score"]) == (0, None)
