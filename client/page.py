@@ -39,7 +39,7 @@ caption { text-align: left; }
 svg { max-width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 12px; }
 svg rect { fill: var(--served); } svg line { stroke: var(--bad); stroke-width: 2; } svg path { stroke: var(--line); }
 """
-_NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*")
+_NUMBER = re.compile(r"[-+]?(\d[\d.,e+-]*|inf|nan)")
 _VERDICTS = {
     True: '<span class="good">✓ passed</span>',
     False: '<span class="bad">✗ failed</span>',
@@ -75,14 +75,14 @@ def table(caption: str, address: str, items: Iterable[T], columns: Mapping[str, 
         caption: its heading.
         address: the server that it is about, for people who cannot see where it stands.
         items: what the rows show.
-        columns: for each header, what the cells below it show: text, a number or a verdict. The first column is that
-            of the row headers.
+        columns: for each header, what the cells below it show: text, a number or a verdict. The first column has the
+            headers of the rows.
     """
     cells = [[_cell(of(item)) for of in columns.values()] for item in items]
-    numbers = [
-        place > 0 and all(map(_NUMBER.fullmatch, column)) for place, column in enumerate(zip(*cells, strict=True))
+    marks = [
+        ' class="number"' if place > 0 and all(_NUMBER.fullmatch(row[place]) for row in cells) else ""
+        for place in range(len(columns))
     ]
-    marks = [' class="number"' if number else "" for number in numbers or [False] * len(columns)]
     head = "".join(f'<th scope="col"{mark}>{escape(name)}</th>' for name, mark in zip(columns, marks, strict=True))
     rows = (
         f'<th scope="row">{first}</th>'
@@ -97,7 +97,7 @@ def table(caption: str, address: str, items: Iterable[T], columns: Mapping[str, 
 
 
 def sentence(text: str, good: bool | None = None) -> str:
-    """Return a paragraph; good or bad news stands out, in its color."""
+    """Return a paragraph. Good and bad news stand out in colors of their own."""
     if good is None:
         return f"<p>{escape(text)}</p>"
     return f'<p class="{"good" if good else "bad"}"><strong>{escape(text)}</strong></p>'
