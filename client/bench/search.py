@@ -15,7 +15,7 @@ _MOST_RUNS = 12
 
 def search_rate(
     run: Callable[[Load], BenchResult], load: Load, capacity: float, target_ms: float
-) -> Iterator[tuple[float, BenchResult, bool]]:
+) -> Iterator[tuple[float, bool]]:
     """Try rates until the highest one is known whose 99th percentile stays within a target.
 
     Args:
@@ -25,14 +25,14 @@ def search_rate(
         target_ms: the target, in milliseconds.
 
     Yields:
-        Each rate that was tried, its result, and whether the target was met without errors.
+        Each rate that was tried, and whether the target was met without errors. Such rates rise.
     """
     lowest, highest, rate = 0.0, float("inf"), 0.7 * capacity
     for _ in range(_MOST_RUNS):
         rate = float(f"{rate:.3g}")
         result = run(replace(load, concurrency=None, rate=rate))
         kept = _keeps(result, target_ms)
-        yield rate, result, kept
+        yield rate, kept
         if result.interrupted:
             return
         lowest, highest = (rate, highest) if kept else (lowest, rate)
@@ -42,6 +42,6 @@ def search_rate(
 
 
 def _keeps(result: BenchResult, target_ms: float) -> bool:
-    if not result.answered or result.errors or result.percentiles_ms["99"] > target_ms:
+    if result.interrupted or not result.answered or result.errors or result.percentiles_ms["99"] > target_ms:
         return False
     return result.scheduled >= _KEPT * (result.seconds - result.percentiles_ms["50"] / 1e3)

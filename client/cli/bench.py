@@ -14,6 +14,7 @@ import click
 from client.bench.baseline import Baseline, Comparison, Subject, compare_results, read_baseline, require_comparable
 from client.bench.load import BenchResult
 from client.bench.loops import Load
+from client.bench.plot import plot_latency
 from client.bench.processes import Server, sender
 from client.bench.search import search_rate
 from client.cli import show
@@ -134,8 +135,6 @@ def bench(
         value["not_compared"] = [result.load for result in results if result.load not in done]
     show_or_print(value, as_json, lambda: _show(value, subject, before, comparisons))
     if plot is not None and results:
-        from client.bench.plot import plot_latency
-
         plot_latency(results, plot)
     if runs.interrupted:
         return 130
@@ -145,8 +144,8 @@ def bench(
 
 
 def _loads(concurrency: Sequence[int], rate: Sequence[float], load: Load) -> list[Load]:
-    found = [replace(load, concurrency=value) for value in concurrency] + [replace(load, rate=value) for value in rate]
-    return found or [replace(load, concurrency=1)]
+    loads = [replace(load, concurrency=value) for value in concurrency] + [replace(load, rate=value) for value in rate]
+    return loads or [replace(load, concurrency=1)]
 
 
 def _show(
@@ -186,8 +185,9 @@ class Runs:
         """Search for the highest rate within the target, from what the last load has shown."""
         capacity = self.results[-1].calls_per_second if self.results else 0.0
         if capacity and not self.interrupted:
-            for rate, _, kept in search_rate(self._send, load, capacity, target_ms):
-                self.highest_rate = max(rate, self.highest_rate or 0.0) if kept else self.highest_rate
+            for rate, kept in search_rate(self._send, load, capacity, target_ms):
+                if kept:
+                    self.highest_rate = rate
 
     def _send(self, load: Load) -> BenchResult:
         print(f"{load.name} ...", file=sys.stderr)

@@ -473,7 +473,7 @@ def test_the_search_ends_close_to_the_highest_rate(limit, found):
             percentiles_ms={"50": milliseconds, "99": milliseconds},
         )
 
-    good = [rate for rate, _, kept in search_rate(run, Load(), 1000, 10) if kept]
+    good = [rate for rate, kept in search_rate(run, Load(), 1000, 10) if kept]
     assert max(good, default=0) <= found
     assert max(good, default=0) >= found / 1.06
 
@@ -490,7 +490,18 @@ def test_requests_at_random_times_are_few_by_chance_and_slow_answers_late_but_bo
             percentiles_ms={"50": 1000.0, "99": 1000.0},
         )
 
-    assert next(search_rate(run, Load(duration=10, poisson=True), 5 / 0.7, 2000))[2]
+    assert next(search_rate(run, Load(duration=10, poisson=True), 5 / 0.7, 2000))[1]
+
+
+def test_a_rate_that_was_interrupted_is_not_kept():
+    def run(load):
+        percentiles = {"50": 1.0, "99": 1.0}
+        return SimpleNamespace(
+            interrupted=True, answered=100, errors={}, seconds=1.0, scheduled=1.0, percentiles_ms=percentiles
+        )
+
+    ((_, kept),) = search_rate(run, Load(duration=10), 100, 10)
+    assert not kept
 
 
 def test_a_rate_whose_requests_pile_up_is_not_kept():
@@ -505,7 +516,7 @@ def test_a_rate_whose_requests_pile_up_is_not_kept():
             percentiles_ms={"50": 500.0, "99": 1000.0},
         )
 
-    assert not next(search_rate(run, Load(duration=10), 10, 2000))[2]
+    assert not next(search_rate(run, Load(duration=10), 10, 2000))[1]
 
 
 def test_the_command_searches_for_a_rate(bench, model):
