@@ -34,7 +34,7 @@ def test_digits_are_qualified_and_checked_with_their_own_tolerances(server, digi
     assert json.loads(capfd.readouterr().out) == found
     assert [size["batch"] for size in found["deviation"]] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
     assert found["tolerances"]["backbone"]["atol"] < 1e-4
-    assert found["metrics"]["memory_told"] == "The server's metrics tell no memory."
+    assert found["metrics"]["memory_told"] == "The server's metrics do not report memory."
     assert not found["metrics"]["gpu_confirmed"]
     assert (tmp_path / "qualification.html").read_text().endswith("</html>\n")
     file = str(tmp_path / "qualification.json")

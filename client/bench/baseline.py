@@ -14,11 +14,10 @@ class Subject:
     """What a run sends. Only runs that send the same can be compared.
 
     Attributes:
-        signature: the signature that is called.
         k: the values of k, used in turn; empty if k is left out.
         inputs: "random", "pictures", "samples" of other kinds, or "recorded": recorded requests as they were.
-        batch: how many examples each request holds; 0 for recorded requests, which hold as many as they hold.
-        min_score: the lowest score to keep; None if it is left out.
+        batch: how many examples each request holds; 0 for recorded requests, whose sizes vary.
+        min_score: None if it is left out.
     """
 
     signature: str
@@ -58,21 +57,21 @@ def read_baseline(path: Path) -> Baseline:
         InputError: if the file cannot be read or is something else.
     """
     try:
-        stated = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
         loads = {}
-        for result in stated["results"]:
+        for result in content["results"]:
             percentiles = result["percentiles_ms"]
             numbers = (result["calls_per_second"], percentiles["50"], percentiles["99"])
             loads[str(result["load"])] = (float(numbers[0]), float(numbers[1]), float(numbers[2]))
         subject = Subject(
-            signature=str(stated["signature"]),
-            k=tuple(int(k) for k in stated["k"]),
-            inputs=str(stated["inputs"]),
-            batch=int(stated["batch"]),
+            signature=str(content["signature"]),
+            k=tuple(int(k) for k in content["k"]),
+            inputs=str(content["inputs"]),
+            batch=int(content["batch"]),
             # Older runs could send none.
-            min_score=None if stated.get("min_score") is None else float(stated["min_score"]),
+            min_score=None if content.get("min_score") is None else float(content["min_score"]),
         )
-        return Baseline(str(stated["model"]), subject, loads)
+        return Baseline(str(content["model"]), subject, loads)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -35,11 +35,11 @@ class Histogram:
 
     def percentile(self, percent: float) -> float:
         """Return the duration that `percent` of all durations do not exceed, or 0.0 if nothing was counted."""
-        wanted = max(1, -(-self.total * percent // 100))
+        rank = max(1, -(-self.total * percent // 100))
         seen = 0
         for place in sorted(self._counts):
             seen += self._counts[place]
-            if seen >= wanted:
+            if seen >= rank:
                 return min(_highest(place) / 1e6, self.largest)
         return self.largest
 

@@ -25,9 +25,9 @@ NO_RETRY = Retry(attempts=1)
 class BenchResult:
     """The result of one load. Latencies are in milliseconds and cover only calls that were answered.
 
-    `busy` is the share of one core that each process of the load generator used at most. `late_ms` is how late 99% of
-    the requests were sent at most (open loop). `limits` holds sentences that say if the generator was measured and not
-    the server. `interrupted` means that Ctrl-C ended the load; the result covers the calls answered until then.
+    `busy` is the largest share of a core that a process of the load generator used. `late_ms` is the 99th percentile of
+    how late requests were sent (open loop). `limits` says if the generator limited the results.
+    `interrupted` means that Ctrl-C ended the load; the result covers the calls answered until then.
     `latencies`, in seconds, and `scheduled`, when the last request of an open loop was to be sent, are not part of the
     JSON.
     """

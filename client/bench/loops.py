@@ -1,4 +1,4 @@
-"""The two ways to send requests: by callers that wait for their answers, and at times that no answer changes."""
+"""The two ways to send requests: by callers that wait for their answers, and at a rate that no answer changes."""
 
 import threading
 import time
@@ -89,35 +89,33 @@ class Measurement:
     interrupted: bool
 
 
+@dataclass
 class Stop:
-    """Ends a load when Ctrl-C arrives, or when it is called. Later answers are not counted."""
+    """Ends a load when it is called, or at Ctrl-C. Later answers are not counted."""
 
-    def __init__(self, client: ServingClient) -> None:
-        self._client = client
-        self._called = threading.Event()
+    client: ServingClient
+    called: bool = False
 
-    @property
-    def called(self) -> bool:
-        """Whether the load is to end."""
-        return self._called.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait, unless the load is to end; return whether it is."""
-        return self._called.wait(seconds) if seconds > 0 else self.called
+    def wait(self, until: float) -> bool:
+        """Wait until a time of the performance counter, or until the load is to end; return whether it is."""
+        # Not with an Event: Ctrl-C may leave its lock locked.
+        while not self.called and (left := until - time.perf_counter()) > 0:
+            time.sleep(min(left, 0.1))
+        return self.called
 
     def __call__(self) -> None:
         """End the load: close the client, and with it all open calls."""
-        self._called.set()
-        self._client.close()
+        self.called = True
+        self.client.close()
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
-        if kind is not KeyboardInterrupt:
-            return False
-        self()
-        return True
+        if kind is KeyboardInterrupt:
+            self()
+        # A closed channel raises ValueError.
+        return kind is KeyboardInterrupt or (kind is ValueError and self.called)
 
 
 def send_load(client: ServingClient, requests: Sequence[BenchRequest], load: Load, stop: Stop) -> Measurement:
@@ -150,8 +148,8 @@ def _sender(
     senders = {}
     for method in {request.method for request in requests}:
         call, headers = transport.callable(method)
-        wanted = call if load.rate is None else call.future
-        senders[method] = partial(wanted, timeout=client.timeout, metadata=headers)
+        send = call if load.rate is None else call.future
+        senders[method] = partial(send, timeout=client.timeout, metadata=headers)
     return lambda request: senders[request.method](request.content)
 
 
@@ -172,7 +170,7 @@ def _closed(
             try:
                 response = send(request)
             except (grpc.RpcError, ValueError) as error:
-                if stop.called:  # it was cut off, or never sent: a closed channel raises ValueError
+                if stop.called:  # the call was cut off, or never sent
                     return
                 if not isinstance(error, grpc.RpcError):
                     raise
@@ -200,10 +198,9 @@ def _open(
     # Answers arrive on gRPC's threads, one tally for all of them behind one lock.
     tally, lock = CallTally(), threading.Lock()
     outstanding = threading.Semaphore(0)
-    begin = time.perf_counter() + 0.01 + load.warmup
-    sent = 0
+    begin, sent = time.perf_counter() + 0.01 + load.warmup, 0
 
-    def done(future: Any, request: BenchRequest, intended: float) -> None:
+    def done(request: BenchRequest, intended: float, future: Any) -> None:
         seconds = time.perf_counter() - intended
         error = future.exception()
         with lock:
@@ -217,20 +214,14 @@ def _open(
 
     with stop:
         for number, offset in enumerate(_departures(load)):
-            intended = begin + offset
-            if stop.wait(intended - time.perf_counter()):
+            request, intended = requests[number % len(requests)], begin + offset
+            if stop.wait(intended):
                 break
             if offset >= 0:
                 tally.late.record(time.perf_counter() - intended)
                 tally.scheduled = offset
-            request = requests[number % len(requests)]
-            try:
-                future = send(request)
-            except ValueError:  # the channel was closed after the wait
-                if not stop.called:
-                    raise
-                break
-            future.add_done_callback(lambda future, request=request, intended=intended: done(future, request, intended))
+            future = send(request)
+            future.add_done_callback(partial(done, request, intended))
             sent += 1
         for _ in range(sent):
             outstanding.acquire()
@@ -248,7 +239,7 @@ def _departures(load: Load) -> Iterator[float]:
         yield from ((number - warm) / rate for number in range(warm + measured))
         return
     offset, left = -load.warmup, measured
-    # A process of random arrivals has as many in a time as it has: only `calls` fixes their number.
+    # The number of random arrivals in a given time is random, too; only `calls` fixes it.
     while left if load.calls is not None else offset < load.duration:
         yield offset
         left -= offset >= 0

@@ -3,20 +3,24 @@
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import Any, Self, TypeAlias
 
-from client.bench.load import NO_RETRY, BenchResult, result_of
+from client.bench.load import NO_RETRY, BenchResult, measure, result_of
 from client.bench.loops import Load, Measurement, Stop, send_load
 from client.bench.requests import BenchRequest
 from client.client import ServingClient
 from client.errors import ClientError
 from client.rpc.channel import ChannelOptions
 
-_READY, _STOP = "ready", "stop"
+# Sends a load of requests.
+Send: TypeAlias = Callable[[Sequence[BenchRequest], Load], BenchResult]
+
+_START, _STOP = "start", "stop"
 
 
 @dataclass(frozen=True)
@@ -30,46 +34,89 @@ class Server:
 
     def open(self) -> ServingClient:
         """Return a client that does not retry."""
-        return ServingClient(
-            self.address, self.model, timeout=self.timeout, options=replace(self.options, retry=NO_RETRY)
-        )
-
-
-def measure_in_processes(server: Server, requests: Sequence[BenchRequest], load: Load, count: int) -> BenchResult:
-    """Send a load from `count` processes at once, each its share, and return the measurements together.
-
-    Ctrl-C ends it early, as in `client.bench.load.measure`.
-    """
-    # A forked process would inherit gRPC's threads and locks in whatever state they are.
-    context = multiprocessing.get_context("spawn")
-    # Started by the first process otherwise, which would end what follows.
-    resource_tracker.ensure_running()
-    workers, pipes = [], []
-    try:
-        with _ctrl_c_waits():
-            for share in _shares(load, count):
-                ours, theirs = context.Pipe()
-                worker = context.Process(target=_work, args=(theirs, server, requests, share), daemon=True)
-                worker.start()
-                theirs.close()
-                workers.append(worker)
-                pipes.append(ours)
-        parts = _gathered(pipes)
-    finally:
-        for worker in workers:
-            worker.join(10)
-            worker.kill()
-    return result_of(load, parts)
+        options = replace(self.options, retry=NO_RETRY)
+        return ServingClient(self.address, self.model, timeout=self.timeout, options=options)
 
 
 @contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Hold Ctrl-C back. A process that is started here never sees it: a terminal sends it to all of them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def sender(server: Server, processes: int) -> Iterator[tuple[ServingClient, Send]]:
+    """Return a client without retries, and a function that sends load from this process or from several others."""
+    with server.open() as client:
+        if processes == 1:
+            yield client, partial(measure, client)
+        else:
+            with Workers(server, processes) as workers:
+                yield client, workers.measure
+
+
+class Workers:
+    """Processes that send load together. They start with the first load, and are kept for the next ones."""
+
+    def __init__(self, server: Server, count: int) -> None:
+        self._server, self._count = server, count
+        self._processes: list[Any] = []
+        self._pipes: list[Any] = []
+        self._requests: Sequence[BenchRequest] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.join()
+
+    def measure(self, requests: Sequence[BenchRequest], load: Load) -> BenchResult:
+        """Send a load, each process its share, and return the measurements together.
+
+        Ctrl-C ends it early, as in `client.bench.load.measure`, and the processes too.
+        """
+        if not self._processes:
+            self._start()
+        if requests is not self._requests:
+            self._requests = requests
+            for pipe in self._pipes:
+                pipe.send(requests)
+        shares = _shares(load, self._count)
+        pipes = self._pipes[: len(shares)]
+        for pipe, share in zip(pipes, shares, strict=True):
+            pipe.send(share)
+        for pipe in pipes:
+            _received(pipe)
+        return result_of(load, _gathered(pipes))
+
+    def _start(self) -> None:
+        # A forked process would inherit gRPC's threads and locks in whatever state they are.
+        context = multiprocessing.get_context("spawn")
+        # The first process would start this otherwise, which unblocks Ctrl-C.
+        resource_tracker.ensure_running()
+        with _ctrl_c_blocked():
+            for _ in range(self._count):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs, self._server), daemon=True)
+                process.start()
+                theirs.close()
+                self._processes.append(process)
+                self._pipes.append(ours)
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Return a context in which Ctrl-C waits for the end.
+
+    A terminal sends it to all processes. Those that start here inherit that it is blocked: only we stop them. The mask
+    is that of one thread, and another one may take the signal.
+    """
+    received: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if received:
+        raise KeyboardInterrupt
 
 
 def _shares(load: Load, count: int) -> list[Load]:
@@ -91,55 +138,64 @@ def _part(whole: int, number: int, count: int) -> int:
 
 
 def _gathered(pipes: Sequence[Any]) -> list[Measurement]:
-    """Start all processes at once, and return what they measured. Ctrl-C ends them early."""
-    found: dict[int, Measurement] = {}
+    """Start the load in all processes at once, and return what they measured. Ctrl-C ends it early."""
+    parts: dict[int, Measurement] = {}
     try:
         for pipe in pipes:
-            _received(pipe)
-        for pipe in pipes:
-            pipe.send(_READY)
+            pipe.send(_START)
         for number, pipe in enumerate(pipes):
-            found[number] = _received(pipe)
+            parts[number] = _received(pipe)
     except KeyboardInterrupt:
-        left = {number: pipe for number, pipe in enumerate(pipes) if number not in found}
+        left = {number: pipe for number, pipe in enumerate(pipes) if number not in parts}
         for pipe in left.values():
             with suppress(OSError):
                 pipe.send(_STOP)
         for number, pipe in left.items():
             with suppress(EOFError, OSError):
-                while number not in found:
-                    if isinstance(part := pipe.recv(), Measurement):
-                        found[number] = part
-        if not found:
+                if isinstance(part := pipe.recv(), Measurement):
+                    parts[number] = part
+        if not parts:
             raise
-    return list(found.values())
+    return list(parts.values())
 
 
 def _received(pipe: Any) -> Any:
     try:
-        found = pipe.recv()
-    except EOFError as error:
+        message = pipe.recv()
+    except (EOFError, OSError) as error:
         raise ClientError("a process that sends load ended before it was done") from error
-    if isinstance(found, ClientError):
-        raise found
-    return found
+    if isinstance(message, ClientError):
+        raise message
+    return message
 
 
-def _work(pipe: Any, server: Server, requests: Sequence[BenchRequest], load: Load) -> None:
+def _work(pipe: Any, server: Server) -> None:
+    """Do what the messages say: keep requests, get ready for a load, start it, stop it."""
+    requests: Sequence[BenchRequest] = ()
+    load = Load()
+    with suppress(EOFError, OSError), server.open() as client:
+        stop = Stop(client)
+        while True:
+            message = pipe.recv()
+            if message == _STOP:
+                stop()
+            elif message == _START:
+                threading.Thread(target=_send, args=(pipe, client, requests, load, stop), daemon=True).start()
+            elif isinstance(message, Load):
+                load = message
+                # Connects, before the load.
+                pipe.send(_result_of(client.status))
+            else:
+                requests = message
+
+
+def _send(pipe: Any, client: ServingClient, requests: Sequence[BenchRequest], load: Load, stop: Stop) -> None:
+    pipe.send(_result_of(partial(send_load, client, requests, load, stop)))
+
+
+def _result_of(call: Callable[[], Any]) -> Any:
+    """Return the result of a call, or a ClientError that says why there is none."""
     try:
-        with server.open() as client:
-            client.status()
-            stop = Stop(client)
-            pipe.send(_READY)
-            if pipe.recv() == _STOP:
-                return
-            threading.Thread(target=_stop_when_told, args=(pipe, stop), daemon=True).start()
-            pipe.send(send_load(client, requests, load, stop))
-    except ClientError as error:
-        pipe.send(ClientError(str(error)))
-
-
-def _stop_when_told(pipe: Any, stop: Stop) -> None:
-    with suppress(EOFError, OSError):
-        if pipe.recv() == _STOP:
-            stop()
+        return call()
+    except Exception as error:
+        return ClientError(str(error) or repr(error))

@@ -45,8 +45,8 @@ def sample_requests(
     Samples of unlike shapes never share a request. The last request of each shape is filled up with the first samples
     again. Without `ks` or `min_score`, those of the samples themselves are sent where they have one.
     """
-    for name, wanted in ((names.K, ks), (names.MIN_SCORE, [] if min_score is None else [min_score])):
-        if wanted and signature.key != names.CLASSIFY:
+    for name, values in ((names.K, ks), (names.MIN_SCORE, [] if min_score is None else [min_score])):
+        if values and signature.key != names.CLASSIFY:
             require_limit(signature, name)
     turn = 0
     for chosen in full_batches(samples, batch):

@@ -15,33 +15,33 @@ _MOST_RUNS = 12
 
 def search_rate(
     run: Callable[[Load], BenchResult], load: Load, capacity: float, target_ms: float
-) -> Iterator[tuple[float, BenchResult, bool]]:
-    """Try rates until the highest one is known whose 99th percentile stays below a target.
+) -> Iterator[tuple[float, bool]]:
+    """Try rates until the highest one is known whose 99th percentile stays within a target.
 
     Args:
-        run: sends a load and returns what it met.
-        load: what to send at each rate.
-        capacity: about how many requests a second the server answers at most.
+        run: sends a load and returns its result.
+        load: the load to send at each rate.
+        capacity: about how many requests a second the server can answer.
         target_ms: the target, in milliseconds.
 
     Yields:
-        Each rate that was tried, its result, and whether it is within the target without errors.
+        Each rate that was tried, and whether the target was met without errors. Such rates rise.
     """
     lowest, highest, rate = 0.0, float("inf"), 0.7 * capacity
     for _ in range(_MOST_RUNS):
         rate = float(f"{rate:.3g}")
         result = run(replace(load, concurrency=None, rate=rate))
-        good = _keeps(result, target_ms)
-        yield rate, result, good
+        kept = _keeps(result, target_ms)
+        yield rate, kept
         if result.interrupted:
             return
-        lowest, highest = (rate, highest) if good else (lowest, rate)
+        lowest, highest = (rate, highest) if kept else (lowest, rate)
         if highest <= lowest * _PRECISION:
             return
-        rate = lowest * 1.3 if highest == float("inf") else (lowest * highest) ** 0.5 or highest / 2
+        rate = 2 * lowest if highest == float("inf") else (lowest * highest) ** 0.5 or highest / 2
 
 
 def _keeps(result: BenchResult, target_ms: float) -> bool:
-    if not result.answered or result.errors or result.percentiles_ms["99"] > target_ms:
+    if result.interrupted or not result.answered or result.errors or result.percentiles_ms["99"] > target_ms:
         return False
     return result.scheduled >= _KEPT * (result.seconds - result.percentiles_ms["50"] / 1e3)

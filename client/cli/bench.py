@@ -12,9 +12,10 @@ from typing import Any
 import click
 
 from client.bench.baseline import Baseline, Comparison, Subject, compare_results, read_baseline, require_comparable
-from client.bench.load import BenchResult, measure
+from client.bench.load import BenchResult
 from client.bench.loops import Load
-from client.bench.processes import Server, measure_in_processes
+from client.bench.plot import plot_latency
+from client.bench.processes import Server, sender
 from client.bench.search import search_rate
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
@@ -45,10 +46,12 @@ def _numbers(
 @sample_arguments
 @click.option("--random", "random", is_flag=True, help="Make up the inputs, as where no samples are given.")
 @click.option(
-    "--signature", callback=utf8, default=names.SERVING_DEFAULT, show_default=True, help="The signature to ask."
+    "--signature", callback=utf8, default=names.SERVING_DEFAULT, show_default=True, help="The signature to call."
 )
 @click.option("--concurrency", callback=_numbers(int, 1), metavar="N,...", help="Callers at once; several are a sweep.")
-@click.option("--rate", callback=_numbers(float, 1e-3), metavar="R,...", help="Requests a second, whatever comes back.")
+@click.option(
+    "--rate", callback=_numbers(float, 1e-3), metavar="R,...", help="Requests a second, whatever the answers."
+)
 @click.option("--poisson", is_flag=True, help="With --rate, requests leave at random times, as from many users.")
 @click.option(
     "--target-p99",
@@ -64,7 +67,7 @@ def _numbers(
 @click.option("--k", "ks", callback=_numbers(int, -(2**31)), metavar="K,...", help="Values of k, used in turn.")
 @click.option("--min-score", type=float, help="The lowest score to keep.")
 @click.option("--baseline", type=click.Path(path_type=Path), metavar="FILE", help="An earlier --json to compare with.")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the latencies; needs matplotlib.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Plot the latencies; needs matplotlib.")
 @as_json_option
 @click.pass_obj
 def bench(
@@ -108,12 +111,8 @@ def bench(
     if before is not None:
         require_comparable(before, subject, [load.name for load in loads])
     server = Server(connection.required_address(), connection.required_model(), connection.timeout, connection.options)
-    with server.open() as client:
-        requests = requests_of(client, subject, paths, bounds_of(golden) if random else {})
-        run = partial(measure, client, requests)
-        if processes > 1:
-            run = partial(measure_in_processes, server, requests, count=processes)
-        runs = Runs(run)
+    with sender(server, processes) as (client, send):
+        runs = Runs(partial(send, requests_of(client, subject, paths, bounds_of(golden) if random else {})))
         with runs.until_interrupted():
             runs.each(loads)
             if target_p99 is not None:
@@ -136,8 +135,6 @@ def bench(
         value["not_compared"] = [result.load for result in results if result.load not in done]
     show_or_print(value, as_json, lambda: _show(value, subject, before, comparisons))
     if plot is not None and results:
-        from client.bench.plot import plot_latency
-
         plot_latency(results, plot)
     if runs.interrupted:
         return 130
@@ -147,8 +144,8 @@ def bench(
 
 
 def _loads(concurrency: Sequence[int], rate: Sequence[float], load: Load) -> list[Load]:
-    found = [replace(load, concurrency=value) for value in concurrency] + [replace(load, rate=value) for value in rate]
-    return found or [replace(load, concurrency=1)]
+    loads = [replace(load, concurrency=value) for value in concurrency] + [replace(load, rate=value) for value in rate]
+    return loads or [replace(load, concurrency=1)]
 
 
 def _show(
@@ -161,10 +158,7 @@ def _show(
 
 @dataclass
 class Runs:
-    """The results of the loads that were sent, until Ctrl-C.
-
-    `run` sends one load. `highest_rate` is the highest rate that a search found to be within its target.
-    """
+    """The results of the loads that were sent, until Ctrl-C. `highest_rate` is the highest that met a target."""
 
     run: Callable[[Load], BenchResult]
     results: list[BenchResult] = field(default_factory=list)
@@ -173,13 +167,13 @@ class Runs:
 
     @contextmanager
     def until_interrupted(self) -> Iterator[None]:
-        """Return a context that ends early at Ctrl-C, and says so."""
+        """Return a context that ends at Ctrl-C, with a message."""
         try:
             yield
         except KeyboardInterrupt:
             self.interrupted = True
         if self.interrupted:
-            print("Interrupted: what follows is of the calls answered until then.", file=sys.stderr)
+            print("Interrupted: the results cover the calls answered until then.", file=sys.stderr)
 
     def each(self, loads: Sequence[Load]) -> None:
         """Send one load after the other."""
@@ -191,8 +185,9 @@ class Runs:
         """Search for the highest rate within the target, from what the last load has shown."""
         capacity = self.results[-1].calls_per_second if self.results else 0.0
         if capacity and not self.interrupted:
-            for rate, _, good in search_rate(self._send, load, capacity, target_ms):
-                self.highest_rate = max(rate, self.highest_rate or 0.0) if good else self.highest_rate
+            for rate, kept in search_rate(self._send, load, capacity, target_ms):
+                if kept:
+                    self.highest_rate = rate
 
     def _send(self, load: Load) -> BenchResult:
         print(f"{load.name} ...", file=sys.stderr)

@@ -14,7 +14,6 @@ from client.check.three_questions import check as run_check
 from client.cli import show
 from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import (
-    VERSION,
     as_json_option,
     show_or_print,
     tolerance_options,
@@ -31,7 +30,7 @@ from client.samples.golden import Expectation, read_golden
 @click.command(cls=ConnectedCommand)
 @sample_arguments
 @click.option("--against", metavar="HOST:PORT", help="Another server that should serve the same export.")
-@click.option("--against-version", type=VERSION, metavar="N", help="Another version to compare with.")
+@click.option("--against-version", type=click.IntRange(min=0), metavar="N", help="Another version to compare with.")
 @click.option("--rest", metavar="HOST:PORT", help="The server's REST port; several, separated by commas, as addresses.")
 @click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page.")
 @click.option(
@@ -64,7 +63,7 @@ def check(
     """Check that the served model is the exported one; exit with status 1 if it is not.
 
     Sends the golden records of a published version and SAMPLES of your own, at least one of the two; predict --help
-    tells what kinds of files these may be. With several addresses each is checked.
+    lists the kinds of files. With several addresses each is checked.
     """
     if golden is None and not samples:
         raise click.UsageError("give --golden PATH, or samples to check with.")
@@ -89,11 +88,11 @@ def check(
                 expected = _of_server(connection, other, address, target, expected)
             result = client.run(run_check(address, target, expected, tolerances))
             results.append(check_rest(client, ports[number], target, result) if ports else result)
-    if page is not None:
-        page.write_text(report(results, datetime.now(UTC)), "utf-8")
     passed = all(result.passed for result in results)
     value = results[0] if len(results) == 1 else {"passed": passed, "replicas": results}
     show_or_print(value, as_json, lambda: show.checks(results))
+    if page is not None:
+        page.write_text(report(results, datetime.now(UTC)), "utf-8")
     return 0 if passed else 1
 
 

@@ -33,7 +33,7 @@ _OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.
 def main() -> None:
     """Run the command line and exit with its status."""
     for stream in (sys.stdout, sys.stderr):
-        # Characters that a terminal cannot show are spelled out: labels and file names may contain anything.
+        # Labels and file names may contain anything: characters that a terminal cannot show are spelled out.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
@@ -133,7 +133,7 @@ def info(
 
 
 def _origin(golden: Path, served: ExportInfo) -> dict[str, Any]:
-    """Return where a version comes from, which its directory says. The served model says only which export it is."""
+    """Return where a version comes from, from its directory. The server reports only which export it is."""
     try:
         record = ExportRecord.from_file(golden_path(golden).with_name(names.EXPORT_FILE))
     except RecordError as error:

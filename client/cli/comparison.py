@@ -1,7 +1,7 @@
 """The comparison with what is served, as `serving-client promote` makes and shows it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from client.cli import show
-from client.cli.options import POSITIVE, F, Finite
+from client.cli.options import POSITIVE, Finite, all_of
 from client.cli.samples import samples_for
 from client.client import ServingClient
 from client.comparison.compare import compare
@@ -32,38 +32,23 @@ class Wanted:
 
     samples: tuple[Path, ...]
     slices: Path | None
-    allow_label_change: bool
-    allow_breaking_change: bool
-    max_exact_match_drop: float | None
-    max_f1_drop: float | None
-    max_latency_ratio: float | None
+    limits: Limits
     page: Path | None
     page_inputs: bool
 
     def __post_init__(self) -> None:
         for option, given in (
             ("--slices", self.slices),
-            ("--max-exact-match-drop", self.max_exact_match_drop),
-            ("--max-f1-drop", self.max_f1_drop),
+            ("--max-exact-match-drop", self.limits.exact_match_drop),
+            ("--max-f1-drop", self.limits.f1_drop),
         ):
             if given is not None and not self.samples:
                 raise click.UsageError(f"{option} needs labeled samples: pass --samples.")
         if self.page_inputs and self.page is None:
             raise click.UsageError("--report-inputs is about the page: pass --report.")
 
-    @property
-    def limits(self) -> Limits:
-        """What may change."""
-        return Limits(
-            label_change=self.allow_label_change,
-            breaking_change=self.allow_breaking_change,
-            exact_match_drop=self.max_exact_match_drop,
-            f1_drop=self.max_f1_drop,
-            latency_ratio=self.max_latency_ratio,
-        )
 
-
-_OPTIONS = (
+comparison_options = all_of(
     click.option(
         "--samples",
         multiple=True,
@@ -77,30 +62,26 @@ _OPTIONS = (
         metavar="FILE",
         help='Judge each of these slices too: {"SLICE": [SAMPLE, ...]} in JSON.',
     ),
-    click.option("--allow-label-change", is_flag=True, help="Labels may be added, removed or moved."),
-    click.option("--allow-breaking-change", is_flag=True, help="Signatures or inputs may change for callers."),
-    click.option("--max-exact-match-drop", type=_SHARE, help="How much less the exact match may be, 0 to 1."),
-    click.option("--max-f1-drop", type=_SHARE, help="How much less the F1 (micro) may be, 0 to 1."),
+    click.option("--allow-label-change", "label_change", is_flag=True, help="Labels may be added, removed or moved."),
     click.option(
-        "--max-latency-ratio",
-        type=POSITIVE,
-        help="How many times the median latency may be.",
+        "--allow-breaking-change", "breaking_change", is_flag=True, help="Signatures or inputs may change for callers."
+    ),
+    click.option(
+        "--max-exact-match-drop", "exact_match_drop", type=_SHARE, help="How far the exact match may drop, 0 to 1."
+    ),
+    click.option("--max-f1-drop", "f1_drop", type=_SHARE, help="How far the F1 (micro) may drop, 0 to 1."),
+    click.option(
+        "--max-latency-ratio", "latency_ratio", type=POSITIVE, help="How many times as long the median latency may be."
     ),
     click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page."),
     click.option("--report-inputs", "page_inputs", is_flag=True, help="Show in it what was sent."),
 )
 
 
-def comparison_options(command: F) -> F:
-    """Give a command the options of `Wanted`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def taken_wanted(options: dict[str, Any]) -> Wanted:
+def take_wanted(options: dict[str, Any]) -> Wanted:
     """Take what the comparison needs out of a command's options."""
-    return Wanted(**{name: options.pop(name) for name in Wanted.__dataclass_fields__})
+    limits = Limits(**{limit.name: options.pop(limit.name) for limit in fields(Limits)})
+    return Wanted(limits=limits, **{name: options.pop(name) for name in ("samples", "slices", "page", "page_inputs")})
 
 
 def comparison_of(
@@ -109,10 +90,10 @@ def comparison_of(
     """Compare the version that a label is to have with the one that it has.
 
     Returns:
-        The comparison, or None and a sentence that says why there is none.
+        The comparison, or None and a sentence that says why there was none.
 
     Raises:
-        PromoteError: if the version that the label has cannot be asked, and may not be left unasked.
+        PromoteError: if the version that the label has does not answer, and the options do not allow for that.
     """
     if move.old is None or move.old == move.new:
         has = "no version yet" if move.old is None else "this version already"
@@ -123,12 +104,12 @@ def comparison_of(
     except UnreachableError:
         raise
     except ServerError as error:
-        told = f"version {move.old}, which has the label {move.label}, cannot be asked at {client.address}: {error}"
+        reason = f"version {move.old}, which has the label {move.label}, does not answer at {client.address}: {error}"
         limits = wanted.limits
         if not (limits.label_change and limits.breaking_change) or limits.needs_samples:
             way = "to promote uncompared, pass --allow-label-change and --allow-breaking-change, and no other limits"
-            raise PromoteError(f"{told}; {way}") from error
-        return None, f"Version {move.new} was not compared: {told}."
+            raise PromoteError(f"{reason}; {way}") from error
+        return None, f"Version {move.new} was not compared: {reason}."
 
     def samples_of(side: Side) -> tuple[Sample, ...]:
         if wanted.samples:

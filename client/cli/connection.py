@@ -1,4 +1,4 @@
-"""The options for the server's address and the model. They may come before or after the command."""
+"""The connection options: address, model and the like. They may come before or after the command."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from client.rpc.channel import ChannelOptions, Tls
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _TIMEOUT = 10.0
 _ELSEWHERE = (
-    "--address, --model, --timeout and the other options of the connection may stand here too: "
+    "--address, --model, --timeout and the other connection options may also follow the command: "
     "see serving-client --help."
 )
 
@@ -65,23 +65,25 @@ def connection_options() -> list[click.Option]:
             type=POSITIVE,
             help=f"How long each call may take.  [default: {_TIMEOUT:g}]",
         ),
-        click.Option(["--tls"], is_flag=True, help="Use TLS, trusting the usual authorities."),
-        click.Option(["--ca"], type=_FILE, metavar="FILE", help="Use TLS, trusting the authority in this PEM file."),
-        click.Option(["--certificate"], type=_FILE, metavar="FILE", help="Your own certificate, for mutual TLS."),
-        click.Option(["--key"], type=_FILE, metavar="FILE", help="Its key."),
+        click.Option(["--tls"], is_flag=True, help="Use TLS, and trust the usual certificate authorities."),
+        click.Option(
+            ["--ca"], type=_FILE, metavar="FILE", help="Use TLS, and trust the certificate authority in this PEM file."
+        ),
+        click.Option(["--certificate"], type=_FILE, metavar="FILE", help="The client certificate, for mutual TLS."),
+        click.Option(["--key"], type=_FILE, metavar="FILE", help="The key of the client certificate."),
         click.Option(
             ["--server-name"], metavar="NAME", help="The name in the server's certificate, if not that of the address."
         ),
         click.Option(
-            ["--token-file"], type=_FILE, metavar="FILE", help="Send the bearer token in this file; wants TLS."
+            ["--token-file"], type=_FILE, metavar="FILE", help="Send the bearer token in this file; needs TLS."
         ),
-        click.Option(["--token-over-plaintext"], is_flag=True, help="Send the token without TLS too."),
+        click.Option(["--token-over-plaintext"], is_flag=True, help="Send the token even without TLS."),
         click.Option(["--gzip"], is_flag=True, help="Compress requests."),
     ]
 
 
 class ConnectedGroup(click.Group):
-    """A group of commands that also takes the connection's options before the command."""
+    """A group of commands that also takes the connection options before the command."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)

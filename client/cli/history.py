@@ -34,12 +34,12 @@ def history(connection: Connection, config: Path, label: str | None, as_json: bo
 
 def _show(config: Path, found: Sequence[Entry]) -> None:
     if not found:
-        click.echo(f"{history_file(config)} holds no such moves.")
+        click.echo(f"{history_file(config)} has no such moves.")
         return
     table = show.new_table("time", "who", "model", "label", "from", "to", "outcome", "export", "message")
     for entry in found:
         color = "green" if entry.outcome == MOVED else "yellow"
-        told = entry.message if not entry.error else f"{entry.message} ({entry.error})".strip()
+        message = f"{entry.message} ({entry.error})".strip() if entry.error else entry.message
         table.add_row(
             entry.time,
             Text(f"{entry.user}@{entry.host}"),
@@ -49,11 +49,11 @@ def _show(config: Path, found: Sequence[Entry]) -> None:
             str(entry.new),
             Text(entry.outcome or "has no end", color),
             Text(_origin(entry)),
-            Text(told),
+            Text(message),
         )
     show.stdout_console().print(table)
 
 
 def _origin(entry: Entry) -> str:
-    """Return what tells the new version's export from others: its commit, otherwise its id, shortened."""
+    """Return the commit of the new version's export, or else the id of the export, shortened."""
     return str(entry.export.get("git_commit") or entry.export.get("export_id") or "")[:12]

@@ -28,8 +28,6 @@ class Finite(click.FloatRange):
         return number
 
 
-# Versions are int64 on the wire.
-VERSION = click.IntRange(0, 2**63 - 1)
 # Seconds, milliseconds and ratios.
 POSITIVE = Finite(min=0, min_open=True)
 
@@ -42,20 +40,27 @@ def utf8(context: click.Context, parameter: click.Parameter, value: str | None) 
         raise click.BadParameter(f"{value!r} is not UTF-8") from error
 
 
-def version_options(command: F) -> F:
-    """Give a command --version and --label."""
-    command = click.option("--label", callback=utf8, help="Ask the version with this label.")(command)
-    return click.option("--version", type=VERSION, help="Ask this version, not the newest.")(command)
+def all_of(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that gives a command several options, in this order."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
+version_options = all_of(
+    click.option("--version", type=click.IntRange(min=0), help="Ask this version, not the newest."),
+    click.option("--label", callback=utf8, help="Ask the version with this label."),
+)
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-
-
-def tolerance_options(command: F) -> F:
-    """Give a command --gpu, --rtol and --atol."""
-    command = click.option("--atol", type=Finite(min=0), help="Absolute difference allowed to dense scores.")(command)
-    command = click.option("--rtol", type=Finite(min=0), help="Relative difference allowed to dense scores.")(command)
-    return click.option("--gpu", is_flag=True, help="Allow for the TF32 of GPUs.")(command)
+tolerance_options = all_of(
+    click.option("--gpu", is_flag=True, help="Allow for the TF32 of GPUs."),
+    click.option("--rtol", type=Finite(min=0), help="Relative difference allowed to dense scores."),
+    click.option("--atol", type=Finite(min=0), help="Absolute difference allowed to dense scores."),
+)
 
 
 def tolerances_of(gpu: bool, rtol: float | None, atol: float | None, file: Path | None = None) -> Tolerances:

@@ -18,6 +18,7 @@ from client.samples.golden import Sample
 from client.samples.images import image_size
 from client.samples.stacking import inputs_of
 from signatures.contract import names
+from signatures.contract.kept import ranking
 
 
 @click.command(cls=ConnectedCommand)
@@ -75,7 +76,7 @@ def _predictions(
 
 
 def _signature(metadata: Metadata, sample: Sample) -> str:
-    """Return the signature to ask: the one that lists what it keeps, where it was exported."""
+    """Return the signature to call: the one that lists the kept labels, if it was exported."""
     if sample.file is not None and names.ENCODED_IMAGES_TOP_K in metadata.signatures:
         return names.ENCODED_IMAGES_TOP_K
     return names.TOP_K if names.TOP_K in metadata.signatures else names.SERVING_DEFAULT
@@ -96,6 +97,5 @@ def _kept(indices: Any, labels: Any, scores: Any) -> list[dict[str, Any]]:
 
 
 def _kept_of_vector(probabilities: NDArray[np.float32], labels: tuple[str, ...]) -> list[dict[str, Any]]:
-    order = np.argsort(-probabilities, kind="stable")
-    kept = [index for index in order.tolist() if probabilities[index] != 0]
+    kept = [index for index in ranking(probabilities).tolist() if probabilities[index] != 0]
     return [{"index": index, "label": labels[index], "score": float(probabilities[index])} for index in kept]

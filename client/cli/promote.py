@@ -9,45 +9,44 @@ from typing import Any
 
 import click
 
+from client.check.report import server_section
 from client.cli import show
-from client.cli.comparison import Wanted, comparison_of, comparison_options, show_comparison, taken_wanted
+from client.cli.comparison import Wanted, comparison_of, comparison_options, show_comparison, take_wanted
 from client.cli.connection import ConnectedCommand, Connection
-from client.cli.options import VERSION, F, as_json_option, show_or_print, tolerance_options, tolerances_of, utf8
-from client.cli.verify import show_verification, stated
+from client.cli.options import all_of, as_json_option, show_or_print, tolerance_options, tolerances_of, utf8
+from client.cli.verify import show_verification, verification_as_json
 from client.client import ServingClient
+from client.comparison.page import comparison_section
+from client.page import page
 from client.promotion.evidence import Evidence, evidence_of_files
 from client.promotion.move import carry_out, check_version, entry_of
 from client.promotion.plan import Move, describe, plan, plan_back, version_directory
 from client.samples.golden import read_golden
 from signatures.contract.tolerances import Tolerances
 
-
-def _label_options(command: F) -> F:
-    for option in (
-        click.option("--message", callback=utf8, default="", help="Why, for the history."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
-        click.option(
-            "--golden",
-            type=click.Path(path_type=Path),
-            metavar="PATH",
-            help="The version's directory or golden file; the one below the file's base_path if left out.",
-        ),
-        click.option(
-            "--config",
-            required=True,
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="The models.config that the servers were started with.",
-        ),
-        click.option("--label", required=True, callback=utf8, help="The label to move."),
-    ):
-        command = option(command)
-    return command
+_label_options = all_of(
+    click.option("--label", required=True, callback=utf8, help="The label to move."),
+    click.option(
+        "--config",
+        required=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The models.config that the servers were started with.",
+    ),
+    click.option(
+        "--golden",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="The version's directory or golden file; the one below the file's base_path if left out.",
+    ),
+    click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
+    click.option("--message", callback=utf8, default="", help="Why, for the history."),
+)
 
 
 @click.command(cls=ConnectedCommand)
-@click.option("--version", required=True, type=VERSION, help="The version to move the label to.")
-@click.option("--create-label", is_flag=True, help="The label may be a new one.")
+@click.option("--version", required=True, type=click.IntRange(min=0), help="The version to move the label to.")
+@click.option("--create-label", is_flag=True, help="The label may be new.")
 @_label_options
 @comparison_options
 @tolerance_options
@@ -56,11 +55,10 @@ def _label_options(command: F) -> F:
 def promote(connection: Connection, /, version: int, **options: Any) -> int:
     """Move a version label: in the file, then on every server; all or nothing.
 
-    The version must be loaded already. Its files are verified where they are at hand, it is checked by its number on
-    every server, and compared with the version that has the label; status 1 when one of these fails, with nothing
-    changed.
+    The version must be loaded already. Its files are verified if they are found, it is checked by its number on every
+    server, and compared with the version that has the label; status 1 if one of these fails, with nothing changed.
     """
-    wanted = taken_wanted(options)
+    wanted = take_wanted(options)
     move = plan(options["config"], connection.required_model(), options["label"], version)
     return _move(connection, move, wanted, **options)
 
@@ -115,8 +113,8 @@ def _move(
         if not yes and not click.confirm("Do it?", err=True):
             show_or_print({"moved": False} | value, as_json, lambda: None)
             return 1
-        verdict = " ".join(dict.fromkeys(result.verdict for result in found.checks))
-        entry = replace(entry_of(move, clients), verdict=verdict, message=message, export=found.export)
+        verdicts = " ".join(dict.fromkeys(result.verdict for result in found.checks))
+        entry = replace(entry_of(move, clients), verdict=verdicts, message=message, export=found.export)
         carry_out(clients, move, entry)
         moved = move.old != move.new
         done = f"The label {label} {'is' if moved else 'was'} on version {move.new}{'' if moved else ' already'}"
@@ -145,7 +143,7 @@ def _evidence(
 
 def _as_json(found: Evidence) -> dict[str, Any]:
     return {
-        "verified": None if found.verification is None else stated(found.verification),
+        "verified": None if found.verification is None else verification_as_json(found.verification),
         "checks": found.checks,
         "compared": found.comparison,
         "notes": found.notes,
@@ -169,20 +167,16 @@ def _show_refusal(found: Evidence) -> None:
 
 
 def _write_page(file: Path, found: Evidence, inputs: bool) -> None:
-    # Here, because the page says some things in the words that this command line prints.
-    from client.check.report import page, server_section
-    from client.comparison.page import section
-
-    compared = [] if found.comparison is None else [section(found.comparison, inputs)]
+    compared = [] if found.comparison is None else [comparison_section(found.comparison, inputs)]
     checked = [server_section(number, result, inputs) for number, result in enumerate(found.checks)]
     title = f"Promotion: {'passed' if found.passed else 'stopped'}"
     file.write_text(page(title, datetime.now(UTC), [*compared, *checked]), "utf-8")
 
 
 def _require_consent(move: Move, yes: bool, create_label: bool) -> None:
-    """Raise click.UsageError unless a person can be asked, or options have answered all questions."""
+    """Raise click.UsageError unless a person can confirm, or options already have."""
     if not yes and not (sys.stdin and sys.stdin.isatty()):
-        raise click.UsageError("this asks before it changes anything, and there is no terminal to ask at: pass --yes.")
+        raise click.UsageError("this needs a confirmation, and there is no terminal to ask for it: pass --yes.")
     if yes and move.old is None and not create_label:
         there = ", ".join(move.others) or "none so far"
         raise click.UsageError(

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import click
 
-from client.bench.load import BenchResult, measure
-from client.bench.loops import Load
-from client.bench.processes import Server, measure_in_processes
-from client.bench.requests import BenchRequest
+from client.bench.processes import Server, sender
 from client.cli.connection import ConnectedCommand, Connection
 from client.cli.options import POSITIVE, as_json_option, plain, show_or_print
+from client.qualify.page import qualification_page
 from client.qualify.results import Qualification
 from client.qualify.run import qualify as run_qualification
 from client.rest.http import RestServer
@@ -28,13 +26,13 @@ from client.rest.http import RestServer
     metavar="PATH",
     help="The version's directory, or its golden file.",
 )
-@click.option("--p99", type=POSITIVE, metavar="MS", help="The bound on p99 to keep.")
+@click.option("--p99", type=POSITIVE, metavar="MS", help="The 99th percentile of latency to stay below.")
 @click.option(
     "--minutes",
     type=POSITIVE,
     default=10.0,
     show_default=True,
-    help="How long it may take.",
+    help="How long the run may take.",
 )
 @click.option("--rest", metavar="HOST:PORT", help="The server's REST port, for its metrics.")
 @click.option(
@@ -59,22 +57,16 @@ def qualify(
     output: Path,
     as_json: bool,
 ) -> int:
-    """Measure what the server can do: deviation, throughput, latency; status 1 if it is not the export.
+    """Measure what the server can do: deviation, throughput, latency; status 1 if it does not serve the export.
 
     Writes qualification.json, which check --tolerances reads, and qualification.html, with the batching settings that
-    it recommends. Sends much load: use it on a server without other callers.
+    it recommends. It sends a heavy load: use a server without other callers.
     """
     server = Server(connection.required_address(), connection.required_model(), connection.timeout, connection.options)
     port = None if rest is None else RestServer(rest, connection.timeout)
-    # Here, and not after ten minutes.
+    # A folder that cannot be written to is reported now, and not after the load.
     output.mkdir(parents=True, exist_ok=True)
-
-    def send(requests: Sequence[BenchRequest], load: Load) -> BenchResult:
-        if processes > 1:
-            return measure_in_processes(server, requests, load, processes)
-        return measure(loaded, requests, load)
-
-    with connection.open() as client, server.open() as loaded:
+    with connection.open() as client, sender(server, processes) as (_, send):
         found = run_qualification(
             client,
             send,
@@ -91,9 +83,6 @@ def qualify(
 
 def _write(found: Qualification, output: Path) -> list[Path]:
     """Write both files, each of them whole or not at all."""
-    # Here, because the page is made with that of the check, which imports this command line.
-    from client.qualify.page import qualification_page
-
     written = {
         output / "qualification.json": json.dumps(plain(found), indent=2, allow_nan=False) + "\n",
         output / "qualification.html": qualification_page(found),
@@ -117,7 +106,7 @@ def _show(found: Qualification, files: Sequence[Path]) -> None:
     if found.tolerances is not None:
         backbone = found.tolerances.backbone
         print(
-            f"Tolerances: {backbone.atol:g} + {backbone.rtol:g} of the score, {found.headroom:g} times what was seen."
+            f"Tolerances: {backbone.atol:g} + {backbone.rtol:g} of the score, {found.headroom:g} times the deviation."
         )
     if chosen is not None:
         print(f"Recommended: {chosen.options}")

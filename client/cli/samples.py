@@ -1,11 +1,11 @@
-"""What the commands are given to send: files of samples of any kind, golden records, or made-up samples."""
+"""What the commands send: files of samples of any kind, golden records, or made-up samples."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from client.cli.options import F
+from client.cli.options import all_of
 from client.client import ServingClient
 from client.errors import InputError
 from client.rpc.metadata import Metadata, Target
@@ -19,14 +19,12 @@ from signatures.contract.record import ExportRecord, RecordError
 _OURS = {names.TOP_K, names.FIXED_K, names.ENCODED_IMAGES, names.ENCODED_IMAGES_TOP_K, names.CLASSIFY}
 
 
-def sample_arguments(command: F) -> F:
-    """Give a command SAMPLES and --golden."""
-    command = click.option(
+sample_arguments = all_of(
+    click.argument("samples", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="[SAMPLES]..."),
+    click.option(
         "--golden", type=click.Path(path_type=Path), metavar="PATH", help="A version directory or its golden file."
-    )(command)
-    return click.argument(
-        "samples", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="[SAMPLES]..."
-    )(command)
+    ),
+)
 
 
 def samples_for(
@@ -60,7 +58,7 @@ def bounds_of(golden: Path | None) -> dict[str, Bound]:
 
 
 def golden_path(path: Path) -> Path:
-    """Return the file of golden records that an option names. Raises InputError if there is none."""
+    """Return the file of golden records that an option names. Raises InputError if it does not exist."""
     file = path / names.ASSETS_EXTRA / names.GOLDEN_FILE if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{file} cannot be read: pass a version directory that export-model wrote")
@@ -74,5 +72,5 @@ def _preprocessing(client: ServingClient, target: Target, metadata: Metadata) ->
 
 
 def _fitted_to(metadata: Metadata, signature: str) -> str:
-    """Return the signature that samples are read for. All of ours are sent the same samples."""
+    """Return the signature that samples are read for: the same for all that sparsehead exports."""
     return names.SERVING_DEFAULT if signature in _OURS and names.SERVING_DEFAULT in metadata.signatures else signature

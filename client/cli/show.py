@@ -27,9 +27,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def waiting(address: str) -> Status:
-    """Return a context in which a terminal shows that a server is being asked; elsewhere nothing is shown."""
+    """Return a context in which a terminal, if there is one, shows that a server is being called."""
     console = Console(stderr=True)
-    return console.status(f"Asking {address} ...", spinner="line" if console.options.ascii_only else "dots")
+    return console.status(f"Calling {address} ...", spinner="line" if console.options.ascii_only else "dots")
 
 
 def status(model: str, replicas: Sequence[ReplicaStatus]) -> None:
@@ -160,12 +160,12 @@ def bench(
         table.add_row(result.load, f"{result.calls_per_second:.0f}", *percentiles, f"{result.longest_ms:.2f}", errors)
     console.print(table)
     for result in results:
-        said = [f"{count} calls failed with {code}." for code, count in sorted(result.errors.items())]
+        sentences = [f"{count} calls failed with {code}." for code, count in sorted(result.errors.items())]
         if len(result.versions) > 1:
-            said.append(f"Versions {', '.join(sorted(result.versions))} answered.")
+            sentences.append(f"Versions {', '.join(sorted(result.versions))} answered.")
         if result.interrupted:
-            said.append(f"Interrupted after {result.answered} answers.")
-        for sentence in (*said, *result.limits):
+            sentences.append(f"Interrupted after {result.answered} answers.")
+        for sentence in (*sentences, *result.limits):
             console.print(Text(f"{result.load}: {sentence}", "yellow"), soft_wrap=True)
     if baseline is not None:
         _since(console, model, results, baseline, comparisons)
@@ -218,7 +218,8 @@ def _times(ratio: float) -> str:
 
 
 def _bar(score: float, in_ascii: bool) -> str:
-    share = min(max(score, 0.0), 1.0)
+    # The order matters: with NaN, both return their first argument.
+    share = min(1.0, max(0.0, score))
     if in_ascii:
         return "#" * round(share * _BAR)
     eighths = round(share * _BAR * 8)

@@ -22,7 +22,7 @@ from signatures.contract import names
 def subject_of(
     paths: Sequence[Path], signature: str, ks: Sequence[int], batch: int, min_score: float | None
 ) -> Subject:
-    """Return what is sent, which can be told from the command line and the files alone."""
+    """Return what is sent, from the command line and the files alone."""
     given = click.get_current_context().get_parameter_source
     chosen = [name for name in ("signature", "ks", "min_score", "batch") if given(name) == ParameterSource.COMMANDLINE]
     if not chosen and holds_requests(paths):
@@ -60,7 +60,7 @@ def requests_of(
 
 
 def _answered(client: ServingClient, requests: Iterable[BenchRequest]) -> list[BenchRequest]:
-    """Return the requests, after the first of them was answered: that tells whether there is anything to measure."""
+    """Return the requests, after the first one was answered: otherwise there is nothing to measure."""
     found, complete = within_memory(requests)
     client.transport.send(found[0].method, found[0].content, client.timeout)
     if not complete:

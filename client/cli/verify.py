@@ -14,31 +14,27 @@ from client.promotion.verify import verify as run_verify
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @as_json_option
 def verify(directory: Path, as_json: bool) -> int:
-    """Compare the files of a version, DIR, with what its export.json says of them; status 1 when they differ.
+    """Compare the files of a version, DIR, with their checksums in its export.json; status 1 if they differ.
 
     No server is asked.
     """
     result = run_verify(directory)
-    show_or_print(stated(result), as_json, lambda: show_verification(result))
+    show_or_print(verification_as_json(result), as_json, lambda: show_verification(result))
     return 0 if result.passed else 1
 
 
-def stated(result: Verification) -> dict[str, Any]:
+def verification_as_json(result: Verification) -> dict[str, Any]:
     """Return what --json prints."""
     return {"passed": result.passed} | {name: getattr(result, name) for name in result.__dataclass_fields__}
 
 
 def show_verification(result: Verification) -> None:
     """Print what differs, a line for each file."""
-    said = {
-        "changed": dict.fromkeys(result.changed, ""),
-        "missing": dict.fromkeys(result.missing, ""),
-        "added": dict.fromkeys(result.added, ""),
-        "could not be read": {name: f": {reason}" for name, reason in result.unreadable.items()},
-    }
-    for what, names in said.items():
-        for name, reason in names.items():
-            click.echo(f"{what}  {_printable(name) or '.'}{reason}")
+    for what, names in (("changed", result.changed), ("missing", result.missing), ("added", result.added)):
+        for name in names:
+            click.echo(f"{what}  {_printable(name)}")
+    for name, reason in result.unreadable.items():
+        click.echo(f"could not be read  {_printable(name) or '.'}: {reason}")
     if result.passed:
         click.echo(f"{result.directory} is as exported: {result.intact} files compared.")
     else:
@@ -50,6 +46,6 @@ def show_verification(result: Verification) -> None:
 
 
 def _printable(name: str) -> str:
-    """Return a file's name with every byte that is no UTF-8, and every control character, spelled out."""
+    """Return a file's name with its control characters, and its bytes that are not UTF-8, spelled out."""
     text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

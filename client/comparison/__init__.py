@@ -1,1 +1,1 @@
-"""The comparison: is a candidate as good for its callers as the version that they have?"""
+"""Comparisons: is a candidate as good for callers as the version that is served?"""

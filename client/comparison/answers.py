@@ -1,4 +1,4 @@
-"""Ask both versions for the same samples, and arrange the answers so that they can be compared."""
+"""The answers of both versions to the same samples, and how they differ."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +22,7 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Answers:
-    """What a version answers to S samples, [S, N] each.
-
-    Attributes:
-        served: the answers to what the samples ask for; the limits that they leave out are the export's.
-        dense: all scores, whatever the limits.
-    """
+    """A version's answers to S samples, [S, N] each: with the samples' own limits or the export's, and all scores."""
 
     served: NDArray[np.float32]
     dense: NDArray[np.float32]
@@ -48,14 +43,7 @@ def with_own_limits(samples: Sequence[Sample], side: Side) -> tuple[Sample, ...]
 
 
 def answers_of(client: ServingClient, side: Side, key: str, samples: Sequence[Sample], labels: int) -> Answers:
-    """Ask one version for all samples.
-
-    Args:
-        client: the client.
-        side: the version.
-        key: the signature to ask.
-        samples: the samples, fitted to this version.
-        labels: N.
+    """Send all samples, fitted to this version, to a signature that answers with scores of N `labels`.
 
     Raises:
         ServerError: if the server refuses a request.

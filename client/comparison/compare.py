@@ -1,4 +1,4 @@
-"""The comparison of two served versions, rule by rule."""
+"""The comparison of two served versions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -51,7 +51,7 @@ def compare(
         after: the candidate.
         samples_of: reads the samples, fitted to a version.
         limits: what may change.
-        slices_of: finds the slices of the samples, to judge each of them too.
+        slices_of: returns the slices of the samples, each of which is judged too.
 
     Raises:
         InputError: if a limit needs samples or labels that do not exist, or if samples do not fit a version.
@@ -119,14 +119,15 @@ def _measured(
 def _samples(before: Side, after: Side, samples_of: SamplesOf) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Return the samples for both versions: the same, unless these take other inputs."""
     old = samples_of(before)
-    same = _taken(before) == _taken(after)
+    same = _inputs(before) == _inputs(after)
     new = old if same else samples_of(after)
     if len(old) != len(new):
         raise InputError(f"version {before.version} has {len(old)} samples and version {after.version} has {len(new)}")
     return with_own_limits(old, before), with_own_limits(new, after)
 
 
-def _taken(side: Side) -> object:
+def _inputs(side: Side) -> object:
+    """Return what must be equal for two versions to take the same samples."""
     signature = side.signature(names.SERVING_DEFAULT)
     inputs = {} if signature is None else own_inputs(signature)
     shapes = {name: (info.dtype, info.shape) for name, info in inputs.items()}
@@ -134,7 +135,7 @@ def _taken(side: Side) -> object:
 
 
 def _key(before: Side, after: Side, old: Sequence[Sample], new: Sequence[Sample]) -> str:
-    """Return the signature to ask: image files go in as files, as callers send them."""
+    """Return the signature to call: image files are sent as files, as callers send them."""
     files = all(sample.file is not None for sample in (*old, *new))
     keys = [names.ENCODED_IMAGES, names.SERVING_DEFAULT] if files else [names.SERVING_DEFAULT]
     for key in keys:
@@ -144,10 +145,10 @@ def _key(before: Side, after: Side, old: Sequence[Sample], new: Sequence[Sample]
 
 
 def _labels(before: Side, after: Side) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the labels of both versions. One that does not tell its labels is taken to have the other's."""
+    """Return the labels of both versions. One that does not report its labels is assumed to have the other's."""
     known = [side.info.labels for side in (before, after) if side.info is not None]
     if not known:
-        raise InputError("neither version tells its labels, so that their answers cannot be compared")
+        raise InputError("neither version reports its labels, so their answers cannot be compared")
     return known[0], known[-1]
 
 
@@ -167,11 +168,11 @@ def _tallies(
     truth, _ = truth_of([samples[number] for number in known], every)
 
     def counted(side: Side, each: Answers, columns: Sequence[int]) -> Tallies:
-        said = np.zeros(truth.shape, bool)
+        marked = np.zeros(truth.shape, bool)
         info = side.info
         bounds = None if info is None else bounds_of(info.min_score, info.thresholds, len(columns))
-        said[:, columns] = predicted(each.served[known], bounds)
-        return tallies(said, truth)
+        marked[:, columns] = predicted(each.served[known], bounds)
+        return tallies(marked, truth)
 
     return counted(sides[0], answers[0], places[0]), counted(sides[1], answers[1], places[1])
 

@@ -1,4 +1,4 @@
-"""How long single requests take, asked of both versions in turn: whatever else slows the server slows both."""
+"""The latency of single requests, sent to both versions in turn: what disturbs the server disturbs both."""
 
 import time
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from client.client import ServingClient
 from client.comparison.results import LatencyChange
 from client.rpc.calls import Call
 
-# Calls of each version: left out, measured where nothing is to be decided, measured in one round, and at most.
+# Calls of each version: not measured, measured if nothing depends on them, in each round, and at most.
 _WARMUP, _GLANCE, _ROUND, _MOST = 3, 20, 50, 400
 _RESAMPLES = 500
 
@@ -19,14 +19,7 @@ _RESAMPLES = 500
 def latency_change(
     client: ServingClient, before: Sequence[Call[Any]], after: Sequence[Call[Any]], allowed: float | None
 ) -> LatencyChange:
-    """Measure until it is clear whether the ratio of the medians is allowed, or until the most calls were made.
-
-    Args:
-        client: the client.
-        before: calls of the version that is served, sent in turn.
-        after: the same of the candidate.
-        allowed: the ratio that is allowed; None for any.
-    """
+    """Measure until it is clear whether the ratio of the medians is allowed, or until _MOST calls were made."""
     pairs: list[tuple[float, float]] = []
     for number in range(-_WARMUP, _MOST):
         one, other = before[number % len(before)], after[number % len(after)]
@@ -63,7 +56,7 @@ def _is_clear(pairs: Sequence[tuple[float, float]], allowed: float) -> bool:
 
 
 def _interval(times: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the ends of the interval that holds the ratio of the medians with 95% confidence."""
+    """Return the 95% confidence interval of the ratio of the medians, from a paired bootstrap."""
     random = np.random.default_rng(0)
     old, new = np.median(times[random.integers(len(times), size=(_RESAMPLES, len(times)))], axis=1).T
     low, high = np.percentile(new / old, [2.5, 97.5])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from client.comparison.results import EXACT_MATCH, F1, Limits, QualityChange
 from signatures.contract.quality import Tallies, f1
 
-# The percentiles at the ends of an interval with 95% confidence.
+# The percentiles at the ends of a 95% confidence interval.
 _ENDS = (2.5, 97.5)
 _RESAMPLES = 2000
 
@@ -19,13 +19,7 @@ def quality_changes(
     """Yield how exact match and F1 differ on all samples and on each slice.
 
     The interval comes from a paired bootstrap: samples are drawn again, each with the answers of both versions, so that
-    what both get wrong does not widen it.
-
-    Args:
-        before: the counts of the version that is served, for S samples.
-        after: those of the candidate.
-        slices: the numbers of the samples in each slice.
-        limits: the drops that are allowed, in each slice too.
+    what both get wrong does not widen it. `slices` holds the numbers of the samples in each slice.
     """
     columns = [before.exact, before.hits, before.marked, after.exact, after.hits, after.marked]
     counts = np.stack(columns, axis=1).astype(np.float64)
@@ -53,7 +47,7 @@ def _changes(name: str, counts: NDArray[np.float64], limits: Limits) -> Iterator
 
 def _drawn(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the sums of the counts over samples drawn with replacement, a row for each drawing."""
-    # Most samples count alike: drawing how many of each kind is the same, and much faster.
+    # Most samples have the same counts: drawing how many of each kind is equivalent, and much faster.
     kinds, times = np.unique(counts, axis=0, return_counts=True)
     random = np.random.default_rng(0)
     drawn: NDArray[np.float64] = random.multinomial(len(counts), times / len(counts), size=_RESAMPLES) @ kinds

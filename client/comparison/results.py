@@ -1,4 +1,4 @@
-"""What a comparison of two served versions found."""
+"""The results of a comparison of two served versions."""
 
 from dataclasses import dataclass, field
 
@@ -11,12 +11,7 @@ EXACT_MATCH, F1 = "exact match", "F1"
 class Limits:
     """What may change from one version to the next; None limits nothing.
 
-    Attributes:
-        label_change: whether labels may be added, removed or moved.
-        breaking_change: whether the candidate may break callers in other ways.
-        exact_match_drop: how much less the exact match may be, 0 to 1.
-        f1_drop: how much less the F1 may be, 0 to 1.
-        latency_ratio: how many times the latency may be.
+    Labels may be added, removed or moved with `label_change`; other changes may break callers with `breaking_change`.
     """
 
     label_change: bool = False
@@ -27,12 +22,12 @@ class Limits:
 
     @property
     def needs_labels(self) -> bool:
-        """Whether a limit is on what only samples with true labels show."""
+        """Whether a limit needs samples with true labels."""
         return self.exact_match_drop is not None or self.f1_drop is not None
 
     @property
     def needs_samples(self) -> bool:
-        """Whether a limit is on what only samples show."""
+        """Whether a limit needs samples."""
         return self.needs_labels or self.latency_ratio is not None
 
 
@@ -50,18 +45,15 @@ class LabelChanges:
 
 @dataclass(frozen=True, kw_only=True)
 class QualityChange:
-    """One measure of quality, of all labeled samples or of a slice.
+    """One measure of quality, over all labeled samples or a slice.
 
     Attributes:
         metric: EXACT_MATCH or F1.
         slice: the name of the slice; empty for all labeled samples.
-        samples: how many samples were judged.
-        before: the value of the version that is served.
-        after: the value of the candidate.
-        low: the lower end of the interval that holds the drop with 95% confidence.
+        low: the lower end of the 95% confidence interval of the drop.
         high: its upper end.
-        allowed: the drop that is allowed; None for any.
-        passed: whether the drop is within what is allowed, with that confidence; None if any is allowed.
+        allowed: the largest drop allowed; None for any.
+        passed: whether the whole interval is allowed; None if any drop is.
     """
 
     metric: str
@@ -77,14 +69,7 @@ class QualityChange:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerChanges:
-    """How the answers differ, labeled samples and others alike.
-
-    Attributes:
-        samples: how many samples were sent.
-        changed_sets: the share of them for which other labels are kept, 0 to 1.
-        largest_difference: the largest difference of a score.
-        mean_difference: the mean difference of the scores.
-    """
+    """How the answers differ. `changed_sets` is the share of samples for which other labels are kept, 0 to 1."""
 
     samples: int
     changed_sets: float
@@ -94,17 +79,9 @@ class AnswerChanges:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyChange:
-    """How long single requests took, those to both versions in turn.
+    """The median latencies of single requests, sent to both versions in turn, and their ratio.
 
-    Attributes:
-        calls: how many calls of each version were measured.
-        before_ms: the median of the version that is served.
-        after_ms: the median of the candidate.
-        ratio: the second by the first.
-        low: the lower end of the interval that holds the ratio with 95% confidence.
-        high: its upper end.
-        allowed: the ratio that is allowed; None for any.
-        passed: whether the ratio is within what is allowed; None if any is allowed.
+    `low` and `high` are the ends of the 95% confidence interval of the ratio. `calls` were made of each version.
     """
 
     calls: int
@@ -131,18 +108,14 @@ class Comparison:
     """What a candidate changes for the callers of the version that is served.
 
     Attributes:
-        passed: whether nothing stops it.
-        address: the server that was asked.
-        model: the model.
         before: the version that is served.
         after: the candidate.
-        labels: how the labels differ.
-        breaking: what else would break callers, a sentence each without a full stop.
+        breaking: what would break callers, other than labels; clauses without a full stop.
         quality: measured on labeled samples.
         answers: None if no samples were sent.
         latency: None if no samples were sent.
         stopped: why the candidate is stopped, by rule.
-        notes: what the reader should know, a sentence each.
+        notes: other sentences for the reader.
         changed: the samples for which other labels are kept. For a report; not part of the JSON.
     """
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from client.comparison.results import Comparison
-from client.comparison.rules import told
+from client.comparison.rules import list_changes
 
 HEADERS = ("compared", "before", "after", "change", "allowed")
 
@@ -27,14 +27,14 @@ class Row:
 
 
 def title(found: Comparison) -> str:
-    """Return what the table is of."""
+    """Return the heading of the table."""
     return f"model {found.model}, from version {found.before} to version {found.after}, at {found.address}"
 
 
 def rows(found: Comparison) -> Iterator[Row]:
     """Yield the rows."""
-    yield _stated(found, "labels", told(found.labels) if found.labels else "none", bool(found.labels))
-    yield _stated(found, "interface", "; ".join(found.breaking) or "none that breaks callers", bool(found.breaking))
+    yield _reported(found, "labels", list_changes(found.labels) if found.labels else "none", bool(found.labels))
+    yield _reported(found, "interface", "; ".join(found.breaking) or "none that breaks callers", bool(found.breaking))
     for one in found.quality:
         where = f" of {one.slice}" if one.slice else ""
         yield Row(
@@ -60,7 +60,7 @@ def rows(found: Comparison) -> Iterator[Row]:
         )
 
 
-def _stated(found: Comparison, rule: str, change: str, changed: bool) -> Row:
+def _reported(found: Comparison, rule: str, change: str, changed: bool) -> Row:
     stopped = rule in found.stopped
     allowed = "none" if stopped or not changed else "any"
     return Row(rule, "", "", change, allowed, not stopped)

@@ -1,7 +1,5 @@
 """The rules that stop a candidate, each with a sentence that says why."""
 
-from collections.abc import Iterator, Sequence
-
 from client.comparison.results import Comparison, LabelChanges, LatencyChange, Limits, QualityChange
 from client.comparison.sides import Side
 
@@ -10,16 +8,18 @@ _NAMED = 5
 
 
 def stopped_by_statements(before: Side, after: Side, found: Comparison, limits: Limits) -> dict[str, str]:
-    """Return the rules that what the versions state about themselves breaks."""
+    """Return the rules that are broken by what the versions report about themselves."""
     stopped = {}
     if not limits.label_change:
-        silent = [side.version for side in (before, after) if side.info is None]
-        if silent:
+        unknown = [side.version for side in (before, after) if side.info is None]
+        if unknown:
             stopped["labels"] = (
-                f"Version {silent[0]} does not tell its labels; pass --allow-label-change if they are the same."
+                f"Version {unknown[0]} does not report its labels; pass --allow-label-change if they are the same."
             )
         elif found.labels:
-            stopped["labels"] = f"Labels changed: {told(found.labels)}; pass --allow-label-change if callers know."
+            stopped["labels"] = (
+                f"Labels changed: {list_changes(found.labels)}; pass --allow-label-change if callers know."
+            )
     if found.breaking and not limits.breaking_change:
         changes = "; ".join(found.breaking)
         stopped["interface"] = f"Callers would break: {changes}; pass --allow-breaking-change if they know."
@@ -27,7 +27,7 @@ def stopped_by_statements(before: Side, after: Side, found: Comparison, limits: 
 
 
 def stopped_by_measurements(found: Comparison) -> dict[str, str]:
-    """Return the rules that what was measured breaks."""
+    """Return the rules that are broken by what was measured."""
     stopped = {}
     for change in found.quality:
         if change.passed is False:
@@ -38,7 +38,7 @@ def stopped_by_measurements(found: Comparison) -> dict[str, str]:
 
 
 def notes_on_samples(samples: int, limits: Limits) -> tuple[str, ...]:
-    """Return what so many labeled samples cannot show."""
+    """Return what this number of labeled samples cannot show."""
     allowed = [drop for drop in (limits.exact_match_drop, limits.f1_drop) if drop is not None]
     # A fault in a share p of all samples stays out of 3 / p of them with a probability of 5%.
     if not allowed or 3 / samples <= min(allowed):
@@ -49,17 +49,14 @@ def notes_on_samples(samples: int, limits: Limits) -> tuple[str, ...]:
     )
 
 
-def told(labels: LabelChanges) -> str:
+def list_changes(labels: LabelChanges) -> str:
     """Return the changes of the labels as a list for people."""
-    return "; ".join(_told(labels))
-
-
-def _told(labels: LabelChanges) -> Iterator[str]:
-    changes: dict[str, Sequence[str]] = {"added": labels.added, "removed": labels.removed, "moved": labels.moved}
-    for what, listed in changes.items():
-        if listed:
-            more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-            yield f"{', '.join(listed[:_NAMED])}{more} {what}"
+    changes = []
+    for what, names in (("added", labels.added), ("removed", labels.removed), ("moved", labels.moved)):
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            changes.append(f"{', '.join(names[:_NAMED])}{more} {what}")
+    return "; ".join(changes)
 
 
 def _lower(change: QualityChange) -> str:

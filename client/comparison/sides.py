@@ -1,4 +1,4 @@
-"""The two versions that are compared: what each states about itself, and where these statements differ."""
+"""The two versions that are compared: what each reports about itself, and where they differ."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,23 +12,18 @@ from signatures.contract.interface import Interface, breaking_changes
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two versions.
-
-    Attributes:
-        metadata: its signatures.
-        info: its identity; None if no export of ours made it.
-    """
+    """One of the two versions. `info` is None if sparsehead did not export it."""
 
     metadata: Metadata
     info: ExportInfo | None
 
     @property
     def version(self) -> int:
-        """Its number."""
+        """The version number."""
         return self.metadata.version
 
     def signature(self, key: str) -> Signature | None:
-        """Return a signature that answers with probabilities, None if it has no such signature."""
+        """Return a signature if it answers with probabilities, otherwise None."""
         signature = self.metadata.signatures.get(key)
         return signature if signature is not None and names.PROBABILITIES in signature.outputs else None
 
@@ -39,17 +34,13 @@ class Side:
 
 
 def read_side(client: ServingClient, version: int) -> Side:
-    """Ask a version what it is.
-
-    Raises:
-        ServerError: if it does not answer.
-    """
+    """Ask a version for its signatures and its identity."""
     metadata = client.metadata(version=version)
     return Side(metadata, client.info(version=version) if names.EXPORT_INFO in metadata.signatures else None)
 
 
 def label_changes(before: Side, after: Side) -> LabelChanges:
-    """Return how the labels differ; no difference if a version does not tell its labels."""
+    """Return how the labels differ, as far as both versions report them."""
     if before.info is None or after.info is None:
         return LabelChanges()
     old, new = before.info.labels, after.info.labels
@@ -67,7 +58,7 @@ def interface_changes(before: Side, after: Side) -> tuple[str, ...]:
 
 
 def default_changes(before: Side, after: Side) -> tuple[str, ...]:
-    """Return which limits other than those of the requests themselves differ, a sentence each."""
+    """Return how the default limits differ, in sentences."""
     if before.info is None or after.info is None:
         return ()
     old, new = before.info, after.info
@@ -77,7 +68,7 @@ def default_changes(before: Side, after: Side) -> tuple[str, ...]:
     if old.min_score != new.min_score:
         found.append(f"The default min_score is {new.min_score:g}, and was {old.min_score:g}.")
     if old.thresholds != new.thresholds:
-        found.append("The thresholds of the labels are others.")
+        found.append("The thresholds of the labels differ.")
     return tuple(found)
 
 

@@ -21,12 +21,12 @@ def read_slices(file: Path, samples: Sequence[Sample]) -> dict[str, list[int]]:
         InputError: if the file is something else, or names a sample that does not exist.
     """
     try:
-        stated: Any = json.loads(file.read_text("utf-8-sig"))
+        content: Any = json.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not JSON: {error}") from error
-    if not isinstance(stated, dict) or not all(isinstance(listed, list) and listed for listed in stated.values()):
+    if not isinstance(content, dict) or not all(isinstance(listed, list) and listed for listed in content.values()):
         raise InputError(f'{file} must be an object, {{"SLICE": [SAMPLE, ...]}}, with a sample in each slice')
     numbers: dict[Any, list[int]] = {}
     for number, sample in enumerate(samples):
@@ -34,7 +34,7 @@ def read_slices(file: Path, samples: Sequence[Sample]) -> dict[str, list[int]]:
             numbers.setdefault(name, []).append(number)
     return {
         name: sorted({n for each in listed for n in _found(each, numbers, len(samples), f"{file}, slice {name!r}")})
-        for name, listed in stated.items()
+        for name, listed in content.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""What speaks for a version before a label moves to it: its files, the checks of what is served, the comparison."""
+"""The evidence for a version before a label moves to it: its files, the checks, the comparison."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ from signatures.contract.record import ExportRecord, RecordError, record_file
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What was found about a version. What was not asked is missing and fails nothing.
+    """What is known about a version. What was not examined is missing and fails nothing.
 
     Attributes:
-        export: where the version comes from, as its export.json says; empty if that is not at hand.
+        export: where the version comes from, from its export.json; empty without one.
         verification: of its files.
-        checks: of what each replica serves.
-        comparison: with the version that the label has.
-        notes: what was not asked, a sentence each.
+        checks: of each replica.
+        comparison: with the version that the label is on.
+        notes: what was not examined, in sentences.
     """
 
     export: Mapping[str, Any] = field(default_factory=dict)
@@ -32,25 +32,19 @@ class Evidence:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against the version."""
-        asked = (self.verification, *self.checks, self.comparison)
-        return all(one.passed for one in asked if one is not None)
+        """Whether everything that was examined passed."""
+        return all(one.passed for one in (self.verification, *self.checks, self.comparison) if one is not None)
 
 
 def evidence_of_files(directory: Path, verified: bool) -> Evidence:
-    """Return what a version's directory shows, if it is at hand.
-
-    Args:
-        directory: the version's directory.
-        verified: whether to compare its files with the checksums in its export.json.
+    """Return the evidence in a version's directory, its files verified or not.
 
     Raises:
         InputError: if its export.json cannot be read.
     """
     if not record_file(directory).is_file():
-        return Evidence(
-            notes=(f"Files were not verified: there is no export.json in {directory}.",) if verified else ()
-        )
+        missing = f"Files were not verified: there is no export.json in {directory}."
+        return Evidence(notes=(missing,) if verified else ())
     try:
         record = ExportRecord.read(directory)
     except RecordError as error:

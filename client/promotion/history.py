@@ -1,13 +1,12 @@
 """`history.jsonl` beside a models.config: a line for each move of a label, and what a label had before.
 
 The beginning of a line is written before the move and its end after it. So a last line without an end is a move that is
-under way or that was cut off. What a line says never changes.
+under way or that was cut off. A line never changes.
 """
 
 import getpass
 import json
 import os
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -23,9 +22,9 @@ MOVED, PUT_BACK, CUT_OFF = "moved", "put back", "cut off"
 
 PROMOTE, ROLLBACK = "promote", "rollback"
 
-# The beginning of a line ends with this. No string in JSON holds it, as the quotes would be escaped there.
+# The beginning of a line ends with this. No JSON string contains it, because the quotes would be escaped.
 _OUTCOME = ', "outcome": '
-# These are Python's keywords or too short for its fields.
+# Keys that are Python keywords or too short for field names.
 _KEYS = {"old": "from", "new": "to"}
 
 
@@ -35,18 +34,14 @@ class Entry:
 
     Attributes:
         time: when it began, in ISO 8601 (UTC).
-        user: who ran it.
-        host: where it was run.
         command: `promote` or `rollback`.
         file: the name of the models.config.
-        model: the model.
-        label: the label.
         old: the version that had the label; None for a new label.
         new: the version that it moves to.
-        verdict: what the check of the new version found.
+        verdict: the verdict of the check of the new version.
         replicas: the addresses of the servers.
-        message: why, in the words of who ran it.
-        export: where the new version comes from, as its export.json says; empty if that was not at hand.
+        message: why, in the user's words.
+        export: where the new version comes from, from its export.json; empty without one.
         outcome: MOVED, PUT_BACK or CUT_OFF; None for a move without an end.
         finished: when it ended.
         error: why it was put back.
@@ -80,20 +75,15 @@ def now() -> str:
 
 
 def user() -> str:
-    """Return who runs this, by name if the system knows one."""
+    """Return the name of the user, or the number if there is no name."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
-def host() -> str:
-    """Return the name of this machine."""
-    return socket.gethostname()
-
-
 def history_file(config: Path) -> Path:
-    """Return the file of a models.config's history. A link to a models.config has the history of what it leads to."""
+    """Return the history file of a models.config, or of the file that it links to."""
     return config.resolve().with_name(HISTORY_FILE)
 
 
@@ -121,16 +111,16 @@ def read_history(config: Path) -> tuple[Entry, ...]:
 
 def begin(config: Path, entry: Entry) -> None:
     """Write the beginning of a line: the move is about to be made. The move before must have ended."""
-    stated = entry.as_json()
+    beginning = entry.as_json()
     for name in ("outcome", "finished", "error"):
-        del stated[name]
-    _append(config, json.dumps(stated)[:-1] + _OUTCOME)
+        del beginning[name]
+    _append(config, json.dumps(beginning)[:-1] + _OUTCOME)
 
 
 def end(config: Path, outcome: str, error: str = "") -> None:
     """Write the end of the last line: the move was made, or was put back."""
-    stated = {"finished": now(), "error": error}
-    _append(config, f"{json.dumps(outcome)}, {json.dumps(stated)[1:]}\n")
+    ending = {"finished": now(), "error": error}
+    _append(config, f"{json.dumps(outcome)}, {json.dumps(ending)[1:]}\n")
 
 
 def trail(entries: Iterable[Entry], current: int) -> list[int]:
@@ -142,39 +132,40 @@ def trail(entries: Iterable[Entry], current: int) -> list[int]:
         entries: the moves of this label.
         current: the version that the label has now. Other programs move labels too.
     """
-    found: list[int] = []
+    versions: list[int] = []
     for entry in entries:
         if entry.outcome != MOVED:
             continue
         if entry.old is not None:
-            found = _arrived(found, entry.old)
+            versions = _extend_or_cut(versions, entry.old)
         if entry.command == ROLLBACK:
-            found = _arrived(found[:-1], entry.new)
-        elif found[-1:] != [entry.new]:
-            found.append(entry.new)
-    return _arrived(found, current)
+            versions = _extend_or_cut(versions[:-1], entry.new)
+        elif versions[-1:] != [entry.new]:
+            versions.append(entry.new)
+    return _extend_or_cut(versions, current)
 
 
-def _arrived(found: Sequence[int], version: int) -> list[int]:
+def _extend_or_cut(versions: Sequence[int], current: int) -> list[int]:
     """Return the trail to a version to which another program may have moved the label.
 
-    One that the label has had before is a way back. To call it a way forward, a rollback would go to what was left.
+    A version that the label had before is a step back: were it a step forward, the next rollback would undo that.
     """
-    for place in range(len(found) - 1, -1, -1):
-        if found[place] == version:
-            return list(found[: place + 1])
-    return [*found, version]
+    for place in range(len(versions) - 1, -1, -1):
+        if versions[place] == current:
+            return list(versions[: place + 1])
+    return [*versions, current]
 
 
 def _entry(line: bytes, where: str) -> Entry:
     try:
-        stated = json.loads(line)
-        values = {name: stated[key] for name in Entry.__dataclass_fields__ if (key := _KEYS.get(name, name)) in stated}
+        content = json.loads(line)
+        values = {
+            name: content[key] for name in Entry.__dataclass_fields__ if (key := _KEYS.get(name, name)) in content
+        }
         entry = Entry(**{**values, "replicas": tuple(values.get("replicas", ()))})
         texts = (entry.time, entry.user, entry.host, entry.command, entry.file, entry.model, entry.label)
-        if not all(isinstance(text, str) for text in texts) or type(entry.new) is not int:
-            raise ValueError("a value is of the wrong type")
-        if entry.old is not None and type(entry.old) is not int:
+        versions = (entry.new,) if entry.old is None else (entry.new, entry.old)
+        if {*map(type, texts)} != {str} or {*map(type, versions)} != {int}:
             raise ValueError("a value is of the wrong type")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{where} is not what promote writes: {error}") from error
@@ -182,10 +173,7 @@ def _entry(line: bytes, where: str) -> Entry:
 
 
 def _without_torn_end(line: bytes) -> bytes:
-    """Return a last line as far as it was written on purpose: a whole one, a beginning, or nothing.
-
-    A crash may leave a part of a beginning or of an end.
-    """
+    """Return the part of a last line that was written completely: the whole line, its beginning, or nothing."""
     if line.endswith(b"}"):
         try:
             json.loads(line)
@@ -214,7 +202,7 @@ def _append(config: Path, text: str) -> None:
 
 
 def flush_directory(directory: Path) -> None:
-    """Have the system write down which files a directory holds."""
+    """Flush a directory's list of files to disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -36,11 +37,11 @@ def with_label(text: str, model: str, label: str, version: int) -> str:
     Raises:
         InputError: if the text is not a models.config, or if it has no such model.
     """
-    wanted = _parsed(text)
-    _model_config(wanted, model).version_labels[label] = version
+    expected = _parsed(text)
+    _model_config(expected, model).version_labels[label] = version
     changed = _edited(text, model, label, version)
     # Editing text is guesswork until the meaning of the result has been compared.
-    if _parsed(changed) != wanted:
+    if _parsed(changed) != expected:
         raise InputError(f"the label {label} cannot be changed in this models.config: write its entry on one level")
     return changed
 
@@ -51,20 +52,20 @@ def without_label(text: str, model: str, label: str) -> str:
     Raises:
         InputError: if the text is not a models.config, or if it has no such model.
     """
-    wanted = _parsed(text)
-    _model_config(wanted, model).version_labels.pop(label, None)
+    expected = _parsed(text)
+    _model_config(expected, model).version_labels.pop(label, None)
     changed = text
     for entry in _entries(text, model):
         for before, field in pairwise((_Field("", 0, entry.start + 1), *entry.fields)):
             if field.name == "version_labels" and _scalar(text, field, "key") == label:
                 changed = text[: before.end] + text[field.end :]
-    if _parsed(changed) != wanted:
+    if _parsed(changed) != expected:
         raise InputError(f"the label {label} cannot be removed from this models.config: remove its entry by hand")
     return changed
 
 
 def replace_text(path: Path, expected: str, text: str) -> None:
-    """Replace a file's text as a whole, keeping its permissions; what reads it meanwhile sees the old or the new text.
+    """Replace a file's text as a whole, keeping its owner and permissions. Readers see the old or the new text.
 
     Raises:
         InputError: if the file does not hold the expected text, because another program has changed it.
@@ -76,7 +77,10 @@ def replace_text(path: Path, expected: str, text: str) -> None:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, path.stat().st_mode & 0o7777)
+        before = path.stat()
+        with suppress(PermissionError):  # only root may give a file to others
+            os.chown(name, before.st_uid, before.st_gid)
+        os.chmod(name, before.st_mode & 0o7777)
         if path.read_bytes() != expected.encode():
             raise InputError(f"{path} was changed by another program in the meantime: run it again")
         os.replace(name, path)
@@ -114,8 +118,9 @@ def _edited(text: str, model: str, label: str, version: int) -> str:
     for entry in _entries(text, model):
         for labeled in _named(entry.fields, "version_labels"):
             if _scalar(text, labeled, "key") == label:
-                value = next(field for field in labeled.fields if field.name == "value")
-                return f"{text[: value.start]}{version}{text[value.end :]}"
+                for value in _named(labeled.fields, "value"):
+                    return f"{text[: value.start]}{version}{text[value.end :]}"
+                return text
         last = entry.fields[-1]
         line = text[text.rfind("\n", 0, last.start) + 1 : last.start]
         indent = "\n" + line[: len(line) - len(line.lstrip())] if "\n" in text[entry.start : entry.end] else " "

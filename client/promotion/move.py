@@ -3,9 +3,10 @@
 The beginning of a line in the history is written first and its end last (see `client.promotion.history`). If a move was
 cut off in between, the next one settles it: a promotion is put back, unless the same is made again, and a rollback is
 finished. While a move is made, a lock on the file's folder keeps other moves and exports away. Programs that know
-nothing of the lock may change the file at any time: what they write is kept, but for the label that we move.
+nothing of the lock may change the file at any time: what they write is kept, except for the label that moves.
 """
 
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,11 +56,11 @@ def check_version(
 
 
 def entry_of(move: Move, clients: Sequence[ServingClient]) -> Entry:
-    """Return what the history says of a move, but for its verdict, message and export."""
+    """Return the history's entry for a move, without verdict, message and export."""
     return Entry(
         time=history.now(),
         user=history.user(),
-        host=history.host(),
+        host=socket.gethostname(),
         command=move.command,
         file=file_name(move.config),
         model=move.model,
@@ -71,12 +72,12 @@ def entry_of(move: Move, clients: Sequence[ServingClient]) -> Entry:
 
 
 def carry_out(clients: Sequence[ServingClient], move: Move, entry: Entry, patience: float = 10.0) -> None:
-    """Change the file, reload every replica, and ask each through the label. Undo everything if anything fails.
+    """Change the file, reload every replica, and call each through the label. Undo everything if anything fails.
 
     Args:
         clients: a client for each replica.
         move: the move.
-        entry: what to write into the history.
+        entry: the history's entry for it.
         patience: how many seconds a replica may take to answer with the new version.
 
     Raises:
@@ -142,7 +143,7 @@ def _leave_on(
 def _apply(
     clients: Sequence[ServingClient], config: Path, found: str, text: str, moved: tuple[str, str], patience: float
 ) -> None:
-    """Write a text in place of the one found, have every replica take it, and ask for the label that was moved."""
+    """Replace the text of the file, reload every replica, and call each through the label that was moved."""
     if text != found:
         replace_text(config, found, text)
     model, label = moved
@@ -167,7 +168,7 @@ def _apply(
 
 
 def _seen(target: Target, version: int, deadline: float) -> CallSequence[None]:
-    """Ask through the label until the version answers."""
+    """Call through the label until the version answers."""
     while True:
         found: Metadata = yield metadata_call(target)
         if found.version == version:

@@ -1,4 +1,4 @@
-"""Which move of a label to make: to a version, or back to the one that the label had before."""
+"""The move of a label that is to be made: to a version, or back to the one that the label had before."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +19,10 @@ class Move:
     Attributes:
         config: the models.config.
         command: `promote` or `rollback`.
-        model: the model.
-        label: the label.
         old: the version that has the label; None for a new label.
         new: the version that gets it.
         others: the labels that exist.
-        found: the text of the file.
+        found: the text of the file when the move was planned.
         cut_off: an earlier move that was cut off, which is settled first.
     """
 
@@ -83,7 +81,7 @@ def plan_back(config: Path, model: str, label: str) -> Move:
     found, cut_off, entries = _state(config)
     there, before = labeled_versions(found, model), labeled_versions(settled(found, cut_off), model)
     if label not in there:
-        raise InputError(f"model {model} has no label {label} in {config}, only {', '.join(there) or 'none at all'}")
+        raise InputError(f"model {model} has no label {label} in {config}, only {', '.join(there) or 'no labels'}")
     if label not in before:
         raise PromoteError(f"there is nothing to go back to: {_advice(label, f'the label {label} was new')}")
     current = before[label]
@@ -114,16 +112,16 @@ def describe(move: Move, addresses: Sequence[str]) -> list[str]:
     if (cut := move.cut_off) is not None:
         finished = move.continues or cut.command == history.ROLLBACK
         done = "it is finished" if finished else "it is put back"
-        said = f"of label {cut.label} of model {cut.model} to version {cut.new}, begun by {cut.user} at {cut.time}"
-        steps.append(f"An earlier {cut.command} {said}, was cut off: {done}.")
+        which = f"of label {cut.label} of model {cut.model} to version {cut.new}, begun by {cut.user} at {cut.time}"
+        steps.append(f"An earlier {cut.command} {which}, was cut off: {done}.")
     if move.old is None:
-        there = f"there are {', '.join(move.others)}" if move.others else "there is none so far"
-        steps.append(f"{what} does not exist yet ({there}): create it, on version {move.new}.")
+        others = f"existing labels: {', '.join(move.others)}" if move.others else "there are no labels yet"
+        steps.append(f"{what} does not exist yet ({others}): create it, on version {move.new}.")
     elif move.old != move.new:
         steps.append(f"{what}: from version {move.old} to version {move.new}.")
     else:
         steps.append(f"{what} is on version {move.new} already.")
-    return [*steps, f"Change {move.config}, then reload and ask {', '.join(addresses)}."]
+    return [*steps, f"Change {move.config}, then reload and call {', '.join(addresses)}."]
 
 
 def settled(text: str, cut_off: Entry | None) -> str:

@@ -14,20 +14,15 @@ from signatures.contract.record import ExportRecord, RecordError, record_file
 
 @dataclass(frozen=True)
 class Verification:
-    """What happened to the files of a version since it was exported.
-
-    Names are paths below the directory. A file that could not be read is in `unreadable`, with the reason, and neither
-    right nor wrong.
+    """What happened to the files of a version since it was exported. Names are paths below the directory.
 
     Attributes:
-        directory: the version's directory.
-        export_id: the id of the export whose record the files were compared with.
         intact: how many files are unchanged.
         changed: files with another content, and files that were replaced by a link, a directory or a device.
         missing: files that were exported and do not exist.
         added: files and links that the export did not write.
-        unreadable: the reason by name, of files and directories.
-        origin: where the export comes from, as its record says.
+        unreadable: the reason for each file or directory that could not be read; these are neither right nor wrong.
+        origin: where the export comes from, from its export.json.
     """
 
     directory: Path
@@ -46,11 +41,11 @@ class Verification:
 
 
 def verify(directory: Path) -> Verification:
-    """Compare every file of a version with the SHA-256 that its export.json has of it.
+    """Compare every file of a version with its SHA-256 in export.json.
 
     A link counts as changed even if it leads to the same content, because that content could change. Empty directories
-    do not count: copies and object stores drop them. Anyone who can change the files can change export.json as well.
-    Sign the directory to protect against that.
+    do not count: copies and object stores drop them. Whoever can change the files can change export.json as well. Sign
+    the directory to protect against that.
 
     Args:
         directory: the version's directory, `models/digits/1`.
@@ -87,14 +82,14 @@ def verify(directory: Path) -> Verification:
     missing = [name for name in record.files if name not in seen and not name.startswith(hidden)]
     intact = len(seen & set(record.files)) - len(changed) - len(unreadable.keys() & seen)
     return Verification(
-        directory,
-        record.export_id,
-        intact,
-        _listed(changed),
-        _listed(missing),
-        _listed(added),
-        unreadable,
-        record.origin,
+        directory=directory,
+        export_id=record.export_id,
+        intact=intact,
+        changed=tuple(sorted(changed)),
+        missing=tuple(sorted(missing)),
+        added=tuple(sorted(added)),
+        unreadable=unreadable,
+        origin=record.origin,
     )
 
 
@@ -123,7 +118,3 @@ def _entries(directory: Path, unreadable: dict[str, str]) -> Iterator[tuple[str,
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _listed(names: list[str]) -> tuple[str, ...]:
-    return tuple(sorted(names))

@@ -1,1 +1,1 @@
-"""Qualification: what one server with its hardware can do, and the tolerances and settings that follow from it."""
+"""Qualification: what one server and its hardware can do, and the tolerances and settings that follow."""

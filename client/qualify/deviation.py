@@ -1,4 +1,4 @@
-"""How far the server's dense scores are from the golden ones, by batch size, and the tolerances that this needs."""
+"""The deviation of the server's dense scores from the golden ones, by batch size, and the tolerances it requires."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from client.samples.golden import Sample
 from signatures.contract.answers import Scores
 from signatures.contract.tolerances import CPU, DENSE_TOLERANCES, Tolerance, Tolerances
 
-# The tolerances are so many times what was seen: other samples may differ more.
+# The tolerances are this many times the largest deviation: other samples may differ more.
 HEADROOM = 2.0
-# No hardware moves scores by more: bfloat16 is the coarsest that a server can be told to compute in.
+# No hardware explains more: bfloat16 is the coarsest precision that a server can compute in.
 _WIDEST = DENSE_TOLERANCES["mixed_bfloat16"]
 # Rounding a score of 0.5 to float16 moves it by up to this much.
 _FLOAT16_STEP = 2.0**-12
@@ -34,15 +34,14 @@ _REFUSALS = {
 
 @dataclass(frozen=True, kw_only=True)
 class SizeDeviation:
-    """What was found with one batch size.
+    """The deviation with one batch size.
 
     Attributes:
-        batch: the examples in each request.
         rows: how many examples were compared.
         largest: the largest difference of a score from the golden one, `at` that golden score.
-        between: the largest difference from the server's own score of the same example, sent alone.
-        backbone: `largest`, and what else differs, as a share of what a check allows on a CPU: 1 is just allowed.
-        head: the same of `between`.
+        between: the largest difference from the server's own score for the same example, sent alone.
+        backbone: the largest multiple of what a check allows on a CPU for the differences from golden scores.
+        head: the same for the differences from the server's own scores.
     """
 
     batch: int
@@ -56,7 +55,7 @@ class SizeDeviation:
 
 @dataclass(frozen=True, kw_only=True)
 class Deviations:
-    """The deviations by batch size, and why larger batches were not asked; "" if all were."""
+    """The deviations by batch size, and why larger batches were not sent; "" if all were."""
 
     sizes: tuple[SizeDeviation, ...]
     refused: str
@@ -74,7 +73,7 @@ def deviations(
     """
     golden = [_golden(sample) for sample in samples]
     alone: dict[int, Scores] = {}
-    found: list[SizeDeviation] = []
+    by_size: list[SizeDeviation] = []
     for size in sizes:
         rows: list[int] = []
         served: list[Scores] = []
@@ -86,14 +85,14 @@ def deviations(
             except ServerError as error:
                 if size == sizes[0] or error.code not in _REFUSALS:
                     raise
-                return Deviations(sizes=tuple(found), refused=f"Batches of {size} were refused: {error}.")
+                return Deviations(sizes=tuple(by_size), refused=f"Batches of {size} were refused: {error}.")
             rows += chosen
             served += list(dense)
         if size == sizes[0]:
             alone = dict(zip(rows, served, strict=True))
         expected = np.stack([golden[row] for row in rows])
-        found.append(compared(size, expected, np.stack(served), np.stack([alone[row] for row in rows])))
-    return Deviations(sizes=tuple(found), refused="")
+        by_size.append(compared(size, expected, np.stack(served), np.stack([alone[row] for row in rows])))
+    return Deviations(sizes=tuple(by_size), refused="")
 
 
 def _golden(sample: Sample) -> Scores:
@@ -125,10 +124,10 @@ def _difference(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def needed_tolerances(found: Deviations) -> Tolerances | None:
-    """Return the tolerances that these deviations need, HEADROOM times what was seen and at least those for CPUs.
+    """Return HEADROOM times the largest deviations, and at least the tolerances for CPUs.
 
     Returns:
-        The tolerances, or None if the scores are farther off than any hardware moves them.
+        The tolerances, or None if no hardware explains these deviations.
     """
     shares = {name: max(getattr(size, name) for size in found.sizes) for name in ("backbone", "head")}
     # The middle of the range: what is allowed to a score of 0.5.
@@ -158,12 +157,5 @@ def _blind_to(backbone: Tolerance) -> tuple[str, ...]:
     if backbone == CPU.backbone:
         return ()
     hidden = _at_half(backbone)
-    said = [f"differences of less than {hidden:.1g} in a score of 0.5"]
-    if hidden >= _FLOAT16_STEP:
-        said.append("scores rounded to float16")
-    return tuple(said)
-
-
-def sizes_taken(found: Deviations) -> list[int]:
-    """Return the batch sizes that the server answered."""
-    return [size.batch for size in found.sizes]
+    differences = f"differences of less than {hidden:.1g} in a score of 0.5"
+    return (differences, "scores rounded to float16") if hidden >= _FLOAT16_STEP else (differences,)

@@ -1,7 +1,6 @@
-"""What the server tells of itself: versions, who batches, and what its metrics say of device and memory."""
+"""What the server reports about itself: versions, batching, and what its metrics report about device and memory."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from client.client import ServingClient
-from client.errors import ServerError
+from client.errors import ServerError, UnreachableError
 from client.rest.http import RestServer
 from client.rpc.calls import predict_call
 from client.rpc.metadata import Metadata, Target, VersionStatus
@@ -26,16 +25,13 @@ _MEMORY = re.compile(r"memory|bytes_in_use|peak_bytes", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFacts:
-    """What is known of a server.
+    """What is known about a server and the `version` that is qualified.
 
     Attributes:
-        version: the version that is qualified.
-        versions: every version and its state.
-        signatures: the signatures of the version.
         server_batching: whether the server merges requests before the graph.
-        graph_batching: how the graph merges requests, as export.json says; None if it does not, or if that is unknown.
+        graph_batching: the parameters of batching in the graph, from export.json; None without either.
         image: the server image that the version was exported for.
-        precision: what the version computes in, as export.json says.
+        precision: what the version computes in, from export.json.
     """
 
     version: int
@@ -49,14 +45,7 @@ class ServerFacts:
 
 @dataclass(frozen=True)
 class MetricFacts:
-    """What the server's metrics tell.
-
-    Attributes:
-        gpu_confirmed: whether they name a GPU.
-        device: a sentence about the device.
-        memory: those of memory, after the load.
-        memory_told: a sentence about the memory.
-    """
+    """What the server's metrics report after the load. `device` and `memory_told` are sentences."""
 
     gpu_confirmed: bool
     device: str
@@ -67,7 +56,7 @@ class MetricFacts:
 def server_facts(
     client: ServingClient, target: Target, metadata: Metadata, golden: Path, sample: Sample
 ) -> ServerFacts:
-    """Ask a server for what it tells without load; `golden` is the version's directory, or its golden file."""
+    """Ask a server about itself, without load; `golden` is the version's directory, or its golden file."""
     record = record_of(golden)
     return ServerFacts(
         version=metadata.version,
@@ -81,7 +70,7 @@ def server_facts(
 
 
 def record_of(golden: Path) -> ExportRecord | None:
-    """Return the export.json beside golden records, or None if there is none that can be read."""
+    """Return the export.json beside golden records, or None if there is no readable one."""
     directory = golden / names.ASSETS_EXTRA if golden.is_dir() else golden.parent
     try:
         return ExportRecord.from_file(directory / names.EXPORT_FILE)
@@ -94,8 +83,9 @@ def _server_batches(client: ServingClient, target: Target, metadata: Metadata, s
     signature = metadata.signature(names.SERVING_DEFAULT)
     every = {names.K: np.int32(1), names.MIN_SCORE: np.float32(0)}
     limits = {name: np.array(value) for name, value in every.items() if name in signature.limits}
+    call = predict_call(target, signature.key, {**sample.inputs, **limits}, dtypes=signature.rounded)
     try:
-        client.run(_one(target, signature.key, {**sample.inputs, **limits}, signature.rounded))
+        client.transport.send(call.method, call.request, client.timeout)
     except ServerError as error:
         if BATCHING_REFUSAL not in str(error):
             raise
@@ -103,40 +93,35 @@ def _server_batches(client: ServingClient, target: Target, metadata: Metadata, s
     return False
 
 
-def _one(target: Target, key: str, inputs: Any, dtypes: Any) -> Any:
-    return (yield predict_call(target, key, inputs, dtypes=dtypes))
-
-
 def read_metrics(rest: RestServer | None) -> str | None:
-    """Return the page of metrics, or None if no REST port was given or it has no such page."""
-    if rest is None:
-        return None
+    """Return the page of metrics, or None if no REST port was given or it has no such page.
+
+    Raises:
+        UnreachableError: if the REST port does not answer.
+    """
     try:
-        return rest.metrics()
+        return None if rest is None else rest.metrics()
+    except UnreachableError:
+        raise
     except ServerError:
         return None
 
 
 def metric_facts(page: str | None) -> MetricFacts:
-    """Return what a page of metrics tells of the device and of memory."""
+    """Return what a page of metrics reports about the device and memory."""
     if page is None:
-        unread = "No metrics were read: pass --rest HOST:PORT of a server that has them switched on."
-        return MetricFacts(False, f"The server does not tell its device. {unread}", {}, unread)
-    found = [(match["name"], match["labels"] or "", _number(match["value"])) for match in _METRIC.finditer(page)]
-    gpus = _named_gpus(found)
+        unread = "No metrics were read: start the server with --monitoring_config_file, and pass --rest HOST:PORT."
+        return MetricFacts(False, f"The server does not report its device. {unread}", {}, unread)
+    metrics = [(match["name"], match["labels"] or "", _number(match["value"])) for match in _METRIC.finditer(page)]
+    # Metrics whose value is 0 name devices that do nothing.
+    gpus = sorted({gpu[0].replace("_", ":") for _, labels, value in metrics if value for gpu in _GPU.finditer(labels)})
     memory: dict[str, float] = {}
-    for name, labels, value in found:
+    for name, labels, value in metrics:
         if _MEMORY.search(name) and np.isfinite(value) and not name.endswith(("_bucket", "_count")):
             memory[f"{name}{{{labels}}}" if labels else name] = value
-    device = f"Its metrics name {', '.join(gpus)}." if gpus else "The server does not tell its device."
-    told = "As its metrics tell." if memory else "The server's metrics tell no memory."
-    return MetricFacts(bool(gpus), device, memory, told)
-
-
-def _named_gpus(found: Sequence[tuple[str, str, float]]) -> list[str]:
-    """Return the GPUs that metrics with a value other than 0 name."""
-    names_found = {match[0] for _, labels, value in found if value for match in _GPU.finditer(labels)}
-    return sorted(name.replace("_", ":") for name in names_found)
+    device = f"Its metrics name {', '.join(gpus)}." if gpus else "The server does not report its device."
+    sentence = "As its metrics report." if memory else "The server's metrics do not report memory."
+    return MetricFacts(bool(gpus), device, memory, sentence)
 
 
 def _number(text: str) -> float:

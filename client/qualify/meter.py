@@ -1,4 +1,4 @@
-"""Measures windows of load at one place after the other, until the time is up."""
+"""Measures windows of load at one place after another, until the time is up."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ import grpc
 
 from client.bench.load import BenchResult
 from client.bench.loops import Load
+from client.bench.processes import Send
 from client.bench.requests import BenchRequest, sample_requests, within_memory
 from client.errors import UnreachableError
 from client.qualify.points import Place, Point, done, point_of
@@ -27,7 +28,7 @@ class Subject:
     info: ExportInfo
 
     def requests(self, batch: int) -> list[BenchRequest]:
-        """Return requests of so many examples, as many as memory allows."""
+        """Return requests of `batch` examples each, as many as memory allows."""
         limits = self.signature.limits
         ks = [self.info.k] if names.K in limits else []
         min_score = self.info.min_score if names.MIN_SCORE in limits else None
@@ -40,14 +41,12 @@ class Meter:
     """Measures a subject.
 
     Attributes:
-        send: sends a load of requests.
-        subject: what is sent.
         window: how many seconds a window takes.
         deadline: when the last window must have ended, on the monotonic clock.
-        say: tells people what is measured.
+        say: reports progress.
     """
 
-    send: Callable[[Sequence[BenchRequest], Load], BenchResult]
+    send: Send
     subject: Subject
     window: float
     deadline: float
@@ -55,7 +54,7 @@ class Meter:
     _requests: dict[int, list[BenchRequest]] = field(default_factory=dict)
 
     def has_time(self, windows: float = 1.0) -> bool:
-        """Return whether so many windows end before the deadline."""
+        """Return whether this number of windows ends before the deadline."""
         return time.monotonic() + windows * self.window <= self.deadline
 
     def screen(self, place: Place) -> float | None:

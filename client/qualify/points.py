@@ -1,4 +1,4 @@
-"""Points of load: requests of so many examples from so many callers, measured until the rate has settled."""
+"""Points of load, each a batch size and a number of callers, measured until the rate has settled."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from client.bench.load import BenchResult
 # A point has settled when this many windows in a row agree this well: (largest - smallest) / largest.
 WINDOWS = 3
 AGREEMENT = 0.05
-# A rate that has not settled by then does not settle.
+# A rate that has not settled by then never will.
 MOST_WINDOWS = 6
 
 
@@ -23,11 +23,11 @@ class Place:
     callers: int
 
     def __str__(self) -> str:
-        return f"batch {self.batch}, {self.callers} at once"
+        return f"batch size {self.batch}, {self.callers} caller{'' if self.callers == 1 else 's'}"
 
 
 class Rated(Protocol):
-    """What settling needs to know of a window."""
+    """A window, for the purpose of settling."""
 
     @property
     def examples_per_second(self) -> float:
@@ -36,11 +36,7 @@ class Rated(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What was measured at one place: the last windows together, latencies in milliseconds.
-
-    `settled` tells whether the last windows agree. `limits` holds sentences that say if the load generator was measured
-    and not the server.
-    """
+    """What was measured at one place, over the last windows. `limits` tells if the load generator limited the rate."""
 
     batch: int
     callers: int

@@ -5,21 +5,18 @@ from dataclasses import dataclass
 
 from client.qualify.points import Point
 
-# Of two settings that differ by no more, the smaller one is taken: it answers sooner.
+# The smallest setting with this share of the best throughput is taken: it answers sooner.
 _ENOUGH = 0.95
-# A size is worth a shape of its own if its run is so much shorter than the next larger one's.
+# A size is allowed if its run takes at most this share of the time of the next larger one.
 _SHORTER = 0.9
-# Batches under way at once are runs that wait for the device, not runs that it does.
+# More threads only wait for the device.
 _MOST_THREADS = 16
 _ENOUGH_CALLS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """Options of `export-model`, and why.
-
-    `expected_p99_ms` is the estimate that was held against the bound. `why` holds sentences.
-    """
+    """Options of `export-model`. `expected_p99_ms` is an estimate; `why` holds the reasons, in sentences."""
 
     max_batch_size: int
     allowed_batch_sizes: tuple[int, ...]
@@ -40,7 +37,7 @@ class Recommendation:
 
 
 def estimate_ms(run_p99_ms: float, timeout_ms: float) -> float:
-    """Return how long a request takes at worst: it waits for others, for a run that has just begun, and for its own.
+    """Estimate the longest latency of a request: it waits for others, for a run that has just begun, and for its own.
 
     Example:
         >>> estimate_ms(10.0, 2.0)
@@ -52,35 +49,31 @@ def estimate_ms(run_p99_ms: float, timeout_ms: float) -> float:
 def recommend(
     alone: Sequence[Point], several: Callable[[int], Sequence[Point]], bound_ms: float | None
 ) -> Recommendation | None:
-    """Recommend settings.
+    """Recommend settings, or return None if no batch size keeps the bound.
 
     Args:
-        alone: the points of one caller, by rising batch size, from 1 on.
+        alone: the points of one caller, from batch size 1 on.
         several: measures more callers at a batch size.
-        bound_ms: the bound on the 99th percentile, or None for the best throughput.
-
-    Returns:
-        The recommendation, or None if no size keeps the bound.
+        bound_ms: the bound on the 99th percentile; None for the best throughput.
     """
     runs = {point.batch: point for point in alone if point.calls and not point.errors}
     if not runs:
         return None
     timeout_ms = _timeout_ms(runs, bound_ms)
 
-    def keeps(point: Point) -> bool:
+    def keeps_bound(point: Point) -> bool:
         return bound_ms is None or estimate_ms(point.p99_ms, timeout_ms) <= bound_ms
 
-    kept = [point for point in runs.values() if keeps(point)]
-    if not kept:
+    def fast_enough(points: Sequence[Point]) -> list[Point]:
+        best = max(point.examples_per_second for point in points)
+        return [point for point in points if point.examples_per_second >= _ENOUGH * best]
+
+    within_bound = [point for point in runs.values() if keeps_bound(point)]
+    if not within_bound:
         return None
-    best = max(point.examples_per_second for point in kept)
-    size = min(point.batch for point in kept if point.examples_per_second >= _ENOUGH * best)
-    at_once = [runs[size], *(p for p in several(size) if p.callers > 1 and p.calls and not p.errors and keeps(p))]
-    at_once = [point for point in at_once if point.callers <= _MOST_THREADS]
-    most = max(point.examples_per_second for point in at_once)
-    chosen = min(
-        (point for point in at_once if point.examples_per_second >= _ENOUGH * most), key=lambda point: point.callers
-    )
+    size = min(point.batch for point in fast_enough(within_bound))
+    more = [point for point in several(size) if 1 < point.callers <= _MOST_THREADS and point.calls and not point.errors]
+    chosen = min(fast_enough([runs[size], *filter(keeps_bound, more)]), key=lambda point: point.callers)
     return Recommendation(
         max_batch_size=size,
         allowed_batch_sizes=_sizes(runs, size),
@@ -93,7 +86,7 @@ def recommend(
 
 
 def _timeout_ms(runs: Mapping[int, Point], bound_ms: float | None) -> float:
-    """Return how long to wait for others: half of what a lone request takes, and at most a tenth of the bound."""
+    """Return how long to wait for others: half of what a request takes alone, and at most a tenth of the bound."""
     half = runs[min(runs)].p50_ms / 2
     chosen = half if bound_ms is None else min(half, bound_ms / 10)
     # Tenths of a millisecond.
@@ -112,29 +105,28 @@ def _sizes(runs: Mapping[int, Point], largest: int) -> tuple[int, ...]:
 def _why(runs: Mapping[int, Point], chosen: Point, timeout_ms: float, bound_ms: float | None) -> tuple[str, ...]:
     alone, size = runs[chosen.batch], chosen.batch
     larger = [point for point in runs.values() if point.batch > size]
-    said = [
-        f"A run of {size} takes {alone.p99_ms:.1f} ms at the 99th percentile alone, and answers "
-        f"{alone.examples_per_second:.0f} examples a second.",
-        _threads_told(chosen),
-        f"A request waits {timeout_ms:g} ms for others, then for a run that has begun, then for its own: "
+    threads = "More than one run at a time brings at most 5% more examples a second, or exceeds the bound."
+    if chosen.callers > 1:
+        threads = (
+            f"With {chosen.callers} runs at a time it answers {chosen.examples_per_second:.0f} examples a second; more "
+            "bring at most 5% more, or exceed the bound."
+        )
+    reasons = [
+        f"With batch size {size}, one run at a time takes {alone.p99_ms:.1f} ms at the 99th percentile, and the server "
+        f"answers {alone.examples_per_second:.0f} examples a second.",
+        threads,
+        f"A request waits {timeout_ms:g} ms for others, then for the run before it, then for its own: at most "
         f"{estimate_ms(chosen.p99_ms, timeout_ms):.1f} ms.",
     ]
     if chosen.calls < _ENOUGH_CALLS:
-        said.append(f"Only {chosen.calls} calls were answered: their 99th percentile is the longest of them.")
+        reasons.append(f"Only {chosen.calls} calls were answered: their 99th percentile is the longest latency.")
     if larger and bound_ms is not None:
         least = min(estimate_ms(point.p99_ms, timeout_ms) for point in larger)
         best = max(point.examples_per_second for point in larger)
-        said.append(
-            f"Larger batches would take {least:.1f} ms or more by the same estimate, and answer up to {best:.0f} "
-            f"examples a second; the bound is {bound_ms:g} ms."
+        reasons.append(
+            f"With larger batches, requests would take {least:.1f} ms or more by the same estimate, and the server "
+            f"would answer up to {best:.0f} examples a second; the bound is {bound_ms:g} ms."
         )
     elif larger:
-        said.append("Larger batches bring no more than 5% more.")
-    return tuple(said)
-
-
-def _threads_told(chosen: Point) -> str:
-    if chosen.callers == 1:
-        return "Several at once bring no more than 5% more, or break the bound."
-    rate = f"{chosen.examples_per_second:.0f}"
-    return f"{chosen.callers} at once bring that to {rate}; more bring no more than 5%, or break the bound."
+        reasons.append("Larger batches bring at most 5% more examples a second.")
+    return tuple(reasons)

@@ -1,4 +1,4 @@
-"""What a qualification has found."""
+"""The results of a qualification."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,14 +25,12 @@ class LoadResult:
     """What was measured under load, and what follows from it.
 
     Attributes:
-        window_seconds: how long each window took.
         screened: the rates that guided the search.
         search_windows: how many windows the search took.
-        best: the highest throughput that was measured.
-        points: what was measured until it settled, or until the time was up.
+        best: the point with the highest throughput.
         complete: whether there was time for every point.
-        versions: other versions against this one.
-        recommendation: options of `export-model`; None if there are none to recommend.
+        versions: other versions compared with this one.
+        recommendation: None if no settings can be recommended.
     """
 
     window_seconds: float
@@ -47,22 +45,15 @@ class LoadResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Qualification:
-    """What one server can do with a model, and what follows from it.
+    """What one server can do with a model: the content of qualification.json.
 
     Attributes:
-        passed: whether what is served is the export, as far as its identity and its scores tell, and the bound can be
-            kept.
-        when: when it ended, in ISO 8601 (UTC).
-        address: the server.
-        model: the model.
-        server: what the server tells of itself.
-        metrics: what its metrics tell, after the load.
-        deviation: the deviations of dense scores by batch size.
-        headroom: how many times the deviation the tolerances are.
-        tolerances: what a check needs on this hardware, for `check --tolerances`; None if the scores are too far off.
-        load: what was measured under load.
+        passed: whether the server serves the export, judged by its identity and scores, and can keep the bound on p99.
+        when: when the run ended, in ISO 8601 (UTC).
+        headroom: the tolerances are this many times the largest deviation.
+        tolerances: what `check --tolerances` needs on this hardware; None if the scores are too far off.
         faults: why it has not passed, in sentences.
-        notes: what limits the results, in sentences.
+        notes: the limits of the results, in sentences.
     """
 
     passed: bool

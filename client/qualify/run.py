@@ -1,17 +1,16 @@
 """The whole run: facts, deviations, the search, curves, other versions, and what follows from them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from client.bench.load import BenchResult
-from client.bench.loops import Load
-from client.bench.requests import BenchRequest
+from client.bench.processes import Send
 from client.check.identity import identity_differences
 from client.client import ServingClient
-from client.errors import ClientError, InputError
+from client.errors import ClientError, InputError, UnreachableError
 from client.qualify.deviation import Deviations, deviations, needed_tolerances
 from client.qualify.facts import metric_facts, read_metrics, server_facts
 from client.qualify.meter import Meter, Subject
@@ -25,37 +24,36 @@ from client.rpc.metadata import Metadata, Target
 from client.samples.golden import read_golden
 from signatures.contract import names
 
-# The time is divided into so many windows. Beyond them, calls that were under way at the end must still be answered.
+# A run is divided into this many windows. The spare time is for calls still under way at the end.
 _WINDOWS = 150
 _SPARE = 0.05
-_NOTHING = "No batch size was measured without failed calls."
 # A recommended size is measured with up to 16 callers.
 _CALLERS_OF_A_SIZE = 5
 
 
 @dataclass
 class _Points:
-    """What has settled so far, each place once."""
+    """The points measured so far, each place once."""
 
     meter: Meter
-    found: dict[Place, Point] = field(default_factory=dict)
+    by_place: dict[Place, Point] = field(default_factory=dict)
     complete: bool = True
 
     def at(self, places: Sequence[Place]) -> list[Point]:
-        """Return the points at these places, measured if they were not, as far as there is time."""
+        """Return the points at these places. Those not measured yet are, until the time is up."""
         for place in places:
-            if place not in self.found:
+            if place not in self.by_place:
                 point = self.meter.settle(place)
                 if point is None:
                     self.complete = False
                     break
-                self.found[place] = point
-        return [self.found[place] for place in places if place in self.found]
+                self.by_place[place] = point
+        return [self.by_place[place] for place in places if place in self.by_place]
 
 
 def qualify(
     client: ServingClient,
-    send: Callable[[Sequence[BenchRequest], Load], BenchResult],
+    send: Send,
     golden: Path,
     *,
     seconds: float,
@@ -66,54 +64,61 @@ def qualify(
     """Qualify a server.
 
     Args:
-        client: a client of the server, for questions.
+        client: for calls other than the load.
         send: sends a load of requests.
         golden: a published version's directory, or its golden file.
-        seconds: how long it may take.
+        seconds: how long the run may take.
         p99_ms: the bound on the 99th percentile, in milliseconds.
         rest: the server's REST port, for its metrics.
-        say: tells people what is measured.
+        say: reports progress.
 
     Raises:
         InputError: if there are no golden records, several servers, or if the version lacks a signature.
         ServerError: if the server refuses a single example.
-        UnreachableError: if it does not answer.
+        UnreachableError: if the server or its REST port does not answer.
         KeyboardInterrupt: if Ctrl-C ended a load.
     """
     deadline = time.monotonic() + (1 - _SPARE) * seconds
+    # An address that is wrong is reported now, and not after the load.
+    read_metrics(rest)
     expectation = read_golden(golden)
     target = _target(client, expectation.version)
     metadata, info = client.metadata(version=target.version), client.info(version=target.version)
-    facts = server_facts(client, target, metadata, golden, expectation.samples[0])
+    server = server_facts(client, target, metadata, golden, expectation.samples[0])
     faults = list(identity_differences(expectation, target, info, metadata))
     say(f"Dense scores in batches of {SIZES[0]} to {SIZES[-1]}")
-    far = client.run(deviations(client.address, target, metadata, expectation.samples, SIZES))
-    tolerances = needed_tolerances(far)
-    subject = Subject(target, metadata.signature(names.SERVING_DEFAULT), expectation.samples, info)
-    meter, sizes = Meter(send, subject, seconds / _WINDOWS, deadline, say), [size.batch for size in far.sizes]
-    load = _loaded(client, meter, metadata, sizes, merges_of(golden, facts.server_batching), p99_ms)
+    deviation = client.run(deviations(client.address, target, metadata, expectation.samples, SIZES))
+    tolerances = needed_tolerances(deviation)
     if tolerances is None:
-        faults.append("The scores are farther from the golden ones than any hardware moves them: no tolerances follow.")
-    if load.recommendation is None:
-        faults.append(_NOTHING if p99_ms is None else f"No batch size keeps the 99th percentile at {p99_ms:g} ms.")
-    metrics = metric_facts(read_metrics(rest))
-    notes = _notes(metrics.gpu_confirmed, facts.graph_batching is not None, far, load)
+        faults.append("The scores differ more from the golden ones than any hardware explains: no tolerances follow.")
+    subject = Subject(target, metadata.signature(names.SERVING_DEFAULT), expectation.samples, info)
+    meter = Meter(send, subject, seconds / _WINDOWS, deadline, say)
+    sizes = [size.batch for size in deviation.sizes]
+    load = _measure_load(client, meter, metadata, sizes, merges_of(golden, server.server_batching), p99_ms)
+    if load.recommendation is None and p99_ms is not None:
+        faults.append(f"No batch size keeps the 99th percentile at {p99_ms:g} ms.")
+    elif load.recommendation is None:
+        faults.append("No batch size was measured without failed calls.")
+    try:
+        metrics = metric_facts(read_metrics(rest))
+    except UnreachableError:
+        metrics = metric_facts(None)
     return Qualification(
         passed=not faults,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         address=client.address,
         model=client.model,
-        server=facts,
+        server=server,
         metrics=metrics,
-        deviation=far.sizes,
+        deviation=deviation.sizes,
         tolerances=tolerances,
         load=load,
         faults=tuple(faults),
-        notes=tuple(notes),
+        notes=tuple(_notes(metrics.gpu_confirmed, server.graph_batching is not None, deviation, load)),
     )
 
 
-def _loaded(
+def _measure_load(
     client: ServingClient,
     meter: Meter,
     metadata: Metadata,
@@ -126,7 +131,7 @@ def _loaded(
     points = _Points(meter)
     for place, windows in found.windows.items():
         if place == found.best or done(windows):
-            points.found[place] = point_of(place, windows)
+            points.by_place[place] = point_of(place, windows)
     best = found.best
     alone = points.at([Place(size, 1) for size in sizes])
     recommendation = recommend(
@@ -136,7 +141,8 @@ def _loaded(
     if best is not None:
         points.at([Place(best.batch, callers) for callers in CALLERS])
         points.at([Place(size, best.callers) for size in sizes])
-    good = [point for point in points.found.values() if point.calls and not point.errors]
+    measured = points.by_place
+    without_errors = [point for point in measured.values() if point.calls and not point.errors]
     return LoadResult(
         window_seconds=meter.window,
         screened=tuple(
@@ -144,8 +150,8 @@ def _loaded(
             for place, rate in sorted(found.screened.items())
         ),
         search_windows=found.spent,
-        best=max(good, key=lambda point: point.examples_per_second, default=None),
-        points=tuple(points.found[place] for place in sorted(points.found)),
+        best=max(without_errors, key=lambda point: point.examples_per_second, default=None),
+        points=tuple(measured[place] for place in sorted(measured)),
         complete=points.complete,
         versions=tuple(ratios),
         recommendation=recommendation,
@@ -153,9 +159,9 @@ def _loaded(
 
 
 def _target(client: ServingClient, version: int | None) -> Target:
-    """Return the version that the golden records lie in, where it is served, and otherwise the newest."""
+    """Return the version that the golden records belong to if it is served, and otherwise the newest."""
     if len(client.addresses) > 1:
-        raise InputError(f"a qualification covers one server, and these are {len(client.addresses)}: name one")
+        raise InputError(f"a qualification covers one server, not {len(client.addresses)}: pass one address")
     client.wait_until_ready()
     states = {status.version: status.state for status in client.status()}
     if version is not None and states.get(version, "END") != "END":
@@ -171,7 +177,9 @@ def _ratios(
     """Measure the other versions that are available and take the same requests."""
     meters = {metadata.version: meter}
     for status in client.status():
-        if status.state == "AVAILABLE" and status.version not in meters and _alike(client, metadata, status.version):
+        if status.state == "AVAILABLE" and status.version not in meters:
+            if not _takes_the_same(client, metadata, status.version):
+                continue
             subject = replace(meter.subject, target=Target(client.model, status.version))
             meters[status.version] = replace(meter, subject=subject, _requests={})
     if best is None or len(meters) == 1:
@@ -180,38 +188,38 @@ def _ratios(
     return version_ratios(meters, metadata.version, list(places), merges)
 
 
-def _alike(client: ServingClient, metadata: Metadata, version: int) -> bool:
+def _takes_the_same(client: ServingClient, metadata: Metadata, version: int) -> bool:
     try:
-        other = client.metadata(version=version).signature(names.SERVING_DEFAULT)
+        other = client.metadata(version=version)
+        signatures = [each.signature(names.SERVING_DEFAULT) for each in (metadata, other)]
     except ClientError:
         return False
-    own = metadata.signature(names.SERVING_DEFAULT)
-    return {name: info.dtype for name, info in other.inputs.items()} == {
-        name: info.dtype for name, info in own.inputs.items()
-    }
+    one, two = ({name: info.dtype for name, info in each.inputs.items()} for each in signatures)
+    return one == two
 
 
-def _notes(gpu_confirmed: bool, graph_batching: bool, far: Deviations, load: LoadResult) -> list[str]:
-    said = []
+def _notes(gpu_confirmed: bool, graph_batching: bool, deviation: Deviations, load: LoadResult) -> Iterator[str]:
     if not gpu_confirmed:
-        said.append(
-            "No GPU confirmed any of this: the server does not say that it runs on one. All of it holds for the "
+        yield (
+            "No GPU confirmed any of this: the server does not report that it runs on one. All results are for the "
             "hardware that answered, whatever it is."
         )
     if graph_batching:
-        said.append(
-            "The graph of this version merges requests: its own waiting time is part of every latency. For settings "
-            "that it does not blur, qualify a version that was exported with --batching none."
+        yield (
+            "This version batches in the graph, so every latency includes the time that requests wait there. For "
+            "cleaner settings, qualify a version that was exported with --batching none."
         )
-    if far.refused:
-        said.append(far.refused)
+    if deviation.refused:
+        yield deviation.refused
     if not load.complete:
-        said.append("The time was up before every point was measured: pass more --minutes.")
-    restless = [str(point.place) for point in load.points if not point.settled]
-    if restless:
-        said.append(f"The rate did not settle at {'; '.join(restless)}.")
+        yield "The time was up before every point was measured: pass more --minutes."
+    if unsettled := sum(not point.settled for point in load.points):
+        yield (
+            f"{unsettled} of {len(load.points)} points did not settle: other programs may have used the server's "
+            "machine or this one."
+        )
     failed = [f"{point.place} ({', '.join(point.errors)})" for point in load.points if point.errors]
     if failed:
-        said.append(f"Calls failed at {'; '.join(failed)}.")
-    limits = sorted({limit for point in load.points for limit in point.limits})
-    return said + [f"{limit}, at some points: the server may be faster there." for limit in limits]
+        yield f"Calls failed at {'; '.join(failed)}."
+    for limit in sorted({limit for point in load.points for limit in point.limits}):
+        yield f"{limit}, at some points: the server may be faster there."

@@ -1,7 +1,7 @@
 """Search for the batch size and the number of callers with the highest throughput, in a tenth of the grid's time.
 
 Short windows show where to look: one line over the batch size, one over the callers through the best of it, and so on
-until the best place no longer moves; then the diagonal on which as many examples are under way, and the neighbors. A
+until the best place no longer moves; then the diagonal with the same number of examples under way, and the neighbors. A
 line ends where the throughput saturates. Only the best places are measured until they have settled.
 """
 
@@ -20,15 +20,15 @@ SHORT, WARMUP = 0.25, 0.0625
 BUDGET = len(SIZES) * len(CALLERS) * (WINDOWS + WARMUP) / 10
 
 _FIRST_CALLERS = 4
-# A line ends after so many places that bring no more than this.
+# A line ends after this many places in a row that raise the rate by no more than this factor.
 _PATIENCE, _GAIN = 3, 1.02
 # A rate that grows like this is still rising. Where batches are padded, it first falls below that of a smaller size.
 _RECOVERY = 1.3
-# Short windows are inexact: so far below the best of them, another place may be the best.
+# Short windows are inexact: a place with this share of the best rate may be the best.
 _CLOSE = 0.85
-# So many places are measured in whole windows, so often at least: one stall must not decide.
+# This many places are measured in whole windows, each at least this often: one stall must not decide.
 _CANDIDATES, _CHANCES = 3, 2
-# What is kept for them: the best one settles after two more windows at best.
+# The windows kept for them; the best place settles after two more at the earliest.
 _RESERVED = (_CANDIDATES * _CHANCES + 2) * (1 + WARMUP)
 
 Window = TypeVar("Window", bound=Rated)
@@ -38,7 +38,7 @@ Screen: TypeAlias = Callable[[Place], float | None]
 
 @dataclass
 class Search(Generic[Window]):
-    """What a search has found: the rates of short windows, in examples a second, and the whole windows of the best.
+    """The state of a search: the rates of short windows in examples a second, and the whole windows of the best places.
 
     `spent` counts the windows that it took.
     """
@@ -49,12 +49,12 @@ class Search(Generic[Window]):
 
     @property
     def best(self) -> Place | None:
-        """The best place of those that were measured last, in whole windows."""
+        """The best place of those measured in whole windows."""
         return max(self.windows, key=self.rate, default=None)
 
     @property
     def best_screened(self) -> Place:
-        """The best place of those that were measured in short windows."""
+        """The best place of those measured in short windows."""
         return max(self.screened, key=lambda place: self.screened[place])
 
     def rate(self, place: Place) -> float:

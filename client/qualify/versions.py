@@ -1,11 +1,11 @@
-"""The other versions that are served, measured at the same places in turn, so that what disturbs one disturbs all."""
+"""Other served versions, measured at the same places in turn, so that what disturbs one disturbs all."""
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import median
 
+from client.bench.load import BenchResult
 from client.qualify.facts import record_of
 from client.qualify.meter import Meter
 from client.qualify.points import Place
@@ -17,7 +17,7 @@ _ROUNDS = 3
 class VersionRatio:
     """Another version at one place, divided by the one that is qualified: the median of some rounds.
 
-    Above 1 means more examples a second, or longer latencies. `merges` says how requests are merged in it.
+    Above 1 means more examples a second, or longer latencies. `merges` says how requests to it are batched.
     """
 
     version: int
@@ -35,10 +35,10 @@ def version_ratios(
     """Measure all versions at each place, in rounds.
 
     Args:
-        meters: what measures each version.
+        meters: the meter of each version.
         version: the version that is qualified.
         places: where to measure.
-        merges: says how requests are merged in a version.
+        merges: says how requests to a version are batched.
     """
     found = []
     for place in places:
@@ -51,44 +51,38 @@ def version_ratios(
             meters[version].say(f"versions {', '.join(map(str, order))} in turn")
             rounds.append({each: meters[each].measure(place) for each in order})
         for other in sorted(set(meters) - {version}):
-            pairs = [(one[other], one[version]) for one in rounds]
-            ratio = _ratio(pairs)
-            if ratio is not None:
-                calls, p99, several = ratio
-                found.append(
-                    VersionRatio(
-                        version=other,
-                        merges=merges(other),
-                        batch=place.batch,
-                        callers=place.callers,
-                        examples_per_second=calls,
-                        p99=p99,
-                        rounds=several,
-                    )
-                )
+            pairs = [
+                (one, own)
+                for one, own in ((windows[other], windows[version]) for windows in rounds)
+                if one and own and one.answered and own.answered
+            ]
+            if pairs:
+                found.append(_ratio(other, merges(other), place, pairs))
     return found
 
 
-def _ratio(pairs: Sequence[tuple[Any, Any]]) -> tuple[float, float, int] | None:
-    """Return the ratios of rates and of 99th percentiles, and the rounds in which both versions answered."""
-    good = [(one, other) for one, other in pairs if one and other and one.answered and other.answered]
-    if not good:
-        return None
-    rates = statistics.median(one.examples_per_second / other.examples_per_second for one, other in good)
-    p99 = statistics.median(one.percentiles_ms["99"] / other.percentiles_ms["99"] for one, other in good)
-    return rates, p99, len(good)
+def _ratio(version: int, merges: str, place: Place, pairs: Sequence[tuple[BenchResult, BenchResult]]) -> VersionRatio:
+    return VersionRatio(
+        version=version,
+        merges=merges,
+        batch=place.batch,
+        callers=place.callers,
+        examples_per_second=median(one.examples_per_second / own.examples_per_second for one, own in pairs),
+        p99=median(one.percentiles_ms["99"] / own.percentiles_ms["99"] for one, own in pairs),
+        rounds=len(pairs),
+    )
 
 
 def merges_of(golden: Path, server_batching: bool) -> Callable[[int], str]:
-    """Return what says how a version merges requests, as far as its export.json lies beside the golden one."""
+    """Return a function that says how requests to a version are batched, if its export.json lies beside the others."""
     directory = golden if golden.is_dir() else golden.parent.parent
 
     def merges(version: int) -> str:
         record = record_of(directory.resolve().parent / str(version))
         if record is None:
-            return "unknown, as its export.json is not at hand"
-        said = ["the graph"] if record.batching else []
-        said += ["the server"] if server_batching else []
-        return " and ".join(said) or "nothing"
+            return "unknown: its export.json was not found"
+        batching = ["in the graph"] if record.batching else []
+        batching += ["by the server"] if server_batching else []
+        return " and ".join(batching) or "none"
 
     return merges

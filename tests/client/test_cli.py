@@ -272,7 +272,7 @@ def test_options_of_the_connection_that_are_missing_are_asked_for(capfd):
     assert run(["--address", "localhost:1", "status"]) == 2
     assert "--model NAME is missing" in capfd.readouterr().err
     assert run(["--address", "localhost:1", "--model", "m", "--timeout", "nan", "status"]) == 2
-    assert "timeout is nan" in capfd.readouterr().err
+    assert "nan is not a finite number" in capfd.readouterr().err
     assert run(["--address", "localhost", "--model", "m", "status"]) == 2
     assert "no port" in capfd.readouterr().err
 
@@ -296,7 +296,7 @@ def test_options_of_the_connection_stand_before_the_command_or_after_it(server, 
 def test_the_help_of_each_command_says_where_the_options_of_the_connection_may_stand(name, capfd):
     assert run([name, "--help"]) == 0
     out = " ".join(capfd.readouterr().out.split())
-    assert "--address, --model, --timeout and the other options of the connection may stand here too" in out
+    assert "--address, --model, --timeout and the other connection options may also follow the command" in out
 
 
 def test_the_version_of_the_program_and_the_version_of_a_model_are_two_things(command, model, server, fake, capfd):
@@ -323,3 +323,12 @@ def test_a_report_that_cannot_be_written_is_status_4(command, version, tmp_path)
     status, _, err = command("check", "--golden", str(version), "--report", str(tmp_path / "absent" / "page.html"))
     assert status == 4
     assert "absent" in err
+
+
+def test_a_score_that_is_not_a_number_is_shown(command, model, pictures):
+    model.dense = lambda images: np.full((len(images), 8), np.nan, np.float32)
+    status, out, _ = command("predict", pictures[0])
+    assert status == 0
+    assert "nan" in out
+    status, out, _ = command("predict", pictures[0], "--json")
+    assert (status, json.loads(out)["predictions"][0]["kept"][0]["score"]) == (0, None)

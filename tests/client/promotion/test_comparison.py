@@ -342,7 +342,7 @@ def test_a_version_that_cannot_be_asked_is_not_replaced_unless_that_is_said(repl
     promotion = ("promote", "--version", "2", "--label", "stable", "--yes")
     status, _, err = command(*promotion)
     assert status == 1
-    assert "version 1, which has the label stable, cannot be asked" in err
+    assert "version 1, which has the label stable, does not answer" in err
     assert config.read_text() == before
     allowed = (*promotion, "--allow-label-change", "--allow-breaking-change")
     assert command(*allowed, "--max-latency-ratio", "2")[0] == 1
@@ -360,7 +360,7 @@ def test_a_version_that_does_not_tell_its_labels_is_not_replaced_unless_that_is_
     promotion = ("promote", "--version", "2", "--label", "stable", "--yes")
     status, out, _ = command(*promotion)
     assert status == 1
-    assert "Version 1 does not tell its labels" in out
+    assert "Version 1 does not report its labels" in out
     assert command(*promotion, "--allow-label-change")[0] == 0
 
 

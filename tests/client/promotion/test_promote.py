@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import re
 
 import pytest
@@ -157,7 +158,7 @@ def test_it_says_that_a_label_is_new_before_it_asks(replicas, command, monkeypat
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     status, _, err = command("promote", "--version", "2", "--label", "stabel")
     assert status == 1
-    assert "stabel of model letters does not exist yet (there are canary, stable)" in err
+    assert "stabel of model letters does not exist yet (existing labels: canary, stable)" in err
     assert config.read_text() == before
 
 
@@ -195,6 +196,23 @@ def test_any_layout_is_changed_rightly(text):
 def test_a_layout_that_is_not_understood_is_refused():
     with pytest.raises(InputError, match="cannot be changed"):
         with_label('model_config_list { config < name: "let" "ters" > }', "letters", "stable", 5)
+
+
+def test_a_label_without_a_version_is_refused():
+    text = 'model_config_list { config { name: "letters" version_labels { key: "stable" } } }'
+    with pytest.raises(InputError, match="cannot be changed"):
+        with_label(text, "letters", "stable", 5)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files to others")
+def test_a_file_is_replaced_and_keeps_its_owner(tmp_path):
+    file = tmp_path / "models.config"
+    file.write_text("old")
+    os.chown(file, 1234, 4321)
+    file.chmod(0o600)
+    replace_text(file, "old", "new")
+    state = file.stat()
+    assert (file.read_text(), state.st_uid, state.st_gid, state.st_mode & 0o777) == ("new", 1234, 4321, 0o600)
 
 
 def test_a_file_without_the_model_or_of_another_kind_is_refused(config_text):

@@ -69,7 +69,7 @@ def found():
             precision="float32",
         ),
         metrics=MetricFacts(
-            False, "The server does not tell its device.", {":peak_bytes": 1e6}, "As its metrics tell."
+            False, "The server does not report its device.", {":peak_bytes": 1e6}, "As its metrics report."
         ),
         deviation=sizes,
         tolerances=needed_tolerances(Deviations(sizes=sizes, refused="")),
@@ -101,7 +101,7 @@ def test_the_page_shows_what_was_found(found):
     place = cells.index("localhost:8500")
     assert cells[place - 1] == "address"
     assert "export_id is &#x27;a&#x27;, expected &#x27;b&#x27;" in text
-    assert "the graph, up to 32 and the server" in cells
+    assert "in the graph, up to 32 and by the server" in cells
     assert ["2", "the graph", "1", "4", "1.90", "0.50", "3"] in [cells[n : n + 7] for n in range(len(cells))]
     assert f"export-model --batching in-graph {found.load.recommendation.options}" in text
     assert "No GPU confirmed this." in text

@@ -71,7 +71,7 @@ def test_another_model_gets_no_tolerances(command, server, model, version, capfd
     done = command()
     assert done.status == 1
     assert done.json["tolerances"] is None
-    assert "farther from the golden ones than any hardware" in done.page
+    assert "differ more from the golden ones than any hardware" in done.page
     file = str(done.output / "qualification.json")
     check = ["--address", server.address, "--model", "letters", "check", "--golden", str(version)]
     assert run([*check, "--tolerances", file]) == 2
@@ -124,7 +124,7 @@ def test_other_versions_are_measured_in_turn_and_shown_as_ratios(command, server
     lone = next(one for one in ratios if (one["batch"], one["callers"]) == (1, 1))
     assert lone["examples_per_second"] < 0.5
     assert lone["p99"] > 1
-    assert lone["merges"] == "unknown, as its export.json is not at hand"
+    assert lone["merges"] == "unknown: its export.json was not found"
     # The version in whose directory the golden records lie, not the newest.
     assert done.json["server"]["version"] == 1
 
@@ -176,7 +176,7 @@ PAGE = """# TYPE :tensorflow:serving:request_count counter
 
 def test_only_a_metric_that_counts_something_confirms_a_gpu():
     assert not metric_facts(PAGE).gpu_confirmed
-    assert metric_facts(PAGE).memory_told == "The server's metrics tell no memory."
+    assert metric_facts(PAGE).memory_told == "The server's metrics do not report memory."
     assert not metric_facts(PAGE + ':some:metric{device="/device:GPU:0"} 0\n').gpu_confirmed
     told = metric_facts(PAGE + ':peak_bytes{allocator="GPU_0_bfc"} 1048576\n')
     assert told.gpu_confirmed
@@ -222,13 +222,14 @@ def test_a_server_that_goes_away_is_one_sentence(command, server, model):
     assert "Traceback" not in done.err
 
 
-def test_wrong_input_is_told_before_any_load(command, server, tmp_path):
+def test_wrong_input_is_reported_before_any_load(command, server, tmp_path):
     assert command(golden=tmp_path / "absent").status == 2
     assert command("--minutes", "0").status == 2
     assert command("--rest", "localhost").status == 2
+    assert command("--rest", "localhost:1").status == 3
     several = command(connection=("--address", f"{server.address},{server.address}"))
     assert several.status == 2
-    assert "a qualification covers one server, and these are 2: name one" in several.err
+    assert "a qualification covers one server, not 2: pass one address" in several.err
     assert server.requests == []
 
 
