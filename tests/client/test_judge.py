@@ -123,7 +123,7 @@ SCORES = hnp.arrays(np.float32, N, elements=st.floats(0, 1, width=32, allow_subn
 TIED = hnp.arrays(np.float32, N, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(SCORES, TIED), st.integers(0, N))
 def test_the_right_answer_to_any_scores_passes_exactly(dense, k):
     exact = Tolerance(rtol=0, atol=0)

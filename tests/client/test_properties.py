@@ -20,7 +20,7 @@ def through(value):
     return decode_tensor(TensorProto.FromString(b"".join(encode_tensor(value))))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(NUMPY_TYPES).flatmap(
         lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
@@ -33,7 +33,7 @@ def test_what_is_encoded_is_decoded_to_the_same_bits(array):
     assert decoded.tobytes() == array.tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(hnp.arrays(object, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0), elements=st.binary(max_size=9)))
 def test_strings_keep_every_byte(array):
     decoded = through(array)
@@ -41,7 +41,7 @@ def test_strings_keep_every_byte(array):
     assert decoded.tolist() == array.tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(1e-6, 100), min_size=1, max_size=300), st.sampled_from([50.0, 90.0, 99.0, 99.9, 100.0]))
 def test_percentiles_are_right_to_a_thousandth(seconds, percent):
     histogram = Histogram()

@@ -38,7 +38,7 @@ def path(tmp_path):
     return tmp_path / "traffic"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(0, 900), max_size=12), min_size=1, max_size=8),
     st.integers(4096, 20_000),
@@ -155,7 +155,7 @@ def test_a_file_that_the_system_lets_grow_no_further_stays_whole(path):
 messages = st.tuples(st.text(max_size=9), st.integers(0, 2**63 - 1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from([PREDICT, CLASSIFY]), messages, st.one_of(st.none(), messages))
 def test_logs_hold_the_requests_and_responses_that_they_were_made_of(method, asked, answered):
     request, response = {

@@ -176,7 +176,7 @@ def encoded(array):
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(array=st.one_of(ARRAYS, STRINGS))
 def test_json_lines_become_the_arrays_they_were_made_of(tmp_path_factory, array):
     file = tmp_path_factory.mktemp("json") / "rows.jsonl"
@@ -186,7 +186,7 @@ def test_json_lines_become_the_arrays_they_were_made_of(tmp_path_factory, array)
     np.testing.assert_array_equal(np.concatenate([sample.inputs["x"] for sample in samples]), encoded(array))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(array=st.one_of(ARRAYS, STRINGS))
 def test_npz_files_become_the_arrays_they_were_made_of(tmp_path_factory, array):
     file = tmp_path_factory.mktemp("npz") / "rows.npz"
@@ -246,7 +246,7 @@ def test_an_npz_file_with_arrays_of_several_lengths_is_refused(read):
         read({}, npz(a=np.zeros((2, 1)), b=np.zeros((3, 1))), "rows.npz")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_damaged_npz_file_is_refused_in_a_sentence(tmp_path_factory, data):
     content = bytearray(npz(tokens=np.arange(6, dtype=np.int32).reshape(3, 2)))

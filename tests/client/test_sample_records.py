@@ -89,7 +89,7 @@ def test_features_are_inputs_by_name_and_others_are_left_out(read):
     assert second.source.endswith("samples.tfrecord, record 2")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     hnp.arrays(np.float32, (2, 3)),
     st.lists(st.integers(-(2**31), 2**31 - 1), max_size=5),
@@ -108,7 +108,7 @@ def test_examples_become_the_arrays_they_were_made_of(tmp_path_factory, floats, 
     assert sample.inputs["text"].tolist() == [text]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 4).flatmap(
         lambda count: st.tuples(
@@ -245,7 +245,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence_with_file_record_and_input(r
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, len(TWO) - 1), st.integers(1, 255), st.booleans())
 def test_a_damaged_record_never_becomes_a_sample(tmp_path_factory, place, difference, cut):
     content = bytearray(TWO)
@@ -271,7 +271,7 @@ CONTENTS = (
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.sampled_from(CONTENTS),
     st.booleans(),

@@ -23,7 +23,7 @@ def oracle(rows, ks):
 
 
 @pytest.mark.usefixtures("rows")
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=1200)
 @given(data=st.data(), dtype=st.sampled_from(sorted(DTYPES)))
 def test_agrees_with_the_oracle(data, dtype):
     lead = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))

@@ -40,7 +40,7 @@ def sparse(rows, kept):
 
 
 @pytest.mark.usefixtures("rows")
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=1200)
 @given(data=st.data())
 def test_eagerly_the_head_agrees_with_the_oracle(data):
     batch, labels = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 9))
@@ -69,7 +69,7 @@ def exported(serve):
     return make
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def check_against_oracle(calls, data):
     thresholds, default = data.draw(st.sampled_from(sorted(calls)))

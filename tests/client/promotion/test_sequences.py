@@ -209,14 +209,7 @@ def run_sequences(config, addresses, count):
             client.wait_until_ready(version=version, timeout=60)
     run_state_machine_as_test(
         type("Machine", (Promotions,), {"config": config, "text": config.read_text(), "clients": clients}),
-        settings=settings(
-            max_examples=count,
-            stateful_step_count=12,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            derandomize=True,
-            database=None,
-        ),
+        settings=settings(max_examples=count, stateful_step_count=12, suppress_health_check=list(HealthCheck)),
     )
     for client in every:
         client.close()
