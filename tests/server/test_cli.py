@@ -27,6 +27,15 @@ def without_tensorflow(flag):
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(autouse=True)
+def handlers_of_the_tests():
+    """The command sets handlers of signals, in this process where a test calls it here."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
 def serve_model(commands, *arguments):
     """Run the command to its end."""
     words = [commands / "serve-model", *arguments]
