@@ -191,12 +191,12 @@ def test_port_zero_prints_the_port_and_sigterm_answers_what_is_in_flight(start, 
         ask = client(f"localhost:{port}")
         assert ask.scale(4) == [8]
         ask.predict({"steps": [1]}, "count")
-        slow = ask.prediction.Predict.future(ask.request({"steps": [400_000]}, "count"), timeout=60)
+        slow = ask.prediction.Predict.future(ask.request({"steps": [150_000]}, "count"), timeout=60)
         # Answered after the server has taken the other.
         assert ask.scale(4) == [8]
         assert not slow.done()
         process.send_signal(signal.SIGTERM)
-        assert slow.result().outputs["steps"].int_val == [400_000]
+        assert slow.result().outputs["steps"].int_val == [150_000]
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
