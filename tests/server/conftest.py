@@ -116,7 +116,7 @@ def template(tmp_path_factory):
 
 
 def write_version(template, path: Path, factor: float = 1.0, *, without: str = "", change=None) -> None:
-    """Put a version with a factor of its own in place, whole or not at all, and without one of its parts if asked."""
+    """Put a version with its own factor in place, whole or not at all; `without` names a part to leave out."""
     saved, module = template
     staging = path.with_name(f".staging-{path.name}")
     shutil.copytree(saved, staging)
@@ -146,7 +146,7 @@ def base(tmp_path):
 
 @pytest.fixture
 def stand_in_only():
-    """For what the real server does not have, or cannot be asked."""
+    """For tests that the real server cannot run or would not pass."""
     if REAL_SERVER:
         pytest.skip("says something of the stand-in only, and MODEL_SERVER names another server")
 
@@ -157,7 +157,7 @@ def command_line(program: str | Path, port: int, flags: dict) -> list[str | Path
 
 
 class Launched(NamedTuple):
-    """A server process that nobody waited for; a real one says more than a pipe that nobody reads can hold."""
+    """A server process, perhaps not ready yet. It writes to a file: the real server would fill an unread pipe."""
 
     address: str
     process: subprocess.Popen
@@ -209,14 +209,14 @@ def launch(commands, free_port):
 
 @pytest.fixture
 def serve(free_port):
-    """A function that gives the address of a ready server with these flags."""
+    """A function that starts a server with these flags and returns its address once it is ready."""
     with contextlib.ExitStack() as stack:
         yield lambda **flags: stack.enter_context(serving(free_port(), **flags))
 
 
 @pytest.fixture(scope="session")
 def running_both(template, free_port, tmp_path_factory):
-    """The address and the REST port of one server for all tests that only ask; its version 1 multiplies by 3."""
+    """The address and REST port of one server for all tests that change nothing; its version 1 multiplies by 3."""
     base = tmp_path_factory.mktemp("running")
     write_version(template, base / "1", 3.0)
     rest_port = free_port()
@@ -318,7 +318,7 @@ class Client:
 
 @pytest.fixture
 def client():
-    """A function that gives a Client for an address."""
+    """A function that returns a Client for an address."""
     with contextlib.ExitStack() as stack:
 
         def make(address: str) -> Client:

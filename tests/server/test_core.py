@@ -103,7 +103,7 @@ def test_another_platform_is_refused(ask, base, platform, message):
     assert ask.reload_error({**keep(base, 1), "model_platform": platform}) == ("INVALID_ARGUMENT", message)
 
 
-def test_a_request_that_is_no_list_is_refused(ask):
+def test_a_request_without_a_list_is_refused(ask):
     with pytest.raises(grpc.RpcError, match="Only ModelConfigList is currently supported") as caught:
         ask.model.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=20)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -74,7 +74,7 @@ def test_regress_refuses_what_it_cannot_regress(ask, request_, message):
     assert details.startswith(message)
 
 
-def test_regress_refuses_outputs_that_are_no_regression():
+def test_regress_refuses_outputs_that_are_not_a_regression():
     signature = meta_graph_pb2.SignatureDef()
     signature.inputs["inputs"].name = "in"
     signature.outputs["other"].name = "out"

@@ -119,7 +119,7 @@ def test_what_the_graph_refuses_comes_with_the_graphs_words(ask):
     assert ask.scale(2) == [6]
 
 
-def test_a_tensor_that_is_none_is_named(ask):
+def test_a_malformed_tensor_is_named(ask):
     request = ask.request({"x": X}, "scale")
     request.inputs["x"].tensor_shape.dim[0].size = -1
     with pytest.raises(grpc.RpcError, match="tensor parsing error: x") as caught:
@@ -193,7 +193,7 @@ def test_numbers_come_as_content_when_the_flag_says_so(serve, base, make_version
     assert outputs["words"].tolist() == [b"one", b""]
 
 
-def test_classify_refuses_outputs_that_are_no_classification():
+def test_classify_refuses_outputs_that_are_not_a_classification():
     scores = np.ones((2, 3), np.float32)
     for classes, numbers, message in (
         (None, np.ones(2, np.float32), "Expected Tensor shape: [batch_size num_classes] but got [2]"),

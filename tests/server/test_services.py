@@ -23,7 +23,7 @@ def metadata_request(name="scaler", *fields):
     return get_model_metadata_pb2.GetModelMetadataRequest(model_spec={"name": name}, metadata_field=fields)
 
 
-def test_bytes_that_are_no_message_are_an_internal_error(ask):
+def test_malformed_bytes_are_an_internal_error(ask):
     with pytest.raises(grpc.RpcError) as caught:
         ask.channel.unary_unary(PREDICT)(b"\xff\xff\xff", timeout=20)
     assert caught.value.code() is grpc.StatusCode.INTERNAL

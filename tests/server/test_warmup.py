@@ -113,7 +113,7 @@ def test_kinds_that_cannot_warm_up_are_named(version, servable):
         warm_up(servable, version, Caller())
 
 
-def test_a_file_that_is_no_tfrecord_is_data_loss(version, servable):
+def test_a_file_that_is_not_a_tfrecord_is_data_loss(version, servable):
     (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a record file at all, but long enough")
     with pytest.raises(ServingError, match="Please verify your warmup data is in TFRecord format") as caught:
         warm_up(servable, version, Caller())

@@ -77,7 +77,7 @@ def test_a_body_that_is_shorter_than_it_says_gets_no_answer_and_holds_nobody_up(
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "99999999999999999999999", ""])
-def test_a_length_that_is_none_is_refused(rest, length):
+def test_a_malformed_length_is_refused(rest, length):
     answer = raw(rest, head(length) + BODY)
     assert answer.split(b" ")[1] in (b"400", b"413", b"411")
     assert rest("POST", PREDICT, BODY).json == ANSWER
@@ -86,7 +86,7 @@ def test_a_length_that_is_none_is_refused(rest, length):
 @pytest.mark.parametrize(
     "request_", [b"\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\0" * 1000, b"GET / HTTP/9\r\n\r\n"]
 )
-def test_what_is_no_http_harms_nobody(rest, request_):
+def test_bytes_that_are_not_http_do_no_harm(rest, request_):
     raw(rest, request_)
     assert rest("POST", PREDICT, BODY).json == ANSWER
 

@@ -68,7 +68,7 @@ def test_what_no_path_asks_for_is_an_error_in_json(rest, method, path, status, m
         ("BREW", "/v1/models/scaler", 501, "Not Implemented"),
     ],
 )
-def test_what_is_no_path_of_the_api_is_a_page(rest, method, path, status, phrase):
+def test_a_path_outside_the_api_gets_a_page(rest, method, path, status, phrase):
     found = rest(method, path)
     assert (found.status, found.content_type) == (status, "text/html")
     assert found.body.decode() == ERROR_PAGE.format(status, phrase)
@@ -78,7 +78,7 @@ def test_a_head_request_has_no_body(rest):
     assert rest("HEAD", "/v1/models/scaler") == (400, "application/json", b"")
 
 
-def test_a_version_that_is_no_int64_is_refused_without_a_word(rest):
+def test_a_version_that_is_not_an_int64_is_refused_without_a_message(rest):
     assert rest("GET", f"/v1/models/scaler/versions/{1 << 63}") == (400, "application/json", b"")
 
 

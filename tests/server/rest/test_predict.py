@@ -50,7 +50,7 @@ def test_infinity_and_nan_go_in_and_come_out(rest):
     assert found.body == b'{\n    "predictions": [Infinity, -Infinity, NaN, 3.0\n    ]\n}'
 
 
-def test_bytes_that_are_no_text_go_through(rest):
+def test_bytes_that_are_not_text_go_through(rest):
     found = rest.predict(b'{"signature_name": "look_up", "inputs": ["\xff\xfe"]}')
     assert b'"\xff\xfe"' in found.body
 

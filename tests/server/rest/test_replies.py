@@ -67,7 +67,7 @@ def test_lists_are_laid_out_as_the_server_does():
         ({"a": [1, 2], "b": [1]}, "has inconsistent batch size: "),
     ],
 )
-def test_outputs_that_are_no_rows_are_refused(outputs, message):
+def test_outputs_that_do_not_form_rows_are_refused(outputs, message):
     with pytest.raises(ServingError) as caught:
         written(True, **outputs)
     assert message in caught.value.message
