@@ -197,5 +197,7 @@ def _result_of(call: Callable[[], Any]) -> Any:
     """Return the result of a call, or a ClientError that says why there is none."""
     try:
         return call()
+    except ClientError as error:
+        return error
     except Exception as error:
         return ClientError(str(error) or repr(error))

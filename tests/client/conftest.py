@@ -1,11 +1,15 @@
 """A small server that answers as TensorFlow Serving does, and a published version to hold it against; no TensorFlow."""
 
 import hashlib
+import html
 import io
 import json
+import re
 import shutil
 import struct
+import subprocess
 from concurrent import futures
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -477,3 +481,22 @@ def browser():
     if not path:
         pytest.skip("needs Chromium; on Debian: apt-get install chromium")
     return path
+
+
+@pytest.fixture
+def accessibility_faults(browser, tmp_path):
+    """Return a function that opens a page in a browser and lists what axe-core finds wrong with it."""
+    pytest.importorskip("axe_core_python", reason="needs axe-core-python")
+    script = files("axe_core_python").joinpath("axe.min.js").read_text("utf-8").replace("</script", r"<\/script")
+    run_axe = "axe.run().then(r => document.title = JSON.stringify(r.violations.map(v => [v.id, v.nodes.length])))"
+
+    def faults(text):
+        text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+        page = tmp_path / "page.html"
+        page.write_text(text.replace("</body>", f"<script>{script}</script><script>{run_axe}</script></body>"), "utf-8")
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
+        command = [browser, *options, page.as_uri()]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown).group(1)))
+
+    return faults

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client import ChannelOptions, ClientError, InputError, ServingClient
+from client import ChannelOptions, InputError, ServingClient, UnreachableError
 from client.bench.baseline import Baseline, Subject, compare_results, read_baseline
 from client.bench.histogram import Histogram, merged
 from client.bench.load import NO_RETRY, _limits, measure
@@ -533,5 +533,5 @@ def test_the_command_searches_for_a_rate(bench, model):
 
 def test_a_process_that_cannot_reach_the_server_is_one_sentence(server, requests):
     gone = Server("localhost:1", "letters", 0.5, ChannelOptions())
-    with Workers(gone, 2) as workers, pytest.raises(ClientError, match="localhost:1"):
+    with Workers(gone, 2) as workers, pytest.raises(UnreachableError, match="localhost:1"):
         workers.measure(requests, Load(concurrency=2, calls=2, warmup=0))
