@@ -150,11 +150,15 @@ def sparsify_top_k(
     shape = tf.shape(probabilities)
     # As a matrix, so that one scatter works for every rank.
     rows, labels = tf.reduce_prod(shape[:-1]), shape[-1]
+    # A narrow type may not hold the number of labels.
+    k = tf.cast(k, tf.int32) if k.dtype.size < tf.int32.size else k
     # Clamp before the cast, so that a large k does not wrap around.
     k = tf.cast(tf.clip_by_value(k, 0, tf.cast(labels, k.dtype)), tf.int32)
     k = tf.reshape(tf.broadcast_to(k, shape[:-1]), [rows])
     if min_score is not None:
-        min_score = tf.reshape(tf.broadcast_to(tf.convert_to_tensor(min_score), shape[:-1]), [rows])
+        # A Python float must not lose digits that float64 scores have.
+        min_score = tf.convert_to_tensor(min_score, dtype_hint=probabilities.dtype)
+        min_score = tf.reshape(tf.broadcast_to(min_score, shape[:-1]), [rows])
     top = rank_top_k(tf.reshape(probabilities, [rows, labels]), k, min_score, thresholds)
     row_of_each = tf.broadcast_to(tf.range(rows)[:, tf.newaxis], tf.shape(top.indices))
     kept = tf.where(top.kept, top.scores, tf.zeros([], probabilities.dtype))

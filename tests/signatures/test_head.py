@@ -52,6 +52,21 @@ def test_all_scores_equal_keeps_exactly_k_at_the_lowest_indices(k):
     assert (answer[:, kept:] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [tf.int8, tf.uint8, tf.int16, tf.uint32, tf.int64, tf.uint64])
+def test_k_of_a_type_that_cannot_hold_the_number_of_labels_kept_too_few(dtype):
+    scores = tf.constant(np.random.default_rng(0).random((2, 300), np.float32))
+
+    for k in (100, dtype.max):
+        kept = tf.math.count_nonzero(sparsify_top_k(scores, tf.constant(k, dtype)), axis=1)
+        assert kept.numpy().tolist() == [min(k, 300)] * 2
+
+
+def test_a_float64_score_that_equals_its_bound_was_below_it():
+    scores = tf.constant([[0.1, 0.7, 0.3]], tf.float64)
+
+    assert sparsify_top_k(scores, 3, min_score=0.1).numpy().tolist() == [[0.1, 0.7, 0.3]]
+
+
 def test_nan_is_kept_first_wherever_it_is():
     scores = np.full((16, 16), 0.9, np.float32)
     np.fill_diagonal(scores, np.nan)
