@@ -60,11 +60,15 @@ def check_options(classifier: Classifier, samples: Samples, k: int, options: Exp
         )
     if classifier.untrained:
         warnings.append(f"{classifier.name} is untrained: its weights are random, so its answers mean nothing.")
-    return warnings + _about_samples(samples)
+    return warnings + _check_samples(samples, labels)
 
 
-def _about_samples(samples: Samples) -> list[str]:
+def _check_samples(samples: Samples, labels: int) -> list[str]:
     warnings = []
+    if samples.truth is not None and samples.truth.shape != (shape := (len(samples), labels)):
+        raise ExportError(
+            f"The samples have a truth of shape {list(samples.truth.shape)}; the shape {list(shape)} is needed."
+        )
     if samples.known is not None and not samples.known.all():
         known, count = int(samples.known.sum()), len(samples)
         unknown = f"The true labels of {count - known} of the {count} samples are unknown"
@@ -81,21 +85,21 @@ def _about_samples(samples: Samples) -> list[str]:
 def check_own_signatures(classifier: Classifier, own: OwnSignatures) -> None:
     """Refuse a user's signature that no sample fits, or whose answers cannot be judged."""
     known = {*names.LIMITS, *classifier.inputs.specs, *([names.ENCODED_IMAGES] if classifier.image_decoding else [])}
-    for key, (taken, answer) in own.items():
-        if unknown := sorted(set(taken.inputs) - set(taken.defaults) - known):
+    for key, (input_form, output_form) in own.items():
+        if unknown := sorted(set(input_form.inputs) - set(input_form.defaults) - known):
             raise ExportError(
                 f"The signature {key!r} takes {unknown[0]!r}, which no sample holds: give it a default, or use one of "
                 f"{', '.join(sorted(known))}."
             )
         for name in names.LIMITS:
-            if name in taken.inputs and name not in taken.defaults:
+            if name in input_form.inputs and name not in input_form.defaults:
                 raise ExportError(
                     f"The signature {key!r} takes {name} without a default, which requests may omit: add one."
                 )
-        if form_of(answer.outputs) is None:
+        if form_of(output_form.outputs) is None:
             raise ExportError(
-                f"The signature {key!r} answers {', '.join(answer.outputs)}, which no check can judge: use one of our "
-                "output forms, or add one to signatures.contract.answers."
+                f"The signature {key!r} answers {', '.join(output_form.outputs)}, which no check can judge: use one "
+                "of our output forms, or add one to signatures.contract.answers."
             )
 
 

@@ -100,11 +100,13 @@ class ExportOptions:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ExportError(f"{name} is {value}; use 1 or more.")
         for name in ("max_deviation", "max_changed_sets"):
-            if (value := getattr(self, name)) is not None and self.precision is None:
+            if getattr(self, name) is not None and self.precision is None:
                 raise ExportError(f"{name} limits what a change of precision may change: pass a precision with it.")
-            if value is not None and not 0 <= value <= 1:
+        for name in ("max_deviation", "max_changed_sets", "min_exact_match", "min_f1"):
+            if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
                 raise ExportError(f"{name} is {value}; use a number from 0 to 1.")
-        if self.golden_megabytes <= 0:
+        # Nothing is above or below NaN.
+        if not self.golden_megabytes > 0:
             raise ExportError(f"The golden records may take {self.golden_megabytes} MB; use a number above 0.")
 
     @property

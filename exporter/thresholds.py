@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from exporter.errors import ExportError
 from exporter.samples.samples import Samples
+from exporter.samples.truth import first_of
 from signatures.contract.bounds import shortest
 from signatures.contract.questions import ExportedLimits
 
@@ -70,7 +71,7 @@ class ThresholdFit:
         return found + ([f"These labels have no threshold: {', '.join(without)}."] if without else [])
 
 
-def rule_of(said: str) -> tuple[str, float]:
+def rule_of(rule: str) -> tuple[str, float]:
     """Return the name of a rule and its target, which is 0 for f1.
 
     Raises:
@@ -80,8 +81,8 @@ def rule_of(said: str) -> tuple[str, float]:
         >>> rule_of("precision=0.9")
         ('precision', 0.9)
     """
-    name, _, target = said.partition("=")
-    if said == "f1":
+    name, _, target = rule.partition("=")
+    if rule == "f1":
         return "f1", 0.0
     try:
         if name in ("precision", "recall") and 0 < float(target) <= 1:
@@ -89,7 +90,7 @@ def rule_of(said: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise ExportError(
-        f"--fit-thresholds is {said!r}; use f1, precision=P or recall=R with a number above 0 and up to 1, as in "
+        f"--fit-thresholds is {rule!r}; use f1, precision=P or recall=R with a number above 0 and up to 1, as in "
         "precision=0.9."
     )
 
@@ -142,8 +143,7 @@ def by_label(thresholds: Thresholds | None, labels: Sequence[str]) -> tuple[floa
     if not isinstance(thresholds, Mapping):
         return _none_if_zero([thresholds] * len(labels))
     if unknown := sorted(set(thresholds) - set(labels)):
-        known = ", ".join(labels[:LEAST]) + (", ..." if len(labels) > LEAST else "")
-        raise ExportError(f"A threshold is given for the label {unknown[0]!r}, and the model has {known}.")
+        raise ExportError(f"A threshold is given for the label {unknown[0]!r}, and the model has {first_of(labels)}.")
     return _none_if_zero(thresholds.get(label, 0.0) for label in labels)
 
 

@@ -46,7 +46,7 @@ def read_samples(path: Path, classifier: Classifier) -> Samples:
         if path.suffix == ".npz" and path.is_file():
             return _arrays(path, classifier)
         if path.suffix in _JSON_LINES and path.is_file():
-            return _of_rows(list(json_rows(path, classifier)), path, classifier)
+            return _from_rows(list(json_rows(path, classifier)), path, classifier)
         if path.is_file() and (path.suffix == ".tfrecord" or _has_records(path)):
             return _records(path, classifier)
     except OSError as error:
@@ -56,7 +56,7 @@ def read_samples(path: Path, classifier: Classifier) -> Samples:
     )
 
 
-def _of_rows(rows: Sequence[Row], path: Path, classifier: Classifier) -> Samples:
+def _from_rows(rows: Sequence[Row], path: Path, classifier: Classifier) -> Samples:
     if not rows:
         raise ExportError(f"{path} holds no examples.")
     return samples_of_rows(rows, classifier, path)
@@ -119,15 +119,15 @@ def _arrays(file: Path, classifier: Classifier) -> Samples:
     specs = classifier.inputs.specs
     if set(arrays) != set(specs):
         raise ExportError(f"{file} holds the arrays {sorted(arrays)}; the model's inputs are {sorted(specs)}.")
+    for name, spec in specs.items():
+        if not spec.shape.is_compatible_with(arrays[name].shape):
+            raise ExportError(f"{file} holds {name} of shape {list(arrays[name].shape)}; the model takes {spec.shape}.")
+        arrays[name] = fitting(arrays[name], spec.dtype, f"{file} holds {name}")
     sizes = {len(array) for array in arrays.values()}
     if len(sizes) != 1 or not all(sizes):
         raise ExportError(
             f"{file} holds arrays of {sorted(sizes)} samples; every input needs the same number, at least one."
         )
-    for name, spec in specs.items():
-        if not spec.shape.is_compatible_with(arrays[name].shape):
-            raise ExportError(f"{file} holds {name} of shape {list(arrays[name].shape)}; the model takes {spec.shape}.")
-        arrays[name] = fitting(arrays[name], spec.dtype, f"{file} holds {name}")
     expected = (sizes.pop(), len(classifier.labels))
     if truth is None:
         return Samples(arrays)
@@ -149,7 +149,7 @@ def _records(file: Path, classifier: Classifier) -> Samples:
     except tf.errors.OpError as error:
         raise ExportError(f"{file} could not be read as tf.Examples or recorded requests: {error.message}") from error
     if records and holds_requests(records[0]):
-        return _of_rows(list(recorded_rows(file, records, classifier)), file, classifier)
+        return _from_rows(list(recorded_rows(file, records, classifier)), file, classifier)
     return _examples(file, np.array(records, object), classifier)
 
 

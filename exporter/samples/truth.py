@@ -14,6 +14,8 @@ from exporter.samples.samples import Samples
 # The name of the label in TensorFlow's own image pipelines.
 LABEL_FEATURE = "image/class/label"
 
+_SHOWN = 10
+
 
 def truth_by_index(
     rows: npt.NDArray[np.int64], indices: npt.NDArray[np.int64], shape: tuple[int, int], file: Path
@@ -38,12 +40,24 @@ def with_truth(samples: Samples, named: Sequence[Sequence[Any] | None], labels: 
         ExportError: when a label is not the model's.
     """
     truth = np.zeros((len(named), len(labels)), bool)
+    # Of equal labels, the first.
+    places = {label: place for place, label in reversed(list(enumerate(labels)))}
     for row, true in enumerate(named):
         for label in map(str, true or ()):
-            if label not in labels:
-                raise ExportError(f"{file} names the label {label!r}; the model's labels are {', '.join(labels)}.")
-            truth[row, labels.index(label)] = True
+            if label not in places:
+                raise ExportError(f"{file} names the label {label!r}; the model's labels are {first_of(labels)}.")
+            truth[row, places[label]] = True
     return with_known(samples, truth, np.array([true is not None for true in named]))
+
+
+def first_of(labels: Sequence[str]) -> str:
+    """Return the first labels for an error message, which has no place for thousands.
+
+    Example:
+        >>> first_of(["cat", "dog"])
+        'cat, dog'
+    """
+    return ", ".join(labels[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
 
 
 def with_known(samples: Samples, truth: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> Samples:

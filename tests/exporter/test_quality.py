@@ -6,7 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from exporter import Classifier, ExportOptions, Samples, SourceOptions, ValidationError, export, load_classifier
+from exporter import (
+    Classifier,
+    ExportError,
+    ExportOptions,
+    Samples,
+    SourceOptions,
+    ValidationError,
+    export,
+    load_classifier,
+)
 
 
 def echo():
@@ -53,6 +62,12 @@ def test_a_demand_without_labeled_samples_is_refused(option, tmp_path):
     with pytest.raises(ValidationError, match="needs labeled samples, and there are none"):
         export(echo(), tmp_path, options=ExportOptions(**{option: 0.1}), samples=Samples({"scores": SCORES}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truth_of_another_shape_was_a_traceback_after_all_the_work(tmp_path):
+    samples = Samples({"scores": SCORES}, truth=TRUTH[:, :2])
+    with pytest.raises(ExportError, match=r"a truth of shape \[3, 2\]; the shape \[3, 3\] is needed"):
+        export(echo(), tmp_path, k=2, samples=samples)
 
 
 def test_without_labels_nothing_is_said_of_quality(tmp_path):

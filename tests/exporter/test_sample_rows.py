@@ -125,6 +125,12 @@ def test_empty_files_and_files_of_something_else_are_refused(tmp_path):
         read_samples(tmp_path / "notes.txt", text_model())
 
 
+def test_an_array_without_examples_was_a_traceback(tmp_path):
+    np.savez(tmp_path / "samples.npz", age=np.zeros((2, 1), np.float32), codes=np.int32(1))
+    with pytest.raises(ExportError, match=r"holds codes of shape \[\]; the model takes \(None, None\)"):
+        read_samples(tmp_path / "samples.npz", mixed_model())
+
+
 @pytest.fixture(scope="module")
 def traffic(digits_output, sample_images, tmp_path_factory):
     """A file of recorded requests to several signatures, and the pictures that they asked about, in order."""
