@@ -43,9 +43,14 @@ def source_digest(source: Path) -> str:
     """
     if source.is_file():
         return _digest(source)
-    files = sorted((path.relative_to(source).as_posix(), path) for path in source.rglob("*") if path.is_file())
-    lines = "".join(f"{_digest(path)}  {name}\n" for name, path in files)
+    lines = "".join(f"{digest}  {name}\n" for name, digest in file_digests(source).items())
     return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
+
+
+def file_digests(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file below a directory, in hexadecimal, by its relative path."""
+    files = sorted((path.relative_to(directory).as_posix(), path) for path in directory.rglob("*") if path.is_file())
+    return {name: _digest(path) for name, path in files}
 
 
 def _digest(file: Path) -> str:

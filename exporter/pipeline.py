@@ -1,6 +1,6 @@
 """Export a Classifier as a published version: stage, validate, publish."""
 
-import hashlib
+import gc
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,7 +17,7 @@ from exporter.errors import StoreError, ValidationError, reason
 from exporter.memory import memory_of
 from exporter.on_servers import on_servers
 from exporter.options import ExportOptions
-from exporter.origin import git_commit
+from exporter.origin import file_digests, git_commit
 from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.sources.examine import examine
@@ -27,13 +27,14 @@ from exporter.store.follow_up import follow_up
 from exporter.store.versions import VersionStore
 from exporter.thresholds import ThresholdFit, exported_limits, fit_thresholds
 from exporter.validation import Validation, validations_for
-from exporter.validation.gpu_kernels import GpuReadiness
+from exporter.validation.gpu_kernels import GpuReadiness, gpu_readiness
 from exporter.validation.loaded import loaded_by_a_server
 from exporter.validation.on_server.target import targets_of
 from exporter.validation.quality import Quality, measure_quality, require_quality
 from exporter.writing.golden_output import golden_output
 from exporter.writing.precision import Deviation, cast_backbone
 from signatures import Signature
+from signatures.contract import names
 from signatures.contract.interface import Interface
 from signatures.contract.questions import ExportedLimits
 from signatures.contract.record import ExportRecord
@@ -93,11 +94,13 @@ class ValidatedVersion:
 
     Attributes:
         staged: the version.
+        gpu: where its ops would run on a server with a GPU.
         quality: how well it classifies the samples; None if they have no labels.
         record: what its export.json says.
     """
 
     staged: StagedVersion
+    gpu: GpuReadiness
     quality: Quality | None
     record: ExportRecord
 
@@ -171,16 +174,17 @@ def export(
         cast_backbone(answers.cast, options.precision),
     ):
         staged = stage(request, directory, answers, limits, golden)
-        warnings += check_gpu(staged.gpu, options.require_gpu_kernels)
+        # Traces are cycles of references. Without them, loading the version and running it fit into their memory.
+        gc.collect()
         interface = Interface(described(staged.signatures), classifier.labels, classifier.preprocessing)
         warnings += check_callers(store, interface, options.forbid_breaking_changes)
-        validated = _validate(request, staged, validations, fit, answers.deviation)
+        validated = _validate(request, staged, validations, fit, warnings)
         if targets:
             validated = replace(
                 validated, record=on_servers(request, staged, validated.record, targets, store, golden, warnings)
             )
         number = _publish(request, validated, store)
-    return _followed_up(request, validated, store, number, warnings, fit, answers.deviation)
+    return _follow_up(request, validated, store, number, warnings, fit)
 
 
 def _validate(
@@ -188,16 +192,16 @@ def _validate(
     staged: StagedVersion,
     validations: Mapping[str, Validation],
     fit: ThresholdFit | None,
-    deviation: Deviation | None,
+    warnings: list[str],
 ) -> ValidatedVersion:
     """Load a staged version as a server does, validate it, and write its record."""
     step, options, samples = request.step, request.options, staged.expected.samples
     with loaded_by_a_server(staged.directory, step) as version:
+        gpu = _look_up_gpu_kernels(request, staged.directory, warnings)
         for words, validate in validations.items():
             with step(words):
                 validate(version, staged.expected)
         quality = measure_quality(version, samples, staged.expected.exported)
-        warmup_seconds = version.warmup_seconds
     require_quality(quality, options.min_exact_match, options.min_f1)
     record = ExportRecord(
         **staged.expected.info,
@@ -210,19 +214,27 @@ def _validate(
         batching=None if options.batching is None else asdict(options.batching),
         samples={"count": len(samples), "made_up": samples.made_up},
         quality=None if quality is None else asdict(quality),
-        deviation=None if deviation is None else asdict(deviation),
-        gpu=asdict(staged.gpu),
+        deviation=None if staged.deviation is None else asdict(staged.deviation),
+        gpu=asdict(gpu),
         git_commit=git_commit(Path.cwd()),
         source_digest=request.classifier.source_digest,
         metadata=dict(options.metadata),
         signatures=described(staged.signatures),
         memory=memory_of(staged.directory, options, samples.longest(request.classifier.inputs.specs)),
-        warmup_seconds=round(warmup_seconds, 3),
+        warmup_seconds=round(version.warmup_seconds, 3),
         input_bounds=request.classifier.inputs.bounds,
-        files=_digests(staged.directory),
+        files=file_digests(staged.directory),
     )
     record.write(staged.directory)
-    return ValidatedVersion(staged, quality, record)
+    return ValidatedVersion(staged, gpu, quality, record)
+
+
+def _look_up_gpu_kernels(request: ExportRequest, directory: Path, warnings: list[str]) -> GpuReadiness:
+    """Look up GPU kernels, while a thread prepares the first signature for its first run."""
+    with request.step("Looking up GPU kernels"):
+        gpu = gpu_readiness(directory, names.BACKBONE)
+    warnings += check_gpu(gpu, request.options.require_gpu_kernels)
+    return gpu
 
 
 def _publish(request: ExportRequest, validated: ValidatedVersion, store: VersionStore) -> int:
@@ -233,14 +245,13 @@ def _publish(request: ExportRequest, validated: ValidatedVersion, store: Version
         return store.publish(validated.staged.directory, request.options.version)
 
 
-def _followed_up(
+def _follow_up(
     request: ExportRequest,
     validated: ValidatedVersion,
     store: VersionStore,
     number: int,
     warnings: list[str],
     fit: ThresholdFit | None,
-    deviation: Deviation | None,
 ) -> PublishedVersion:
     """Write the server's files and remove old versions; a failure in either is only a warning."""
     options = request.options
@@ -253,22 +264,14 @@ def _followed_up(
         limits=validated.staged.expected.exported,
         threshold_fit=fit,
         quality=validated.quality,
-        deviation=deviation,
-        gpu=validated.staged.gpu,
+        deviation=validated.staged.deviation,
+        gpu=validated.gpu,
         server_files=server_files,
         removed=removed,
         warnings=warnings,
         validated_on=validated.record.validated_on,
         dry_run=options.dry_run,
     )
-
-
-def _digests(directory: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from exporter.samples.samples import Samples
 from exporter.sources.classifier import Classifier
 from exporter.validation.batching import answers_by_length, samples_that_fit
 from exporter.validation.expected import ExpectedBehavior, Scores
-from exporter.validation.gpu_kernels import GpuReadiness, gpu_readiness
 from exporter.writing.precision import PRECISIONS, Deviation, answers_in, computes_in, layers_to_cast
 from exporter.writing.prediction_logs import golden_records, warmup_records, write_records
 from exporter.writing.saved_model import write_saved_model
@@ -69,14 +68,14 @@ class StagedVersion:
         signatures: its signatures.
         expected: what it must answer.
         precision: the precision of its backbone.
-        gpu: where its ops would run on a server with a GPU.
+        deviation: what a change of precision changed in the answers; None without one.
     """
 
     directory: Path
     signatures: Sequence[Signature]
     expected: ExpectedBehavior
     precision: str
-    gpu: GpuReadiness
+    deviation: Deviation | None
 
 
 def ask_model(request: ExportRequest, samples: Samples) -> ModelAnswers:
@@ -114,8 +113,6 @@ def stage(
     with request.step("Tracing the signatures, writing the SavedModel"):
         signatures = _written(request, directory, info)
     write_records(extra / names.WARMUP_FILE, _warmup(request, signatures, samples, limits))
-    with request.step("Looking up GPU kernels"):
-        gpu = gpu_readiness(directory, names.BACKBONE)
     expected = ExpectedBehavior(
         samples,
         answers.dense,
@@ -127,9 +124,9 @@ def stage(
         classifier.weight_bytes(),
         of_length,
         also=classifier.also_answers(samples.rows(0, _ALSO_ASKED)) if classifier.also_outputs else {},
-        own={key: _dense_by_keras(classifier, taken) for key, (taken, _) in request.own_signatures.items()},
+        own={key: _dense_by_keras(classifier, form) for key, (form, _) in request.own_signatures.items()},
     )
-    return StagedVersion(directory, signatures, expected, precision, gpu)
+    return StagedVersion(directory, signatures, expected, precision, answers.deviation)
 
 
 def _written(request: ExportRequest, directory: Path, info: Mapping[str, Any]) -> Sequence[Signature]:
@@ -171,20 +168,20 @@ def _warmup(
     lengths = options.batching.pad_to if options.batching else ()
     each = [samples.of_length(length, classifier.inputs.specs) for length in lengths] or [samples]
     keys, own = [signature.key for signature in signatures], request.own_signatures
-    taken = {key: list(form.inputs) for key, (form, _) in own.items()}
-    return warmup_records(classifier.name, keys, each, limits, options.warmup_sizes, taken)
+    own_inputs = {key: list(form.inputs) for key, (form, _) in own.items()}
+    return warmup_records(classifier.name, keys, each, limits, options.warmup_sizes, own_inputs)
 
 
-def _dense_by_keras(classifier: Classifier, taken: InputForm) -> Callable[[Mapping[str, npt.NDArray[Any]]], Scores]:
+def _dense_by_keras(classifier: Classifier, form: InputForm) -> Callable[[Mapping[str, npt.NDArray[Any]]], Scores]:
     """Return a function from a request of this form to the Keras model's probabilities, computed without a graph."""
 
     def dense(request: Mapping[str, npt.NDArray[Any]]) -> Scores:
         received = {
-            name: tf.constant(request[name], spec.dtype) if name in request else taken.defaults[name]
-            for name, spec in taken.inputs.items()
+            name: tf.constant(request[name], spec.dtype) if name in request else form.defaults[name]
+            for name, spec in form.inputs.items()
         }
-        inputs, _ = taken.read(received)
-        scores: Scores = taken.combine(classifier.probabilities(*inputs)).numpy()
+        inputs, _ = form.read(received)
+        scores: Scores = form.combine(classifier.probabilities(*inputs)).numpy()
         return scores
 
     return dense

@@ -32,13 +32,13 @@ def examine(classifier: Classifier, samples: Samples | None = None) -> tuple[Cla
     """
     if samples is None and classifier.sample_path is not None:
         # Reading the true labels takes the full list of labels.
-        known = classifier if classifier.labels else _labeled(classifier, _completed(classifier, None))
+        known = classifier if classifier.labels else _add_labels(classifier, _complete(classifier, None))
         samples = read_samples(classifier.sample_path, known)
-    samples = _completed(classifier, samples)
-    return _labeled(classifier, samples), samples
+    samples = _complete(classifier, samples)
+    return _add_labels(classifier, samples), samples
 
 
-def _labeled(classifier: Classifier, samples: Samples) -> Classifier:
+def _add_labels(classifier: Classifier, samples: Samples) -> Classifier:
     """Return the classifier with one label for each output."""
     size = _output_size(classifier, samples)
     if not classifier.labels:
@@ -48,7 +48,7 @@ def _labeled(classifier: Classifier, samples: Samples) -> Classifier:
     return classifier
 
 
-def _completed(classifier: Classifier, samples: Samples | None) -> Samples:
+def _complete(classifier: Classifier, samples: Samples | None) -> Samples:
     """Check samples, and make up those that are missing."""
     if samples is None or not len(samples):
         return made_up_samples(classifier.inputs, classifier.image_decoding)
@@ -67,8 +67,7 @@ def _completed(classifier: Classifier, samples: Samples | None) -> Samples:
 
 def _output_size(classifier: Classifier, all_samples: Samples) -> int:
     """Find N by a trial run, as a subclassed model does not declare it."""
-    samples = all_samples.repeated(2)
-    output, *also = classifier.outputs(samples)
+    samples, (output, *also) = _try(classifier, all_samples)
     _check_also_outputs(classifier.also_outputs, also, len(samples))
     if len(output.shape) != 2 or not output.shape[1] or output.shape[0] != len(samples):
         sizes = ["B" if size == len(samples) and not place else str(size) for place, size in enumerate(output.shape)]
@@ -92,6 +91,22 @@ def _output_size(classifier: Classifier, all_samples: Samples) -> int:
             "a classifier's N is the same for every request."
         )
     return size
+
+
+def _try(classifier: Classifier, samples: Samples) -> tuple[Samples, list[tf.Tensor]]:
+    """Run the model on two examples, which show whether it answers with a row for each, and return both.
+
+    Where the model declares that it does, one example is enough, and takes half the memory: Keras keeps the output of
+    every layer until a call returns, and TensorFlow keeps that memory.
+    """
+    declared = getattr(classifier.model, "outputs", None) or ()
+    if declared and all(tensor.shape and tensor.shape[0] is None for tensor in declared):
+        one = samples.repeated(1)
+        outputs = classifier.outputs(one)
+        if all(output.shape.rank and output.shape[0] == 1 for output in outputs):
+            return one, outputs
+    two = samples.repeated(2)
+    return two, classifier.outputs(two)
 
 
 def _check_also_outputs(names: Sequence[str], outputs: Sequence[tf.Tensor], examples: int) -> None:
