@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
+from exporter.graphs import attributes, called_functions, producer
 from exporter.options import ExportOptions
 from signatures.contract import names
 
@@ -102,31 +103,22 @@ def _peak(function: Any, functions: Mapping[str, Any], batch: int, length: int) 
     What a called function needs inside counts while the call runs, on top of what is alive around it.
     """
     nodes = list(function.node_def)
-    last_use = {name: place for place, node in enumerate(nodes) for name in map(_producer, node.input)}
+    last_use = {name: place for place, node in enumerate(nodes) for name in map(producer, node.input)}
     for returned in function.ret.values():
-        last_use[_producer(returned)] = len(nodes)
+        last_use[producer(returned)] = len(nodes)
     ends: dict[int, int] = {}
     alive = highest = 0
     for place, node in enumerate(nodes):
         # Weights are read where they are.
         made = 0 if node.op in ("Const", "ReadVariableOp") else sum(_output_bytes(node, batch, length))
         alive += made
-        inside = max((_peak(functions[name], functions, batch, length) for name in _called(node, functions)), default=0)
+        called = [functions[name] for name in called_functions(node) if name in functions]
+        inside = max((_peak(each, functions, batch, length) for each in called), default=0)
         highest = max(highest, alive + inside)
         end = max(last_use.get(node.name, place), place)
         ends[end] = ends.get(end, 0) + made
         alive -= ends.pop(place, 0)
     return highest
-
-
-def _producer(name: str) -> str:
-    return name.removeprefix("^").partition(":")[0]
-
-
-def _called(node: Any, functions: Mapping[str, Any]) -> Iterator[str]:
-    for value in node.attr.values():
-        called: Sequence[Any] = [value.func] if value.HasField("func") else value.list.func
-        yield from (each.name for each in called if each.name in functions)
 
 
 def _output_bytes(node: Any, batch: int, length: int) -> Iterator[int]:
@@ -145,15 +137,14 @@ def _value_sizes(node: Any) -> list[int]:
     definition = op_def_registry.get(node.op)
     if definition is None:
         return []
-    # A SavedModel leaves out the attributes that have their default.
-    attributes = {each.name: each.default_value for each in definition.attr} | dict(node.attr.items())
+    values = attributes(node)
     found: list[int] = []
     for output in definition.output_arg:
         if output.type_list_attr:
-            found += map(_size, attributes[output.type_list_attr].list.type)
+            found += map(_size, values[output.type_list_attr].list.type)
         else:
-            count = attributes[output.number_attr].i if output.number_attr else 1
-            found += [_size(attributes[output.type_attr].type if output.type_attr else output.type)] * count
+            count = values[output.number_attr].i if output.number_attr else 1
+            found += [_size(values[output.type_attr].type if output.type_attr else output.type)] * count
     return found
 
 

@@ -39,12 +39,12 @@ class SparsifyTopK(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
         super().__init__(**kwargs)
         if (k is None) == (n_to_zero is None):
             received = "neither" if k is None else "both"
-            raise ValueError(f"SparsifyTopK takes either k or n_to_zero, and received {received}: give one of them.")
+            raise ValueError(f"SparsifyTopK takes either k or n_to_zero, and received {received}: pass one of them.")
         name, count = ("k", k) if n_to_zero is None else ("n_to_zero", n_to_zero)
         if not isinstance(count, numbers.Integral) or isinstance(count, bool):
-            raise TypeError(f"SparsifyTopK received {name} = {count!r}, which is no integer: give a number of entries.")
+            raise TypeError(f"SparsifyTopK received {name} = {count!r}, which is not an integer: pass one.")
         if count < 0:
-            raise ValueError(f"SparsifyTopK received {name} = {count}, and no number of entries is below 0.")
+            raise ValueError(f"SparsifyTopK received {name} = {count}: use a number from 0 on.")
         self.k: int | None = None if k is None else int(k)
         self.n_to_zero: int | None = None if n_to_zero is None else int(n_to_zero)
 

@@ -14,7 +14,7 @@ _TORCH_DEVIATION = (0.229, 0.224, 0.225)
 def preprocess(pixels: tf.Tensor, mode: str) -> tf.Tensor:
     """Scale pixels to the values that the model was trained on.
 
-        "none" leaves them in 0..255, and "unit" scales them to 0..1. The others do what Keras's `preprocess_input` does
+    "none" leaves them in 0..255, and "unit" scales them to 0..1. The others do what Keras's `preprocess_input` does
     in the mode of that name: "tf" scales to -1..1; "caffe" turns RGB into BGR and subtracts ImageNet's mean; "torch"
     scales to 0..1, subtracts ImageNet's mean and divides by its standard deviation.
 

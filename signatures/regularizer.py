@@ -39,11 +39,11 @@ class TopKMassRegularizer(keras.regularizers.Regularizer):  # type: ignore[misc]
 
     def __init__(self, k: int, weight: float) -> None:
         if not isinstance(k, numbers.Integral) or isinstance(k, bool):
-            raise TypeError(f"TopKMassRegularizer received k = {k!r}, which is no integer: give a number of entries.")
+            raise TypeError(f"TopKMassRegularizer received k = {k!r}, which is not an integer: pass one.")
         if k < 0:
-            raise ValueError(f"TopKMassRegularizer received k = {k}, and no number of entries is below 0.")
+            raise ValueError(f"TopKMassRegularizer received k = {k}: use a number from 0 on.")
         if not (weight >= 0 and math.isfinite(weight)):
-            raise ValueError(f"TopKMassRegularizer received weight = {weight}: give a finite number from 0 on.")
+            raise ValueError(f"TopKMassRegularizer received weight = {weight}: use a finite number from 0 on.")
         self.k: int = int(k)
         self.weight: float = float(weight)
 

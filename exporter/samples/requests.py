@@ -37,23 +37,23 @@ def request(key: str, samples: Samples, k: K = None, min_score: MinScore = None)
 
 
 def own_request(
-    taken: Collection[str], samples: Samples, k: K = None, min_score: MinScore = None
+    input_names: Collection[str], samples: Samples, k: K = None, min_score: MinScore = None
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the request that asks a user's own signature about samples.
 
     Args:
-        taken: the names of its inputs. Those that the samples do not hold are left out.
+        input_names: the names of its inputs. Those that the samples do not hold are left out.
         samples: the examples.
         k: a scalar or an array to send as k. None leaves it out, as for signatures without k.
         min_score: the same for min_score.
     """
-    if names.ENCODED_IMAGES in taken and names.ENCODED_IMAGES not in samples.inputs:
+    if names.ENCODED_IMAGES in input_names and names.ENCODED_IMAGES not in samples.inputs:
         samples = samples.asked_of(names.ENCODED_IMAGES)
         known = {**samples.inputs, names.ENCODED_IMAGES: np.array(samples.images, object)}
     else:
         known = dict(samples.inputs)
     known |= _limits(k, min_score)
-    return {name: known[name] for name in taken if name in known}
+    return {name: known[name] for name in input_names if name in known}
 
 
 def _limits(k: K, min_score: MinScore) -> dict[str, npt.NDArray[Any]]:

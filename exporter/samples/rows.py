@@ -66,10 +66,10 @@ def samples_of_rows(rows: Sequence[Row], classifier: Classifier, file: Path) -> 
     """
     images = [_image_file(row, classifier) for row in rows]
     if all(image is not None for image in images):
-        decoded = _decoded(rows, images, classifier)
+        decoded = _decode(rows, images, classifier)
         return with_truth(decoded, [row.labels for row in rows], classifier.labels, file)
     found = [
-        _arrays(row, classifier) if image is None else dict(_decoded([row], [image], classifier).inputs)
+        _arrays(row, classifier) if image is None else dict(_decode([row], [image], classifier).inputs)
         for row, image in zip(rows, images, strict=True)
     ]
     shapes = [tuple(array.shape for array in arrays.values()) for arrays in found]
@@ -107,7 +107,7 @@ def _image_file(row: Row, classifier: Classifier) -> bytes | None:
     return value if taken and isinstance(value, bytes) else None
 
 
-def _decoded(rows: Sequence[Row], images: Sequence[bytes | None], classifier: Classifier) -> Samples:
+def _decode(rows: Sequence[Row], images: Sequence[bytes | None], classifier: Classifier) -> Samples:
     if classifier.image_decoding is None:
         raise ExportError(f"{rows[0].source} is an image; say with --preprocessing how it becomes the model's input.")
     files = [image for image in images if image is not None]

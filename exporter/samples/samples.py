@@ -29,7 +29,7 @@ class Samples:
         known: bool [S], whether the truth of each sample is known; by default it is, if there is a `truth`.
         made_up: whether they are noise, which can only show that two ways of computing an answer agree.
         stand_ins: made-up image files for the signatures that take these, if `images` is empty.
-        left_out: how many examples a file held besides, of other shapes.
+        left_out: how many examples a file holds besides these, of other shapes.
 
     Raises:
         ExportError: from `fitted`, when the samples do not fit a model.
@@ -59,7 +59,7 @@ class Samples:
         """
         if set(self.inputs) != set(inputs.specs):
             raise ExportError(f"The samples hold {sorted(self.inputs)}; the model's inputs are {sorted(inputs.specs)}.")
-        arrays = {name: _fitted(name, np.asarray(self.inputs[name]), spec) for name, spec in inputs.specs.items()}
+        arrays = {name: _fit(name, np.asarray(self.inputs[name]), spec) for name, spec in inputs.specs.items()}
         if len(sizes := {len(array) for array in arrays.values()}) > 1:
             raise ExportError(f"The samples hold {sorted(sizes)} examples; every input needs the same number.")
         return replace(self, inputs=arrays)
@@ -130,7 +130,7 @@ def samples_of_images(
         decode = decoder(spec, decoding)
         # One by one, to find out which one is broken.
         named = zip(files, sources or ["A made-up image"] * len(files), strict=True)
-        images = [_decoded(decode, file, source) for file, source in named]
+        images = [_decode(decode, file, source) for file, source in named]
     except ValueError as error:
         raise ExportError(f"The model cannot take image files: {error}.") from error
     return Samples({name: np.concatenate(images)}, tuple(files))
@@ -157,7 +157,7 @@ def made_up_samples(inputs: ModelInputs, decoding: ImageDecoding | None, count: 
         bound, values = inputs.id_bounds.get(name), inputs.values.get(name)
         if bound or spec.dtype.is_integer:
             ids = np.arange(bound or 2) if values is None else np.array(values, np.int64)
-            arrays[name] = generator.choice(_held(ids, spec), shape).astype(spec.dtype.as_numpy_dtype)
+            arrays[name] = generator.choice(_representable(ids, spec), shape).astype(spec.dtype.as_numpy_dtype)
         elif spec.dtype.is_floating:
             arrays[name] = generator.random(shape, np.float32).astype(spec.dtype.as_numpy_dtype)
         elif spec.dtype == tf.string:
@@ -170,7 +170,7 @@ def made_up_samples(inputs: ModelInputs, decoding: ImageDecoding | None, count: 
     return Samples(arrays, made_up=True)
 
 
-def _decoded(decode: Decoder, file: bytes, source: str) -> npt.NDArray[Any]:
+def _decode(decode: Decoder, file: bytes, source: str) -> npt.NDArray[Any]:
     try:
         decoded: npt.NDArray[Any] = decode(tf.constant([file])).numpy()
     except tf.errors.InvalidArgumentError as error:
@@ -180,10 +180,10 @@ def _decoded(decode: Decoder, file: bytes, source: str) -> npt.NDArray[Any]:
     return decoded
 
 
-def _held(numbers: npt.NDArray[np.int64], spec: tf.TensorSpec) -> npt.NDArray[np.int64]:
+def _representable(numbers: npt.NDArray[np.int64], spec: tf.TensorSpec) -> npt.NDArray[np.int64]:
     """Return those of the numbers that the input's type can hold."""
-    held: npt.NDArray[np.int64] = numbers[(numbers >= spec.dtype.min) & (numbers <= spec.dtype.max)]
-    return held
+    fits: npt.NDArray[np.bool_] = (numbers >= spec.dtype.min) & (numbers <= spec.dtype.max)
+    return numbers[fits]
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -192,7 +192,7 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def _fitted(name: str, array: npt.NDArray[Any], spec: tf.TensorSpec) -> npt.NDArray[Any]:
+def _fit(name: str, array: npt.NDArray[Any], spec: tf.TensorSpec) -> npt.NDArray[Any]:
     if not spec.shape.is_compatible_with(array.shape):
         raise ExportError(f"The samples hold {name} of shape {list(array.shape)}; the model takes {spec.shape}.")
     text = array.dtype.kind in "OSU"

@@ -139,12 +139,12 @@ def _as_built(model: Any, renamed: Mapping[str, str]) -> ModelInputs:
     dtype = getattr(model, "input_dtype", None) or "float32"
     # Keras names a single argument "input", whatever its author did.
     specs = named_inputs(
-        [(_joined(argument if len(shapes) > 1 else "", path), shape, dtype) for argument, path, shape in paths], renamed
+        [(_join(argument if len(shapes) > 1 else "", path), shape, dtype) for argument, path, shape in paths], renamed
     )
 
     def call(*values: tf.Tensor) -> Any:
         left = iter(values)
-        arguments = [_filled(nested, left) for nested in shapes.values()]
+        arguments = [_fill(nested, left) for nested in shapes.values()]
         takes_training = "training" in inspect.signature(model.call).parameters
         return model(*arguments, training=False) if takes_training else model(*arguments)
 
@@ -162,15 +162,15 @@ def _leaves(nested: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield path, tuple(nested)
 
 
-def _filled(nested: Any, values: Iterator[tf.Tensor]) -> Any:
+def _fill(nested: Any, values: Iterator[tf.Tensor]) -> Any:
     """Return the same structure with a tensor in place of each shape."""
     if isinstance(nested, Mapping):
-        return {key: _filled(value, values) for key, value in nested.items()}
+        return {key: _fill(value, values) for key, value in nested.items()}
     if nested and not all(isinstance(size, int | None) for size in nested):
-        return [_filled(value, values) for value in nested]
+        return [_fill(value, values) for value in nested]
     return next(values)
 
 
-def _joined(argument: str, path: tuple[str, ...]) -> str:
+def _join(argument: str, path: tuple[str, ...]) -> str:
     name = "_".join([argument, *path] if argument else path)
     return f"input_{name}" if name.isdigit() else name

@@ -12,7 +12,7 @@ from exporter.errors import ExportError
 from signatures.contract import names
 
 # What answers hold already.
-_TAKEN = (names.PROBABILITIES, names.DENSE_PROBABILITIES, names.INDICES, names.SCORES, names.LABELS)
+_RESERVED = (names.PROBABILITIES, names.DENSE_PROBABILITIES, names.INDICES, names.SCORES, names.LABELS)
 
 
 def named_outputs(model: Any, answer: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def chosen_outputs(outputs: Mapping[str, Any], output_name: str | None, also: Se
         if not isinstance(outputs[name], tf.Tensor):
             raise ExportError(f"The output {name!r} is a {type(outputs[name]).__name__}, which no answer can hold.")
     for name in also:
-        if name in _TAKEN:
+        if name in _RESERVED:
             raise ExportError(
                 f"The output {name!r} cannot be served with the scores: answers have one of that name already."
             )

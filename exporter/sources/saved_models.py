@@ -80,7 +80,7 @@ def load_saved_model(directory: Path, endpoint: str | None = None) -> Any:
         loaded = tf.saved_model.load(str(directory), tags=list(_TAGS))
     except Exception as error:  # TensorFlow raises many kinds for files that are missing or cut off.
         raise ExportError(f"{directory} could not be loaded as a SavedModel: {reason(error)}.") from error
-    chosen = _chosen(directory, loaded, endpoint)
+    chosen = _choose(directory, loaded, endpoint)
     if has_references(_concrete(chosen)):
         loaded = WithoutReferences(loaded, chosen)
         chosen = loaded.function
@@ -110,7 +110,7 @@ def _captured(loaded: Any, function: Any, kind: type) -> list[Any]:
     return [each for each in found if id(getattr(each, "handle", getattr(each, "resource_handle", None))) in handles]
 
 
-def _chosen(directory: Path, loaded: Any, endpoint: str | None) -> Any:
+def _choose(directory: Path, loaded: Any, endpoint: str | None) -> Any:
     """Return a signature or a traced function; of the same name, the signature."""
     functions = {name: value for name, value in vars(loaded).items() if getattr(value, "concrete_functions", None)}
     functions = {name: value for name, value in functions.items() if not name.startswith("_")}

@@ -31,7 +31,7 @@ def import_module(name: str) -> Any:
         try:
             return importlib.import_module(name)
         except Exception as error:  # Whatever a user's module may raise.
-            raise ExportError(f"The module {name} could not be imported: {_told(error)}.") from error
+            raise ExportError(f"The module {name} could not be imported: {_message(error)}.") from error
 
 
 def call(module: str, function: str) -> Any:
@@ -54,7 +54,7 @@ def call(module: str, function: str) -> Any:
         except ExportError:
             raise
         except Exception as error:  # Whatever a user's function may raise.
-            raise ExportError(f"{module}:{function} failed: {_told(error)}.") from error
+            raise ExportError(f"{module}:{function} failed: {_message(error)}.") from error
 
 
 @contextmanager
@@ -79,10 +79,10 @@ def _in_working_directory(package: str) -> bool:
     return any(path.exists() and path.resolve() != ours.resolve() for path in found)
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """Return what an error says, and where in the user's code it was raised."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    told = reason(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {reason(error)}"
+    message = reason(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {reason(error)}"
     if len(frames) < 2:
-        return told
-    return f"{told} ({frames[-1].filename}, line {frames[-1].lineno})"
+        return message
+    return f"{message} ({frames[-1].filename}, line {frames[-1].lineno})"

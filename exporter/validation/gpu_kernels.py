@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeAlias
 import tensorflow as tf
 from rich.table import Table
 from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.framework import kernels, op_def_registry
+from tensorflow.python.framework import kernels
 
 from exporter.cli.terminal import folding
 from exporter.errors import ExportError
+from exporter.graphs import attributes, called_functions, producer
 
 Device: TypeAlias = Literal["GPU", "CPU"]
 
@@ -136,7 +137,7 @@ class _Graph:
         needed: dict[str, Any] = {}
         waiting = list(tensors)
         while waiting:
-            name = waiting.pop().removeprefix("^").partition(":")[0]
+            name = producer(waiting.pop())
             if name not in needed:
                 needed[name] = self._nodes[name]
                 waiting.extend(needed[name].input)
@@ -149,18 +150,11 @@ class _Graph:
             # Nodes of a function that name no device run on the device of its call.
             place = replace(outside, pinned="CPU" in node.device.upper() if node.device else outside.pinned)
             yield node, place
-            for name in _called(node):
+            for name in called_functions(node):
                 inside = replace(place, in_backbone=place.in_backbone or bool(self._backbone.fullmatch(name)))
                 if name in self._functions and (name, inside) not in seen:
                     seen.add((name, inside))
                     yield from self._with_functions(self._functions[name], inside, seen)
-
-
-def _called(node: Any) -> Iterator[str]:
-    for value in node.attr.values():
-        if value.HasField("func"):
-            yield value.func.name
-        yield from (function.name for function in value.list.func)
 
 
 # An op with its types, its device, what it keeps in host memory, and whether it is part of the backbone.
@@ -192,26 +186,18 @@ class _KernelFinder:
         return tuple(OpUse(*use, count) for use, count in sorted(counts.items()))
 
     def _use(self, node: Any, place: _Place) -> _Use:
-        attributes = _attributes(node)
+        values = attributes(node)
         usable = () if place.pinned else self._kernels.get(node.op, ())
-        kernel = next((kernel for kernel in usable if _fits(kernel, attributes)), None)
+        kernel = next((kernel for kernel in usable if _fits(kernel, values)), None)
         device: Device = "CPU" if kernel is None else "GPU"
         host_memory = () if kernel is None else tuple(kernel.host_memory_arg)
-        return node.op, _dtypes(attributes), device, host_memory, place.in_backbone
+        return node.op, _dtypes(values), device, host_memory, place.in_backbone
 
 
-def _attributes(node: Any) -> dict[str, Any]:
-    """Return the attributes of a node, including defaults, which a SavedModel leaves out."""
-    definition = op_def_registry.get(node.op)
-    declared = definition.attr if definition is not None else ()
-    return {attr.name: attr.default_value for attr in declared} | dict(node.attr.items())
-
-
-def _fits(kernel: Any, attributes: Mapping[str, Any]) -> bool:
-    label = attributes["_kernel"].s.decode() if "_kernel" in attributes else ""
+def _fits(kernel: Any, values: Mapping[str, Any]) -> bool:
+    label = values["_kernel"].s.decode() if "_kernel" in values else ""
     return bool(kernel.label == label) and all(
-        constraint.name in attributes
-        and set(_values(attributes[constraint.name])) <= set(_values(constraint.allowed_values))
+        constraint.name in values and set(_values(values[constraint.name])) <= set(_values(constraint.allowed_values))
         for constraint in kernel.constraint
     )
 
@@ -226,11 +212,11 @@ def _values(attribute: Any) -> list[Any]:
     return [value for _, values in attribute.list.ListFields() for value in values]
 
 
-def _dtypes(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+def _dtypes(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the types in a node's attributes, each once."""
     numbers = [
         number
-        for value in attributes.values()
+        for value in values.values()
         for number in ([value.type] if value.WhichOneof("value") == "type" else value.list.type)
     ]
     return tuple(dict.fromkeys(tf.dtypes.as_dtype(number).name for number in numbers))

@@ -55,15 +55,15 @@ def first_to_differ(model: Any, run: Callable[[], Any], change: AbstractContextM
 
 
 @contextmanager
-def _watched(model: Any, tell: Callable[[Any, Any], None]) -> Iterator[None]:
-    """Call `tell` with every layer of a model and its output when it is called. Keras has no hook for this."""
+def _watched(model: Any, on_output: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Call `on_output` with every layer of a model and its output when it is called. Keras has no hook for this."""
     layers = {id(layer) for layer in model._flatten_layers(include_self=False)}
     call = keras.layers.Layer.__call__
 
     def watched(layer: Any, *args: Any, **kwargs: Any) -> Any:
         output = call(layer, *args, **kwargs)
         if id(layer) in layers:
-            tell(layer, output)
+            on_output(layer, output)
         return output
 
     keras.layers.Layer.__call__ = watched

@@ -196,24 +196,26 @@ def answers_in(
     if np.isfinite(dense).all():
         changed = deviation(own, dense, k, expected.near_tie)
         worst = int(np.abs(own - dense).max(axis=1).argmax())
-        said = f"a score differs by {changed.largest:.2g} from the model's own"
+        change = f"a score differs by {changed.largest:.2g} from the model's own"
     else:
         worst = int(np.argwhere(~np.isfinite(dense))[0][0])
         changed = Deviation(float("inf"), 1.0, 0.0)
-        said = f"the answer to sample {worst} is not finite"
-    most = expected.max_deviation if options.max_deviation is None else options.max_deviation
-    share = expected.max_changed_sets if options.max_changed_sets is None else options.max_changed_sets
-    if changed.largest > most:
-        problem = f"{said}, more than --max-deviation {most:g} allows"
-    elif changed.changed_sets > share:
-        problem = f"{changed.changed_sets:.1%} of the kept sets change, more than --max-changed-sets {share:g} allows"
+        change = f"the answer to sample {worst} is not finite"
+    max_deviation = expected.max_deviation if options.max_deviation is None else options.max_deviation
+    max_changed = expected.max_changed_sets if options.max_changed_sets is None else options.max_changed_sets
+    if changed.largest > max_deviation:
+        problem = f"{change}, more than --max-deviation {max_deviation:g} allows"
+    elif changed.changed_sets > max_changed:
+        problem = (
+            f"{changed.changed_sets:.1%} of the kept sets change, more than --max-changed-sets {max_changed:g} allows"
+        )
     else:
         return dense, changed
     sample = samples.rows(worst, worst + 1)
-    found = first_to_differ(
-        classifier.model, lambda: classifier.answers(sample), cast_backbone(layers, precision), most
+    layer = first_to_differ(
+        classifier.model, lambda: classifier.answers(sample), cast_backbone(layers, precision), max_deviation
     )
-    first = f"The first layer to leave the bound is {found}." if found else "No single layer left the bound."
+    first = f"The first layer to leave the bound is {layer}." if layer else "No single layer left the bound."
     raise ValidationError(f"In {precision} {problem}. {first} Leave out --precision, or raise the limit.")
 
 
