@@ -43,7 +43,7 @@ class Signature:
 
     Attributes:
         key: the name that requests use.
-        function: a `tf.function` with an `input_signature` that returns a dict of tensors.
+        function: a `tf.function` with an `input_signature` that returns a dict of tensors; None once it is exported.
         inputs: the declared shape and dtype of each input.
         outputs: the declared shape and dtype of each output.
         method: the API that it belongs to, as in a SignatureDef's `method_name`.
