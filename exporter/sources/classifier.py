@@ -1,5 +1,6 @@
 """The value that an export starts from: a Keras classifier and what serving needs to know about it."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -20,6 +22,10 @@ from signatures import Backbone, Batching, ImageDecoding
 from signatures.contract import names
 
 ACTIVATIONS: Mapping[str, Any] = {"sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
+
+# At most so much for the layers' outputs in one call of the model, and at most so many examples.
+_CALL_BYTES = 64_000_000
+_MOST_AT_ONCE = 32
 
 # The longest directory name that common file systems allow, in bytes.
 _LONGEST_NAME = 255
@@ -161,7 +167,7 @@ class Classifier:
         Raises:
             ExportError: when the model fails.
         """
-        return np.concatenate([answer.numpy() for answer in self._call_for_each(self.probabilities, samples)])
+        return np.concatenate([answer.numpy() for answer in self._call_in_batches(self.probabilities, samples)])
 
     def also_answers(self, samples: Samples) -> dict[str, npt.NDArray[Any]]:
         """Return the model's outputs in `also_outputs` for samples, [S, ...] each.
@@ -169,7 +175,7 @@ class Classifier:
         Raises:
             ExportError: when the model fails.
         """
-        _, *also = zip(*self._call_for_each(self._outputs, samples), strict=True)
+        _, *also = zip(*self._call_in_batches(self._outputs, samples), strict=True)
         return {
             name: np.concatenate([tensor.numpy() for tensor in tensors])
             for name, tensors in zip(self.also_outputs, also, strict=True)
@@ -184,13 +190,29 @@ class Classifier:
         outputs: list[tf.Tensor] = self._call(self._outputs, samples)
         return outputs
 
-    def _call_for_each(self, function: Callable[..., Any], samples: Samples) -> Iterator[Any]:
-        """Yield what a function returns for each sample alone.
+    def _call_in_batches(self, function: Callable[..., Any], samples: Samples) -> Iterator[Any]:
+        """Yield what a function returns for batches of samples.
 
         Keras keeps the output of every layer until a call returns, and TensorFlow keeps that memory for its next use:
         80 MB for each image in MobileNetV2.
         """
-        return (self._call(function, sample) for sample in samples.batches(1))
+        at_once = 1 if self._call_bytes is None else min(max(_CALL_BYTES // max(self._call_bytes, 1), 1), _MOST_AT_ONCE)
+        return (self._call(function, batch) for batch in samples.batches(at_once))
+
+    @cached_property
+    def _call_bytes(self) -> int | None:
+        """The size of all layers' outputs for one example; None if the layers do not declare it."""
+        total = 0
+        for layer in self.model._flatten_layers(include_self=False):
+            try:
+                declared = keras.tree.flatten(layer.output)
+            except AttributeError:  # A layer inside a subclassed one, or called more than once.
+                return None
+            for output in declared:
+                if None in output.shape[1:]:
+                    return None
+                total += math.prod(output.shape[1:]) * tf.as_dtype(output.dtype).size
+        return total or None
 
     def _call(self, function: Callable[..., Any], samples: Samples) -> Any:
         try:

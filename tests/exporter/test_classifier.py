@@ -329,3 +329,31 @@ def test_a_classifier_runs_nothing_until_it_is_examined():
     assert called
     assert examined.labels == ("0", "1", "2")
     assert samples.made_up
+
+
+@pytest.mark.parametrize(
+    ("channels", "together"),
+    [(1, [32, 8]), (8_000_000, [1] * 40)],
+    ids=["small outputs", "a layer whose output takes 128 MB"],
+)
+def test_the_model_answers_as_many_samples_at_once_as_its_layers_outputs_allow(channels, together):
+    class Wide(keras.layers.Layer):
+        def call(self, tensor):
+            return tensor
+
+        def compute_output_spec(self, tensor):
+            # Declared, so that no test takes that memory.
+            return keras.KerasTensor((None, 4 * channels), tensor.dtype)
+
+    class Narrow(keras.layers.Layer):
+        def call(self, tensor):
+            sizes.append(tensor.shape[0])
+            return keras.ops.sigmoid(tensor[:, :3])
+
+    sizes = []
+    classifier = Classifier(functional(lambda tensor: Narrow()(Wide()(tensor))), "model", labels=("a", "b", "c"))
+    sizes.clear()
+    inputs = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    answers = classifier.answers(Samples({"x": inputs}))
+    np.testing.assert_allclose(answers, 1 / (1 + np.exp(-inputs[:, :3])), rtol=1e-5)
+    assert sizes == together
