@@ -99,7 +99,7 @@ class Answers:
         return response
 
     def inputs(self, model_spec: Any, signature: str) -> Mapping[str, Any]:
-        """Return the TensorInfo of each input of a signature; an empty name is the default signature."""
+        """Return the TensorInfo of each input of a signature; an empty name means the default signature."""
         key = signature or DEFAULT_SIGNATURE
         with self._core.use(model_spec) as (_, servable):
             if key not in servable.signatures:

@@ -23,5 +23,5 @@ class Caller:
     deadline: float | None = None
 
     def is_waiting(self) -> bool:
-        """Return whether the answer is still of use."""
+        """Return whether the answer is still needed."""
         return self.is_there() and (self.deadline is None or time.monotonic() < self.deadline)

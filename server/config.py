@@ -24,7 +24,7 @@ class BatchingParameters:
         batch_timeout_micros: how long the first request of a batch waits for others, in microseconds.
         max_enqueued_batches: batches of one signature that may wait; a request that needs one more is rejected.
         num_batch_threads: executions at once, over all models.
-        thread_pool_name: what the metrics call those threads.
+        thread_pool_name: the name of those threads in the metrics.
         allowed_batch_sizes: sizes that an execution is padded to; the last is the largest execution.
         pad_variable_length_inputs: pad inputs of differing shapes with their first value instead of failing.
         max_execution_batch_size, enable_large_batch_splitting: split requests into executions of at most this size.
@@ -50,10 +50,10 @@ class BatchingParameters:
 
 
 def check(settings: Settings) -> None:
-    """Refuse whatever is recognizably wrong without TensorFlow, so that a command can report it at once.
+    """Refuse whatever can be recognized as wrong without TensorFlow, so that a command can report it at once.
 
     Raises:
-        ServingError: no model, a relative base path, or a file or list of arguments that cannot be read.
+        ServingError: if there is no model, the base path is relative, or a file or list of arguments cannot be read.
 
     """
     read_batching_parameters(settings)
@@ -78,7 +78,7 @@ def read_model_server_config(settings: Settings) -> Any:
     """Return the ModelServerConfig of checked settings, from the file or from the name and base path.
 
     Raises:
-        ServingError: the file cannot be read or is not in the text format.
+        ServingError: if the file cannot be read or is not in the text format.
 
     """
     from tensorflow_serving.config import model_server_config_pb2
@@ -93,10 +93,10 @@ def read_model_server_config(settings: Settings) -> Any:
 
 
 def read_batching_parameters(settings: Settings) -> BatchingParameters | None:
-    """Return the parameters to batch with, or None when batching is off.
+    """Return the parameters to batch with, or None if batching is off.
 
     Raises:
-        ServingError: a file is given without --enable_batching, cannot be read or is not in the text format.
+        ServingError: if a file is given without --enable_batching, cannot be read or is not in the text format.
 
     """
     path = settings.batching_parameters_file
@@ -125,10 +125,10 @@ def read_batching_parameters(settings: Settings) -> BatchingParameters | None:
 
 
 def read_metrics_path(settings: Settings) -> str | None:
-    """Return the path of the metrics page, or None if there is to be no page.
+    """Return the path of the metrics page, or None if there is no such page.
 
     Raises:
-        ServingError: the file cannot be read or is not in the text format.
+        ServingError: if the file cannot be read or is not in the text format.
 
     """
     if not settings.monitoring_config_file:
@@ -141,7 +141,7 @@ def read_channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
     """Return the arguments for the gRPC server; a value that is an int32 becomes an integer, as on the real server.
 
     Raises:
-        ServingError: an argument without a value.
+        ServingError: if an argument has no value.
 
     """
     arguments: list[tuple[str, int | str]] = []

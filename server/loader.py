@@ -46,7 +46,7 @@ class Session:
     def run(
         self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str], deadline: float | None = None
     ) -> list[np.ndarray]:
-        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names.
+        """Return the values of the fetched tensors, in their order.
 
         Args:
             feeds: arrays by tensor name.
@@ -54,7 +54,7 @@ class Session:
             deadline: when to stop computing, by time.monotonic(); None means never.
 
         Raises:
-            ServingError: what TensorFlow says, with its code.
+            ServingError: if TensorFlow fails, with its message and code.
 
         """
         if not self._compiled.isdisjoint(fetches):
@@ -116,10 +116,10 @@ def load(path: Path, *, xla_enabled: bool, use_bfloat16: bool = False) -> Sessio
     Args:
         path: the directory.
         xla_enabled: whether functions with jit_compile=True may run.
-        use_bfloat16: compute in bfloat16, as --mixed_precision=bfloat16 does.
+        use_bfloat16: whether to compute in bfloat16, as --mixed_precision=bfloat16 does.
 
     Raises:
-        ServingError: as the server's GetModelStatus would show it.
+        ServingError: if that fails, with the message and code that GetModelStatus shows.
 
     """
     meta_graph = _read_meta_graph(path)

@@ -34,7 +34,7 @@ class Counter:
             self._cells[values] = self._cells.get(values, 0) + amount
 
     def lines(self, shown: str) -> Iterator[str]:
-        """Write each cell as a line of the page, under the name that the page shows."""
+        """Yield each cell as a line of the page, under the name that the page shows."""
         with self._lock:
             cells = dict(self._cells)
         for values, amount in cells.items():
@@ -64,7 +64,7 @@ class Sampler:
             self._sums[values] = self._sums.get(values, 0.0) + sample
 
     def lines(self, shown: str) -> Iterator[str]:
-        """Write each histogram as lines of the page, under the name that the page shows."""
+        """Yield each histogram as lines of the page, under the name that the page shows."""
         with self._lock:
             cells = {values: (list(counts), self._sums[values]) for values, counts in self._cells.items()}
         limits = [*(f"{limit:g}" for limit in self._limits), "+Inf"]
@@ -123,7 +123,7 @@ class Metrics:
 
     @contextmanager
     def count_load(self, path: Path) -> Iterator[None]:
-        """Count what happens inside the with statement as an attempt to load a version; it fails if it raises."""
+        """Count the with statement as an attempt to load a version, which fails if it raises."""
         began, status = now(), "fail"
         try:
             yield

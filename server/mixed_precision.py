@@ -15,7 +15,7 @@ _BFLOAT16 = "bfloat16"
 
 
 def is_bfloat16(mode: str, log: Callable[[str], None]) -> bool:
-    """Return whether the flag requests bfloat16; like the real server, warn of any other value and ignore it."""
+    """Return whether the flag requests bfloat16; like the real server, warn about any other value and ignore it."""
     if mode and mode != _BFLOAT16:
         log(f"{mode} auto mixed precision is not supported. Valid option: {_BFLOAT16}")
     return mode == _BFLOAT16

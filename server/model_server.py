@@ -33,7 +33,7 @@ class ModelServer:
         rest_port: the REST port, or 0 if there is no REST API.
 
     Raises:
-        ServingError: on start: the configuration is refused, all versions of a model fail to load, or a port is taken.
+        ServingError: on start, if the configuration is refused, all versions of a model fail, or a port is taken.
 
     Example:
         >>> with ModelServer(Settings(model_name="digits", model_base_path="/srv/models/digits")) as server:

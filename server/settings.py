@@ -73,6 +73,6 @@ class Settings:
 
 
 def flag_help() -> dict[str, str]:
-    """Return what each flag is for, as the docstring of Settings says."""
+    """Return the help text of each flag, from the docstring of Settings."""
     attributes = inspect.cleandoc(Settings.__doc__ or "").partition("Attributes:\n")[2]
     return dict(re.findall(r"^    (\w+): (.+)$", attributes, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""TensorProto to numpy array and back, as the server's Tensor does it, without a Python loop over numbers.
+"""Convert TensorProtos to numpy arrays and back, as the server's Tensor does, without a Python loop over numbers.
 
 A TensorProto is read as tensorflow/core/framework/tensor.cc does (Tensor::FromProto): values come from tensor_content,
 which must have exactly the bytes of the shape, or from the field of the type, which may be too short (the last value
@@ -46,7 +46,7 @@ def decode(proto: Any) -> Array:
     """Return the array that a TensorProto describes; strings become an object array of bytes.
 
     Raises:
-        ValueError: it does not describe a tensor: an unknown type or rank, a negative or overflowing dimension, or a
+        ValueError: if it does not describe a tensor: an unknown type or rank, a negative or overflowing dimension, or a
             tensor_content of the wrong length.
 
     Example:
@@ -82,11 +82,11 @@ def decode(proto: Any) -> Array:
 def encode(array: np.ndarray, *, as_content: bool = False) -> Any:
     """Make the TensorProto of an array, in the field of its type, or in tensor_content.
 
-    Where all values are equal the field holds one, as the server writes it. Strings in tensor_content are preceded by
+    If all values are equal, the field holds one, as the server writes it. Strings in tensor_content are preceded by
     their lengths, all of them first.
 
     Raises:
-        KeyError: an array of a type that no TensorProto has.
+        KeyError: if a TensorProto cannot have the type of the array.
 
     """
     proto = tensor_pb2.TensorProto()
@@ -95,7 +95,7 @@ def encode(array: np.ndarray, *, as_content: bool = False) -> Any:
 
 
 def encode_into(proto: Any, array: np.ndarray, *, as_content: bool = False) -> None:
-    """Make an empty TensorProto that of an array, as `encode` does, without a copy of it."""
+    """Fill an empty TensorProto with an array, as `encode` does."""
     number = _TYPES[array.dtype]
     proto.dtype = number
     for size in array.shape:

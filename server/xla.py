@@ -12,7 +12,7 @@ _MUST_COMPILE = "_XlaMustCompile"
 def compiled_fetches(meta_graph: Any) -> frozenset[str]:
     """Find the tensor names, among the outputs of all signatures, that cannot be computed without XLA.
 
-    A tensor needs XLA when a node that it depends on calls, directly or through other functions, a function that was
+    A tensor needs XLA if a node that it depends on calls, directly or through other functions, a function that was
     traced with jit_compile=True.
     """
     library = {function.signature.name: function for function in meta_graph.graph_def.library.function}

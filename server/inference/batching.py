@@ -1,4 +1,4 @@
-"""Server-side batching: requests of one signature that come close together run as one execution.
+"""Server-side batching: requests of one signature that arrive close together run as one execution.
 
 Follows BatchingSession: a queue for each signature, executions padded to an allowed size, and the same rejections.
 """
@@ -22,7 +22,7 @@ Run = Callable[[Feeds, Sequence[str], float | None], list[Array]]
 
 
 class BatchingSession:
-    """Runs of one loaded version through a BatchScheduler, with a queue for each set of feeds and fetches."""
+    """Runs one loaded version through a BatchScheduler, with a queue for each set of feeds and fetches."""
 
     def __init__(self, scheduler: BatchScheduler, run: Run) -> None:
         self._scheduler = scheduler
@@ -39,7 +39,7 @@ class BatchingSession:
             caller: who waits. Its deadline counts once a batch is executed.
 
         Raises:
-            ServingError: the request cannot be batched, or its batch failed, if only because of another request in it.
+            ServingError: if the request cannot be batched, or its batch failed, perhaps due to another request in it.
 
         """
         rows = _rows(feeds)

@@ -73,7 +73,7 @@ def multi_infer(servable: Servable, request: Any, caller: Caller) -> Any:
 
 
 def _checked_tasks(servable: Servable, tasks: Any) -> Iterator[tuple[str, _Method]]:
-    """Yield the signature and the method of each task, as long as it can share a run with those before it."""
+    """Yield the signature and the method of each task; refuse one that cannot share a run with those before it."""
     keys = set()
     for task in tasks:
         if not task.model_spec.name:
@@ -112,7 +112,7 @@ def _run(
     if kind == "example_list":
         examples = [example.SerializeToString() for example in message.example_list.examples]
     elif kind == "example_list_with_context":
-        # Two serialized messages after each other parse as one that merges them.
+        # Two concatenated serialized messages parse as one that merges them.
         context = message.example_list_with_context.context.SerializeToString()
         examples = [context + example.SerializeToString() for example in message.example_list_with_context.examples]
     if not examples:

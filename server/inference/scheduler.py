@@ -1,4 +1,4 @@
-"""Threads that execute batches: queues of tasks, filled up to a size or a time. Follows BasicBatchScheduler.
+"""Threads that execute batches: queues of tasks, filled up to a size or a timeout. Follows BasicBatchScheduler.
 
 A task of zero examples waits until another one joins it, forever if none does, as on the real server.
 """
@@ -74,12 +74,12 @@ class BatchScheduler:
             thread.join()
 
     def add_queue(self, queue: Queue) -> None:
-        """Let the threads execute what is submitted to a queue."""
+        """Let the threads execute the tasks of a queue."""
         with self._changed:
             self._queues.append(queue)
 
     def remove_queue(self, queue: Queue) -> None:
-        """Forget a queue; tasks that still wait in it, because the server stops, fail."""
+        """Remove a queue. Tasks that still wait in it fail, because the server is stopping."""
         with self._changed:
             self._queues.remove(queue)
         for batch in queue.batches:
@@ -127,7 +127,7 @@ class BatchScheduler:
                     task.done.set()
 
     def _next_batch(self) -> tuple[Queue, _Batch] | None:
-        """Wait for a batch that is full or old enough, the oldest first; None when the scheduler stops."""
+        """Wait for a batch that is full or old enough, the oldest first; return None when the scheduler stops."""
         timeout = self.parameters.batch_timeout_micros / 1e6
         limit = self.parameters.execution_limit
         with self._changed:
@@ -177,7 +177,7 @@ def _check_capacity(queue: Queue, size: int, parameters: BatchingParameters) -> 
 
 
 def _split(task: Task, room: int, limit: int) -> list[Task]:
-    """Cut the task into parts: the first fills the open batch, the others fill batches of their own."""
+    """Cut the task into parts: the first fills the open batch, the others fill new batches."""
     if task.size <= room:
         return [task]
     starts = [0, *range(room or limit, task.size, limit)]

@@ -18,7 +18,7 @@ DEFAULT_SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class Call:
-    """The request that a run belongs to: the model and API for the metrics, and who waits.
+    """The request that a run belongs to: the model and API for the metrics, and the caller.
 
     Runs without an API are not counted.
     """
@@ -33,7 +33,7 @@ class Servable:
 
     Args:
         session: the loaded graph.
-        scheduler: merges runs into batches; None runs each on its own.
+        scheduler: merges runs into batches; None runs each alone.
         metrics: counts the runs.
         as_content: whether Predict answers in tensor_content.
 
@@ -58,7 +58,7 @@ class Servable:
         self._session.close()
 
     def run(self, call: Call, feeds: Mapping[str, np.ndarray[Any, Any]], fetches: Sequence[str]) -> list[Any]:
-        """Return the values of the fetched tensors, in their order; feeds and fetches are tensor names."""
+        """Return the values of the fetched tensors, in their order; feeds are arrays by tensor name."""
         began = metrics.now()
         if self._batching is None:
             outputs = self._session.run(feeds, fetches, call.caller.deadline)

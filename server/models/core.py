@@ -32,7 +32,7 @@ class ServerCore:
     Args:
         settings: the flags.
         metrics: counts loads and runs.
-        log: called with one sentence for each event that an operator wants to know of.
+        log: called with one sentence for each event that an operator wants to know about.
 
     """
 
@@ -63,7 +63,7 @@ class ServerCore:
         """Load the configured models, and return when every model has an AVAILABLE version.
 
         Raises:
-            ServingError: the configuration is refused, or a model has only versions that fail to load.
+            ServingError: if the configuration is refused, or a model has only versions that fail to load.
 
         """
         settings = self._settings
@@ -72,7 +72,7 @@ class ServerCore:
             self._every(settings.model_config_file_poll_wait_seconds, self._reread_config, at_once=False)
 
     def stop(self) -> None:
-        """End every thread and free every version; requests that still run fail."""
+        """End every thread and free every version; requests still running fail."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -81,10 +81,10 @@ class ServerCore:
             self._scheduler.stop()
 
     def use(self, model_spec: Any) -> AbstractContextManager[tuple[int, Servable]]:
-        """Hold the version that a ModelSpec names, or else the newest; the context's value is number and version.
+        """Hold the version that a ModelSpec names, or else the newest; the context's value is its number and Servable.
 
         Raises:
-            ServingError: no name, a label that the model does not have, or a version that is not AVAILABLE.
+            ServingError: if it has no name or an unknown label, or if the version is not AVAILABLE.
 
         """
         name = model_spec.name
@@ -111,10 +111,10 @@ class ServerCore:
 
         Args:
             new: the message; with an empty model_config_list everything is unloaded.
-            caller: who waits for that.
+            caller: the caller that waits.
 
         Raises:
-            ServingError: the configuration is refused, or a new model has only versions that fail to load.
+            ServingError: if the configuration is refused, or a new model has only versions that fail to load.
 
         """
         with self._config_lock:

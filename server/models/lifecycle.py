@@ -3,9 +3,9 @@
 Follows AspiredVersionsManager with the AvailabilityPreservingPolicy: one thread takes one action at a time, and a
 version that is no longer wanted is unloaded only once one that is wanted is AVAILABLE, or if no version is wanted.
 
-A request for versions waits while it names one that is still loaded although it was no longer wanted. Hence a failed
-version stays failed while an older one serves in its place, even if it is removed from disk and put there again. Only a
-newer version, or the absence of all versions, changes that.
+A request for versions waits while it names one that is still loaded but no longer wanted. Hence a failed version stays
+failed while an older one serves in its place, even if it is removed from disk and put there again. Only a newer
+version, or the absence of all versions, changes that.
 """
 
 import threading
@@ -37,7 +37,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """What GetModelStatus shows of one version; `code` is 0 unless it ended with an error."""
+    """What GetModelStatus shows about one version; `code` is 0 unless it ended with an error."""
 
     state: State
     code: int = 0
@@ -73,10 +73,10 @@ class VersionManager:
     """All models and their versions. It loads and unloads them in its own thread.
 
     Args:
-        load: makes a Servable of a version directory, or raises a ServingError.
+        load: makes a Servable from a version directory, or raises a ServingError.
         max_num_load_retries: tries after the first one.
         load_retry_interval: seconds before each of those.
-        log: called with one sentence for each event that an operator wants to know of.
+        log: called with one sentence for each event that an operator wants to know about.
 
     """
 
@@ -94,7 +94,7 @@ class VersionManager:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop waiting, end the thread, and free every version; requests that still run fail."""
+        """Stop waiting, end the thread, and free every version; requests still running fail."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
@@ -182,13 +182,13 @@ class VersionManager:
                 act, name, number, version = action
                 act(name, number, version)
             with self._changed:
-                # What came during this round is acted on in the next, so that START can be seen.
+                # Versions added in this round are loaded in the next, so that START can be seen.
                 for model in self._models.values():
                     for version in model.versions.values():
                         version.is_managed = True
 
     def _take_requests(self) -> None:
-        """Forget versions that failed and are not wanted, and accept every request that need not wait."""
+        """Forget versions that failed and are not wanted, and accept every request that does not have to wait."""
         with self._changed:
             for name, model in self._models.items():
                 model.versions = {

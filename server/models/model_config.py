@@ -1,4 +1,4 @@
-"""Checks of a new configuration of models. Follows server_core.cc."""
+"""Check a new configuration of models. Follows server_core.cc."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from server.errors import invalid_argument
 
 
 def check(models: Sequence[Any], old: Mapping[str, Any]) -> None:
-    """Refuse ModelConfigs that contradict themselves, each other, or the ones before them, by name."""
+    """Refuse ModelConfigs that contradict themselves, each other, or the old ones, given by name."""
     seen = set()
     for model in models:
         if model.name in seen:

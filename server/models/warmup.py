@@ -31,7 +31,7 @@ def warm_up(servable: Servable, path: Path, caller: Caller) -> None:
     """Replay the records of a version directory, if it has any, for as long as the caller waits for the version.
 
     Raises:
-        ServingError: a record fails, cannot be read, or is of a kind that cannot warm up; or there are too many.
+        ServingError: if a record fails, cannot be read, or cannot be replayed, or if there are too many.
 
     """
     file = path / _FILE

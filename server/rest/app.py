@@ -109,7 +109,7 @@ class RestApp:
 
 
 def _body(environ: dict[str, Any]) -> bytes:
-    """Return the request's body; to the real server, a body that cannot be decompressed is empty."""
+    """Return the request's body; like the real server, treat one that cannot be decompressed as empty."""
     body: bytes = environ["wsgi.input"].read()
     if "gzip" not in environ.get("HTTP_CONTENT_ENCODING", "") or not body:
         return body

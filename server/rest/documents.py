@@ -1,4 +1,4 @@
-"""JSON documents as the server's parser, rapidjson, reads them.
+"""Read JSON documents as the server's parser, rapidjson, does.
 
 It is more lenient than Python's parser (`Inf`, strings that are not UTF-8, a byte order mark) and stricter with numbers
 that no double holds. It reads doubles fast rather than exactly, so the last digit may differ, which shows only in
@@ -42,7 +42,7 @@ def read(body: bytes, reader: Callable[[Document], T]) -> T:
     """Parse a request's body and read it with a function.
 
     Raises:
-        ServingError: the body is not a JSON object, or the function raises it.
+        ServingError: if the body is not a JSON object, or if the function raises it.
 
     """
     try:
@@ -50,7 +50,7 @@ def read(body: bytes, reader: Callable[[Document], T]) -> T:
         try:
             return reader(document)
         except ServingError:
-            # Again, with the digits that the real server's messages have.
+            # Parse it again, with the digits that the real server's messages have.
             return reader(_parse(body, read_double))
     except RecursionError:
         raise invalid_argument("JSON Parse error: The document is nested too deeply for this stand-in.") from None
@@ -85,7 +85,7 @@ def _parse(body: bytes, parse_float: Callable[[str], float]) -> Document:
 
 
 def _first_of_each(pairs: list[tuple[str, Any]]) -> Document:
-    """Make an object of names and values; of a repeated name, rapidjson finds the first."""
+    """Make an object from names and values; like rapidjson, use the first of repeated names."""
     document = dict(pairs)
     return document if len(document) == len(pairs) else dict(reversed(pairs))
 

@@ -22,7 +22,7 @@ class HttpListener:
     """A bound port, which answers once it is given an application.
 
     Args:
-        port: the TCP port, of IPv6 and IPv4.
+        port: the TCP port, for IPv6 and IPv4.
     """
 
     def __init__(self, port: int) -> None:
@@ -33,7 +33,7 @@ class HttpListener:
 
     def serve(self, app: Callable[..., Any], *, threads: int) -> None:
         """Answer requests with a WSGI application in a number of threads; further requests wait."""
-        # waitress warns about each request that waits or that comes while it closes.
+        # waitress warns about each request that waits or that arrives while it closes.
         logging.getLogger("waitress").setLevel(logging.ERROR)
         self._server = waitress.create_server(
             app, sockets=[self._socket], threads=threads, connection_limit=_CONNECTIONS, ident=None

@@ -25,7 +25,7 @@ class BadPathError(Exception):
 
 
 class HugeVersionError(Exception):
-    """A version that is too large a number."""
+    """A version number that is too large."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def split(uri: str) -> tuple[str, str]:
     """Return the path of a request's URI, and the path with its query.
 
     Raises:
-        BadPathError: it has characters that must be escaped.
+        BadPathError: if it has characters that must be escaped.
 
     """
     if _URI.fullmatch(uri) is None:
@@ -68,7 +68,7 @@ def parse(method: str, path: str) -> Target | None:
     """Return what a method and a path with its query address, or None if they match nothing.
 
     Raises:
-        HugeVersionError: the version is not an int64.
+        HugeVersionError: if the version is not an int64.
 
     """
     pattern = _PATTERNS.get(method)
@@ -77,7 +77,7 @@ def parse(method: str, path: str) -> Target | None:
         return None
     method_name = match["method"] or "status"
     if method_name != method_name.lower():
-        # The patterns accept any letters, but what follows does not.
+        # The patterns ignore case, but the real server then compares the method exactly.
         if method == "POST":
             return None
         method_name = "status"

@@ -26,7 +26,7 @@ def error_json(message: str) -> str:
 
 
 def predict_json(response: Any, *, in_rows: bool) -> str:
-    """Write a PredictResponse, in rows or in columns as the request was."""
+    """Write a PredictResponse, in rows or in columns, like the request."""
     outputs = {name: decode(tensor) for name, tensor in response.outputs.items()}
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")

@@ -66,7 +66,7 @@ def _rows_at_once(instances: list[Any], types: Mapping[str, int]) -> dict[str, A
 
 
 def _rows_one_by_one(instances: list[Any], types: Mapping[str, int]) -> dict[str, Any]:
-    """Return the tensors of rows, or raise what the server says about the first row that is wrong."""
+    """Return the tensors of rows, or raise the server's error for the first row that is wrong."""
     if not isinstance(instances[0], dict) and len(types) > 1:
         raise invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
@@ -161,7 +161,7 @@ def _shape(value: Any) -> list[int]:
 
 
 def _collect(value: Any, shape: Sequence[int], data_type: int, values: list[Any], level: int = 0) -> None:
-    """Append the leaves of nested lists, or raise what the server says about the first that is wrong."""
+    """Append the leaves of nested lists, or raise the server's error for the first that is wrong."""
     if isinstance(value, list):
         if level >= len(shape):
             raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")

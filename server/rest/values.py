@@ -1,4 +1,4 @@
-"""Single JSON values and what TensorFlow types take of them. Follows json_tensor.cc."""
+"""Single JSON values, and which of them TensorFlow types take. Follows json_tensor.cc."""
 
 import base64
 import math
@@ -77,7 +77,7 @@ KINDS = {
 
 
 def check_value(value: Any, data_type: int) -> None:
-    """Refuse a JSON value, neither list nor object, that is not of a TensorFlow type."""
+    """Refuse a JSON value, neither list nor object, that does not fit a TensorFlow type."""
     if data_type not in KINDS:
         raise ServingError(
             grpc.StatusCode.UNIMPLEMENTED,
@@ -125,7 +125,7 @@ def is_base64(value: Any) -> bool:
 
 
 def decode_base64(value: Any) -> bytes:
-    """Return the bytes in such an object; padding and white space are optional."""
+    """Return the bytes in a base64 object; padding and white space are optional."""
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {show(value)} not formatted correctly for base64 data")
     match = _BASE64.fullmatch("".join(value["b64"].split()))
@@ -137,7 +137,7 @@ def decode_base64(value: Any) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    """Return the bytes of a JSON string as they came, even if they are not UTF-8."""
+    """Return the bytes of a JSON string as received, even if they are not UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 

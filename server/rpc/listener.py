@@ -23,7 +23,7 @@ class GrpcListener:
         port: the TCP port; if the settings say 0, the one that the system picked.
 
     Raises:
-        ServingError: a port is taken.
+        ServingError: if a port is taken.
 
     """
 
@@ -31,7 +31,7 @@ class GrpcListener:
         self._threads = ThreadPoolExecutor(settings.grpc_max_threads + _SPARE_THREADS, thread_name_prefix="grpc")
         self._server = grpc.server(
             self._threads,
-            # A port in use is an error, not shared. Like the real server, this one takes messages of 2 GB.
+            # A port in use is refused, not shared. Like the real server, this one takes messages of 2 GB.
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", -1),

@@ -1,4 +1,4 @@
-"""TensorFlow's profiler service, by which TensorBoard records what a server does for a while."""
+"""TensorFlow's profiler service, with which TensorBoard records what a server does for a while."""
 
 import time
 from typing import Any
@@ -25,7 +25,7 @@ def profile(request: Empty, caller: Caller) -> Empty:
         python_tracer_level=options.get(_PYTHON_LEVEL, 0),
         device_tracer_level=options.get(_DEVICE_LEVEL, 0),
     )
-    # TensorFlow adds these two folders, where TensorBoard looks, once more.
+    # TensorFlow itself appends these two folders, where TensorBoard looks.
     directory = fields.get(_DIRECTORY, b"").decode().removesuffix("plugins/profile")
     until = time.monotonic() + options.get(_DURATION_MS, 0) / 1e3
     try:

@@ -39,7 +39,7 @@ class Services:
     Args:
         answers: answers the requests.
         metrics: counts the requests.
-        max_threads: requests answered at once; one more is refused.
+        max_threads: requests answered at once; further ones are refused.
         log: called with one sentence for each fault of the server itself.
 
     """
@@ -51,7 +51,7 @@ class Services:
         self._log = log
 
     def handlers(self, *, health: bool, profiler: bool) -> list[grpc.GenericRpcHandler]:
-        """Return what a grpc.Server takes with add_generic_rpc_handlers."""
+        """Return the handlers for grpc.Server.add_generic_rpc_handlers."""
         answers, unary = self._answers, self._unary
         services: dict[str, dict[str, Any]] = {
             "tensorflow.serving.PredictionService": {
