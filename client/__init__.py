@@ -3,7 +3,7 @@
 import os
 
 # By default, gRPC writes each failed TLS handshake to stderr. It reads this setting when it is imported. ERROR is the
-# default that its documentation names.
+# documented default.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from client.aio import AsyncServingClient

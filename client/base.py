@@ -39,7 +39,7 @@ class BaseClient(Generic[TransportT]):
         model: the name that the model is served under.
         timeout: how many seconds each call may take.
         transport: what sends the requests.
-        record: what records requests, or None.
+        record: the recorder of requests, or None.
         cache: what the client has learned about the server.
     """
 
@@ -176,8 +176,8 @@ def predict(
         signature: the signature's key.
         min_score: the lowest score to keep: one number, or one per example. None means the server's default.
         outputs: the outputs to return; by default all.
-        version: the version to ask, by its number; by default the newest.
-        label: the version to ask, by its label.
+        version: the version's number; by default the newest.
+        label: the version's label, instead of its number.
         validate: whether to compare the inputs with the signature before sending them. This costs one GetModelMetadata
             call per client. Without it, inputs must be passed by name and are sent unchanged.
 
@@ -212,8 +212,8 @@ def classify(
         client: the client.
         examples: for each example, its features by name: one value or a list of values (bytes or str, int, or float).
         signature: the signature's key.
-        version: the version to ask, by its number; by default the newest.
-        label: the version to ask, by its label.
+        version: the version's number; by default the newest.
+        label: the version's label, instead of its number.
 
     Returns:
         For each example, its classes with their scores.
@@ -257,17 +257,17 @@ def check(
     version: int | None = None,
     label: str | None = None,
 ) -> CallSequence["CheckResult"]:
-    """Check whether what is served is what was exported; see `client.check`.
+    """Check whether the served model is the exported one; see `client.check`.
 
     Args:
-        client: the client, of one address.
+        client: a client with a single address.
         golden: a published version's directory, or the golden file in it.
         tolerances: how much scores may differ; by default the tolerances for CPUs.
-        version: the version to check, by its number; by default the newest.
-        label: the version to check, by its label.
+        version: the version's number; by default the newest.
+        label: the version's label, instead of its number.
 
     Returns:
-        The verdict.
+        The result of the check.
 
     Raises:
         InputError: if there are no golden records, or if the client has several addresses.

@@ -19,6 +19,6 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def content_of(path: Path) -> bytes:
-    """Return what a file holds; see `opened`."""
+    """Return the content of a file; see `opened`."""
     with opened(path) as stream:
         return stream.read()

@@ -1,4 +1,4 @@
-"""HTML pages for people: no scripts, nothing from elsewhere, readable on a phone and in the dark."""
+"""Self-contained HTML pages without scripts, readable on a phone and in dark mode."""
 
 import base64
 import re
@@ -48,7 +48,7 @@ _VERDICTS = {
 
 
 def page(title: str, when: datetime, sections: Iterable[str]) -> str:
-    """Return a whole page of sections, which are HTML already."""
+    """Return a whole page. The sections must be HTML already."""
     return "".join(
         (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -64,7 +64,7 @@ def page(title: str, when: datetime, sections: Iterable[str]) -> str:
 
 
 def section(key: str, heading: str, *content: str) -> str:
-    """Return a section with its heading. Its content is HTML already."""
+    """Return a section with its heading. The content must be HTML already."""
     return f'<section aria-labelledby="{key}"><h2 id="{key}">{escape(heading)}</h2>{"".join(content)}</section>'
 
 
@@ -73,10 +73,10 @@ def table(caption: str, address: str, items: Iterable[T], columns: Mapping[str, 
 
     Args:
         caption: its heading.
-        address: the server that it is about, for people who cannot see where it stands.
+        address: the server that it describes, for screen readers.
         items: what the rows show.
-        columns: for each header, what the cells below it show: text, a number or a verdict. The first column has the
-            headers of the rows.
+        columns: for each header, a function that returns its cells: text, numbers or verdicts. The first column holds
+            the row headers.
     """
     cells = [[_cell(of(item)) for of in columns.values()] for item in items]
     marks = [
@@ -97,7 +97,7 @@ def table(caption: str, address: str, items: Iterable[T], columns: Mapping[str, 
 
 
 def sentence(text: str, good: bool | None = None) -> str:
-    """Return a paragraph. Good and bad news stand out in colors of their own."""
+    """Return a paragraph. Good and bad news stand out in color."""
     if good is None:
         return f"<p>{escape(text)}</p>"
     return f'<p class="{"good" if good else "bad"}"><strong>{escape(text)}</strong></p>'

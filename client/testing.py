@@ -45,7 +45,7 @@ class MockTransport:
     Args:
         answers: by signature key, the outputs to answer with, an error to raise, or a function that is called with the
             `Request` and returns the outputs. One function alone answers every signature.
-        inputs: the dtype of each input that the signatures declare beside the limits k and min_score, by name; they
+        inputs: the dtype of each input that the signatures declare besides the limits k and min_score, by name; they
             take any shape.
         version: the version that answers.
 

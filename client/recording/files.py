@@ -12,9 +12,9 @@ from signatures.contract.locks import locked
 # A record, in parts that are written one after the other.
 Record: TypeAlias = Sequence[bytes]
 
-# A file is full at this part of all bytes allowed.
+# A file is full at this fraction, 1 / _FULL, of all bytes allowed.
 _FULL = 4
-# As many bytes and as many records are written at once. The system takes 1,024 parts, and a record has up to 7.
+# The most bytes and records to write at once. The system takes 1,024 parts, and a record has up to 7.
 _GROUP_BYTES = 2**18
 _GROUP = 128
 
@@ -40,14 +40,14 @@ class RecordFiles:
         self.path = path
         self.largest = max_bytes // _FULL
         self._max_bytes = max_bytes
-        # Up to where the newest file is known to hold whole records, and which file that is.
+        # The inode of the newest file, and up to where it is known to hold whole records.
         self._known = (0, 0)
 
     def append(self, records: Sequence[Record]) -> tuple[int, OSError | None]:
         """Append records, each in parts and none larger than `largest`; delete the oldest files to make room.
 
         Returns:
-            How many were written, and the error that ended it where that is not all.
+            How many were written, and the error that stopped the others, if any.
         """
         written = 0
         try:
@@ -61,7 +61,7 @@ class RecordFiles:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """Open the newest file for this process alone."""
+        """Open and lock the newest file."""
         while True:
             # Requests hold what users sent. Nobody else may read that.
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -74,7 +74,7 @@ class RecordFiles:
                 os.close(file)
 
     def _filled(self, file: int, records: Sequence[Record]) -> Iterator[int]:
-        """Append the records that the file has room for, yielding how many; move it aside if that is not all."""
+        """Append the records that the file has room for, and yield their numbers; rotate the file if some are left."""
         end, inode = self._end_of_records(file), os.fstat(file).st_ino
         room = self.largest - end if end >= 0 else 0
         left = len(records)
@@ -92,13 +92,13 @@ class RecordFiles:
     def _end_of_records(self, file: int) -> int:
         """Return where the next record goes, after cutting off one that a killed process left unfinished.
 
-        -1 stands for a file that is damaged, to which nothing must be appended.
+        Return -1 if the file is damaged: nothing may be appended to it.
         """
         status = os.fstat(file)
         known, start = self._known
         end, left = _whole_records(file, start if known == status.st_ino else 0, status.st_size)
         if left:
-            # Perhaps it is another file, which the system has given the number of one that was deleted.
+            # Perhaps it is another file, to which the system gave the inode of a deleted one.
             end, left = _whole_records(file, 0, status.st_size)
         if left == _DAMAGED:
             return -1
@@ -107,7 +107,7 @@ class RecordFiles:
         return end
 
     def _rotate(self) -> None:
-        """Give the newest file the next number, and delete those for which there is no room then."""
+        """Rename each file to the next number, and delete the oldest ones that exceed the size limit."""
         rotated = self._rotated()
         for number, file in reversed(rotated):
             file.replace(_numbered(self.path, number + 1))
@@ -127,7 +127,7 @@ class RecordFiles:
 
 
 def _groups(records: Sequence[Record], room: int) -> Iterator[list[Record]]:
-    """Yield the records for which there is room, in groups that are written at once."""
+    """Yield the records for which there is room, in groups to write at once."""
     group: list[Record] = []
     size = 0
     for record in records:
@@ -145,7 +145,7 @@ def _groups(records: Sequence[Record], room: int) -> Iterator[list[Record]]:
 
 
 def _whole_records(file: int, start: int, size: int) -> tuple[int, str]:
-    """Return where the records end that follow from a place on, and what is left then: nothing, or what is wrong."""
+    """Return where the whole records after `start` end, and what is wrong with the rest, or ""."""
     while start < size:
         header = os.pread(file, HEADER_BYTES, start)
         length = record_length(header)
@@ -162,7 +162,7 @@ def _numbered(path: Path, number: int) -> Path:
 
 
 def _is_still(path: Path, file: int) -> bool:
-    """Return whether an open file still has its name, and was not moved aside while its lock was waited for."""
+    """Return whether an open file still has its name: it may have been rotated before it was locked."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:

@@ -19,7 +19,7 @@ _LOGS = {PREDICT: "predict_log", CLASSIFY: "classify_log"}
 _METHODS = {log: method for method, log in _LOGS.items()}
 _MESSAGES = {PREDICT: messages.PredictRequest, CLASSIFY: messages.ClassificationRequest}
 _NUMBERS = {method: PredictionLog.DESCRIPTOR.fields_by_name[log].number for method, log in _LOGS.items()}
-# Of PredictLog and ClassifyLog alike.
+# The fields of PredictLog and ClassifyLog alike.
 _REQUEST, _RESPONSE = 1, 2
 
 # The most bytes that a record takes in addition to the request and the response.
@@ -33,7 +33,7 @@ class RecordedRequest:
     Attributes:
         method: the gRPC method that it was sent to.
         request: the request, serialized.
-        response: the response, serialized; empty where it was not recorded.
+        response: the response, serialized; empty if it was not recorded.
     """
 
     method: str
@@ -70,7 +70,7 @@ def log_record(method: str, request: bytes, response: bytes = b"") -> list[bytes
 
 
 def read_log(payload: bytes) -> RecordedRequest | None:
-    """Read a record; return None where it is not the PredictionLog of a Predict or Classify request."""
+    """Read a record; return None if it is not the PredictionLog of a Predict or Classify request."""
     try:
         log = PredictionLog.FromString(payload)
     except ProtobufDecodeError:
@@ -90,7 +90,7 @@ def recorded_requests(path: Path) -> Iterator[RecordedRequest]:
         path: a file that a Recorder wrote, a version's warm-up requests, or its golden records.
 
     Raises:
-        InputError: for a file that cannot be read, at the record that is damaged or holds no request.
+        InputError: if the file cannot be read, or at a record that is damaged or holds no request.
 
     Example:
         >>> for recorded in recorded_requests(Path("traffic.tfrecord")):

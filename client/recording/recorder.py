@@ -1,4 +1,4 @@
-"""Record a share of the requests while they are made. No call ever waits for the disk."""
+"""Record a share of a client's requests as they are made. No call ever waits for the disk."""
 
 import atexit
 import importlib.util
@@ -31,7 +31,7 @@ class _Offered(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The bytes that it takes at most, in memory as in a file."""
+        """The most bytes that it takes, in memory or in a file."""
         return len(self.request) + len(self.response) + OVERHEAD_BYTES
 
 
@@ -41,7 +41,7 @@ class Recorder:
     The file is a TFRecord file of PredictionLog. When it is full it becomes PATH.1, what was PATH.1 becomes PATH.2, and
     so on; the oldest are deleted. **It holds what users sent**: see docs/recording.md.
 
-    A request is recorded when it was answered without an error. The recorder writes in its own thread. If the disk is
+    A request is recorded if it was answered without an error. The recorder writes in its own thread. If the disk is
     full or too slow, requests are dropped and counted, and calls are not delayed. Several clients and threads may
     share a recorder, and several recorders and processes may share a path. A forked process counts from 0.
 
@@ -89,7 +89,7 @@ class Recorder:
         _RECORDERS.add(self)
 
     def _begin(self) -> None:
-        """Set what a forked process must reset: its parent writes what is waiting, and the thread is not copied."""
+        """Set what a forked process must reset: its parent writes what is waiting, and threads are not copied."""
         self.recorded = 0
         self.dropped = 0
         self.error: str | None = None
@@ -141,7 +141,7 @@ class Recorder:
             self._hurry.clear()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Flush, and record nothing from now on. Requests that are not written in time are dropped."""
+        """Flush, then record nothing more. Requests that are not written in time are dropped."""
         with self._lock:
             if self._closed:
                 return
@@ -154,7 +154,7 @@ class Recorder:
             self._waiting = []
 
     def _running(self) -> bool:
-        """Start the thread if it is not running; return False if it cannot be started, as when Python is ending."""
+        """Start the thread if it is not running; return False if it cannot be started, as when Python shuts down."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="recorder", daemon=True)
             try:
@@ -193,7 +193,7 @@ class Recorder:
 
 
 def _require_recordable(path: Path) -> None:
-    """Refuse a path where every record would be dropped, or where something else would be moved aside."""
+    """Refuse a path where every record would be dropped, or where another kind of file would be renamed."""
     if importlib.util.find_spec("fcntl") is None:
         raise InputError("requests can only be recorded where files can be locked, as on Linux and macOS")
     if not path.parent.is_dir():

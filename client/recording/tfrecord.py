@@ -1,4 +1,4 @@
-"""TFRecord files: of each record its length, a checksum of that, its bytes, and a checksum of these."""
+"""TFRecord files. Each record holds its length, the checksum of the length, its payload, and the checksum of that."""
 
 import struct
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _MAX_BYTES = 2**31
 
 
 def framed(*parts: bytes) -> list[bytes]:
-    """Return a record that holds these parts joined, as parts to be written one after the other. None is copied.
+    """Return a record that holds the joined parts, as a list of parts to write in order. Nothing is copied.
 
     Example:
         >>> b"".join(framed(b"ab", b"c")) == b"".join(framed(b"abc"))
@@ -28,7 +28,7 @@ def framed(*parts: bytes) -> list[bytes]:
 
 
 def record_length(header: bytes, *, verify: bool = True) -> int | None:
-    """Return how many bytes follow the first 12 of a record, or None where these do not begin a record."""
+    """Return how many bytes follow the header of a record, or None if it is not a header."""
     if len(header) < HEADER_BYTES or (verify and _checksum(header[:8]) != header[8:HEADER_BYTES]):
         return None
     (length,) = struct.unpack_from("<Q", header)
@@ -36,7 +36,7 @@ def record_length(header: bytes, *, verify: bool = True) -> int | None:
 
 
 def read_records(stream: BinaryIO, *, verify: bool = True) -> Iterator[bytes]:
-    """Yield what each record of a file holds; `verify` tells whether the checksums must be right.
+    """Yield the payload of each record of a file; `verify` says whether to compare the checksums.
 
     Raises:
         DecodeError: at a record that is cut short or whose checksum is wrong; the message names its number, from 1.
@@ -59,7 +59,7 @@ def read_records(stream: BinaryIO, *, verify: bool = True) -> Iterator[bytes]:
 
 
 def read_file(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield of each record of a file how an error names it, and what it holds.
+    """Yield each record of a file: its name for error messages, and its payload.
 
     Raises:
         InputError: if the file cannot be read, or at a record that is damaged.

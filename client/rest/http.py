@@ -13,7 +13,7 @@ from client.rpc.metadata import Target
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
-# HTTP's counterpart of a gRPC code, as the server maps them.
+# The gRPC code of each HTTP status, as the server maps them.
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
@@ -30,7 +30,7 @@ class RestServer:
         timeout: how many seconds each call may take.
 
     Raises:
-        InputError: if the address is something else.
+        InputError: if the address has another form.
     """
 
     def __init__(self, address: str, timeout: float) -> None:
@@ -41,21 +41,21 @@ class RestServer:
         self._timeout = timeout
 
     def get(self, target: Target, what: str = "") -> Any:
-        """Return what the server says of a model: its status, or its "/metadata"; see `post` for the errors."""
+        """Return the status of a model, or its "/metadata"; see `post` for the errors."""
         return _parsed(self._send("GET", path(target, what)))
 
     def post(self, target: Target, verb: str, body: Mapping[str, Any]) -> Any:
         """Send a request to "predict" or "classify", and return the answer.
 
         Raises:
-            ServerError: what the server answered instead.
+            ServerError: if the server answers with an error.
             UnreachableError: if there is no answer in time.
             DecodeError: if the answer is not JSON.
         """
         return _parsed(self._send("POST", path(target, f":{verb}"), json.dumps(body).encode()))
 
     def metrics(self) -> str:
-        """Return the page of the server's metrics, at the path that servers have unless their configuration differs.
+        """Return the server's metrics page, from the default path.
 
         Raises:
             ServerError: if there is no such page.
@@ -65,7 +65,7 @@ class RestServer:
 
     def _send(self, method: str, path: str, body: bytes | None = None) -> bytes:
         try:
-            # Not through a proxy of the environment, which is for the internet.
+            # This ignores the proxy of the environment, which is for the internet.
             connection = http.client.HTTPConnection(self.address, timeout=self._timeout)
             try:
                 connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
@@ -84,7 +84,7 @@ class RestServer:
 
 
 def path(target: Target, what: str = "") -> str:
-    """Return the path of a model or of one of its versions, and a verb or a page of it.
+    """Return the path of a model or of one of its versions, followed by a verb or a page.
 
     Example:
         >>> path(Target("digits", 3), ":predict")

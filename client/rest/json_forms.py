@@ -1,4 +1,4 @@
-"""Arrays as the REST API's JSON, and its answers as arrays."""
+"""Convert arrays to the REST API's JSON, and its answers to arrays."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def not_callable(signature: Signature) -> str:
 
 
 def filled(signature: Signature, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return inputs with one value for each example where a default would be used: REST never fills in defaults."""
+    """Return inputs with the defaults filled in, which REST does not do, and with limits for each example."""
     batch = length({name: array for name, array in inputs.items() if name not in names.LIMITS})
     found = dict(inputs)
     for name, info in signature.inputs.items():

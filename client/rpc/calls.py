@@ -64,7 +64,7 @@ def predict_call(
     outputs: Sequence[str] = (),
     dtypes: Mapping[str, str] | None = None,
 ) -> Call[Answer]:
-    """Return the call of a signature. `outputs` limits the answer; `dtypes` names the inputs to send as bfloat16."""
+    """Return the call to a signature. `outputs` limits the answer; `dtypes` names the inputs to send as bfloat16."""
     parts: list[Part] = [field(1, _model_spec(target, signature))]
     for name, value in inputs.items():
         tensor = encode_tensor(value, (dtypes or {}).get(name))
@@ -82,7 +82,7 @@ def identity_call(target: Target, probes: int = 1) -> Call[Answer]:
 def classify_call(
     target: Target, signature: str, examples: Sequence[Mapping[str, Any]]
 ) -> Call[list[list[tuple[str, float]]]]:
-    """Return the call of the Classify API with examples, each as features by name. It reads their classes and scores.
+    """Return the Classify call for examples, each given as features by name. It reads their classes and scores.
 
     Raises:
         InputError: if there are no examples, or if one cannot be sent.

@@ -19,10 +19,10 @@ from client.files import content_of
 class Retry:
     """How often and how soon a call that failed with UNAVAILABLE or RESOURCE_EXHAUSTED is sent again.
 
-    gRPC does it: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+    gRPC does the retries: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 
     Attributes:
-        attempts: how often a call is sent at most, up to 5; 1 means no retries.
+        attempts: the most times that a call is sent, up to 5; 1 means no retries.
         initial_backoff: the longest wait before the first retry, in seconds. It doubles with each retry.
         max_backoff: the longest wait before any retry, in seconds.
 
@@ -79,7 +79,7 @@ class Tls:
 
     Attributes:
         ca: the authorities to trust; by default gRPC's own.
-        certificate: your own certificate, for mutual TLS.
+        certificate: the client's certificate, for mutual TLS.
         key: the key of that certificate.
         server_name: the name that the server's certificate must have, if it differs from the address.
 
@@ -97,7 +97,7 @@ class Tls:
         """Return gRPC's credentials.
 
         Raises:
-            InputError: if a file cannot be read, or if a certificate comes without its key or a key alone.
+            InputError: if a file cannot be read, or if either the certificate or the key is missing.
         """
         if (self.certificate is None) != (self.key is None):
             raise InputError("a certificate needs its key, and a key needs its certificate: pass both or neither")
@@ -221,7 +221,7 @@ def addresses(address: str | Sequence[str]) -> list[str]:
 
 
 def grpc_target(address: str | Sequence[str]) -> str:
-    """Return a gRPC target. Several addresses are looked up at once, because gRPC takes no list of names."""
+    """Return a gRPC target. Several addresses are looked up here, because gRPC takes no list of names."""
     found = addresses(address)
     if len(found) == 1:
         return found[0]
@@ -244,7 +244,7 @@ def grpc_target(address: str | Sequence[str]) -> str:
 
 
 def as_server_error(address: str, timeout: float, error: Any) -> ServerError:
-    """Return a grpc.RpcError as one of our errors, with one sentence."""
+    """Convert a grpc.RpcError to one of our errors."""
     code, details = error.code(), (error.details() or "").split("\n")[0].strip()
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return UnreachableError(f"the server at {address} did not answer within {timeout:g} s", code)
@@ -253,7 +253,7 @@ def as_server_error(address: str, timeout: float, error: Any) -> ServerError:
     return ServerError(f"the server at {address} answered {code.name}: {details}", code)
 
 
-# Patterns of gRPC's details when no connection could be made, and what a person can do about it.
+# Patterns of gRPC's details when no connection could be made, and what to do about them.
 _REASONS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS: leave TLS out",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by a trusted authority: pass that of its authority",

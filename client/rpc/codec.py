@@ -1,4 +1,4 @@
-"""Arrays to TensorProto bytes and back.
+"""Convert arrays to TensorProto bytes and back.
 
 Encoding writes a few header bytes around the array's own memory. The sender joins the parts once. With a protobuf
 message, 19 MB of images would take twenty times as long. The field numbers are those of TensorFlow's tensor.proto and
@@ -19,9 +19,9 @@ from client.rpc.messages import DATA_TYPES
 
 Part = bytes | memoryview
 
-# No message holds more, so a tensor that claims to is one repeated value standing for an absurd shape.
+# No message holds more. A tensor that claims to is one value repeated over an absurd shape.
 _MAX_BYTES = 2**31
-# What a string takes in an array of objects, however short it is.
+# The least that a string takes in an array of objects.
 _POINTER_BYTES = 8
 
 
@@ -42,14 +42,14 @@ def field(number: int, content: bytes) -> bytes:
 
 
 def size(parts: Sequence[Part]) -> int:
-    """Return the bytes that the parts make when joined."""
+    """Return the number of bytes in all parts."""
     return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)
 
 
 def as_array(value: ArrayLike) -> NDArray[Any]:
     """Return the value as an array, strings as objects.
 
-    Raises InputError where numpy finds no rectangular array in it.
+    Raises InputError if numpy cannot make a rectangular array of it.
     """
     if isinstance(value, np.ndarray):
         return value
@@ -93,9 +93,9 @@ def encode_tensor(value: ArrayLike, dtype: str | None = None) -> list[Part]:
 def decode_tensor(proto: Any) -> NDArray[Any]:
     """Return the array that a TensorProto message holds, strings as an object array of bytes.
 
-    Reads both encodings: tensor_content, and repeated values of which the last stands for all that are missing. Types
-    that numpy lacks come as the next wider one. Raises DecodeError for contents that do not fit the shape, and for
-    resource and variant tensors.
+    Reads both encodings: tensor_content, and repeated values, the last of which stands for all that are missing. Types
+    that numpy lacks are returned as the next wider type. Raises DecodeError if the contents do not fit the shape, and
+    for resource and variant tensors.
     """
     name = NAMES.get(proto.dtype, "")
     declared = proto.tensor_shape
@@ -142,7 +142,7 @@ def _as_bytes(item: Any) -> bytes:
 
 def _count(shape: tuple[int, ...], itemsize: int) -> int:
     count = math.prod(shape)
-    # numpy refuses sizes that are too large even beside one of 0.
+    # numpy refuses a shape that is too large even if one of its dimensions is 0.
     if math.prod(length or 1 for length in shape) * itemsize > _MAX_BYTES:
         raise DecodeError(f"a tensor of shape {list(shape)} cannot be read: it is larger than any message")
     return count

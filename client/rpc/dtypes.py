@@ -60,7 +60,7 @@ STORAGE: dict[str, Storage] = {
     "float8_e5m2fnuz": _storage("u1", "float8_val"),
 }
 
-# What TensorProto's fields of repeated numbers hold.
+# The dtypes of TensorProto's repeated fields.
 FIELD_DTYPES = {
     "float_val": np.float32,
     "double_val": np.float64,
@@ -99,14 +99,14 @@ def type_name(number: int) -> str:
 
 
 def type_number(name: str) -> int | None:
-    """Return the DataType of a numpy or ml_dtypes dtype name, None where TensorFlow has none."""
+    """Return the DataType of a numpy or ml_dtypes dtype name, or None if TensorFlow has none."""
     return DATA_TYPES.get(f"DT_{_FROM_NUMPY.get(name, name)}".upper())
 
 
 def sendable(name: str) -> bool:
     """Return whether a request can hold tensors of a type.
 
-    Resources and variants mean nothing to another process. A resource tensor with values ends a real server's process.
+    Resources and variants mean nothing to another process. A resource tensor with values crashes a real server.
     """
     return name == "string" or NAMES.get(type_number(name) or 0) in STORAGE
 

@@ -1,4 +1,4 @@
-"""Python values to the tf.Example messages that the Classify API takes."""
+"""Convert Python values to the tf.Example messages that the Classify API takes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from client.rpc.messages import Example
 
 
 def example_message(features: Mapping[str, Any]) -> Any:
-    """Return a tf.Example: of each value, or list or array of values, bytes and str, whole numbers, or floats.
+    """Return a tf.Example. Each feature is a value, list or array of bytes and str, whole numbers, or floats.
 
     Example: `example_message({"image/encoded": png, "k": 2})`.
     """

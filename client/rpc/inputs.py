@@ -49,7 +49,7 @@ def arrange_inputs(
 
 
 def require_limit(signature: Signature, name: str) -> None:
-    """Raise InputError, with what to do, unless a signature takes k or min_score."""
+    """Raise InputError unless a signature takes k or min_score."""
     if name in signature.inputs:
         return
     if name == names.MIN_SCORE and names.K in signature.inputs:
@@ -109,7 +109,7 @@ def as_numbers(value: Any, dtype: str) -> NDArray[Any]:
     try:
         array = np.asarray(value)
         if wanted.kind in "iu" and array.dtype.kind in ("f", "O"):
-            # numpy makes floats of whole numbers of more than 63 bits if there are smaller ones beside them.
+            # numpy turns whole numbers of more than 63 bits into floats if there are smaller ones beside them.
             whole = np.array(value, object)
             if all(type(item) is int for item in whole.flat):
                 return whole.astype(wanted)
@@ -130,7 +130,7 @@ def as_numbers(value: Any, dtype: str) -> NDArray[Any]:
 
 
 def brief(value: Any) -> str:
-    """Return a value as an error shows it."""
+    """Return a value as text for an error message."""
     text = repr(value.item() if isinstance(value, np.generic) else value)
     return text if len(text) <= 40 else text[:37] + "..."
 
@@ -191,7 +191,7 @@ def _fitting(key: str, name: str, info: TensorInfo, value: ArrayLike) -> NDArray
 
 def fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
     """Return whether an array's shape is the declared one, where -1 stands for any length."""
-    if shape[1:] == declared[1:]:  # as nearly always, and four times as fast
+    if shape[1:] == declared[1:]:  # nearly always, and four times as fast
         return len(shape) == len(declared) and declared[:1] in ((), (-1,), shape[:1])
     return len(shape) == len(declared) and all(want in (-1, have) for want, have in zip(declared, shape, strict=True))
 
@@ -212,5 +212,5 @@ def _batch(signature: Signature, arrays: Mapping[str, NDArray[Any]]) -> int:
 
 
 def listed_shape(shape: tuple[int, ...]) -> str:
-    """Return a shape as an error shows it."""
+    """Return a shape as text for an error message."""
     return "[" + ", ".join("any" if length == -1 else str(length) for length in shape) + "]"

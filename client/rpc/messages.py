@@ -1,7 +1,7 @@
 """Message classes of TensorFlow Serving's API, without TensorFlow and without tensorflow-serving-api.
 
-They come from `serving_api.binpb`, a FileDescriptorSet that tests/client/write_descriptor_set.py writes. The pool is
-our own, so that TensorFlow may register the same messages in the same process, before or after.
+They come from `serving_api.binpb`, a FileDescriptorSet that tests/client/write_descriptor_set.py writes. They have
+their own pool, so that TensorFlow may register the same messages in the same process, before or after.
 """
 
 from importlib.resources import files

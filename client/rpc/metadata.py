@@ -18,7 +18,7 @@ from signatures.contract.bounds import shortest
 
 @dataclass(frozen=True)
 class Target:
-    """The model to ask, and its version: the newest, unless `version` or `label` is set."""
+    """The model to call, and its version: the newest, unless `version` or `label` is set."""
 
     model: str
     version: int | None = None
@@ -58,18 +58,18 @@ class Signature:
 
     @property
     def default_k(self) -> int | None:
-        """The k that the server takes when none is sent."""
+        """The k that the server uses when none is sent."""
         k = self.inputs.get(names.K)
         return None if k is None or k.default is None else int(k.default.reshape(-1)[0])
 
     @property
     def limits(self) -> dict[str, TensorInfo]:
-        """Those of the inputs k and min_score that the signature has: they limit what an answer keeps."""
+        """The inputs k and min_score, if the signature has them: they limit what an answer keeps."""
         return {name: self.inputs[name] for name in names.LIMITS if name in self.inputs}
 
     @property
     def rounded(self) -> dict[str, str]:
-        """The inputs that numpy holds in another dtype than they are sent in: bfloat16, held as float32."""
+        """The inputs that are sent in a dtype that numpy lacks: bfloat16, held as float32."""
         return {name: "bfloat16" for name, info in self.inputs.items() if info.dtype == "bfloat16"}
 
 
@@ -82,7 +82,7 @@ class Metadata:
     signatures: Mapping[str, Signature]
 
     def signature(self, key: str) -> Signature:
-        """Return a signature by its key; raises InputError, naming those there are, when there is none."""
+        """Return a signature by its key; raises InputError, which lists the keys, if there is none."""
         if key not in self.signatures:
             raise InputError(
                 f"model {self.model} version {self.version} has no signature {key!r}, only {', '.join(self.signatures)}"
@@ -90,7 +90,7 @@ class Metadata:
         return self.signatures[key]
 
     def with_defaults(self, k: int, min_score: float) -> Self:
-        """Return the same with a default k and min_score for each signature that takes one and has none declared."""
+        """Return the metadata with a default k and min_score for each signature that takes them but declares none."""
         defaults = {names.K: np.array(k, np.int32), names.MIN_SCORE: np.array(min_score, np.float32)}
 
         def completed(signature: Signature) -> Signature:
@@ -123,13 +123,13 @@ class ReplicaStatus:
 
     @property
     def available(self) -> bool:
-        """Whether it can answer."""
+        """Whether a version is available."""
         return any(version.state == "AVAILABLE" for version in self.versions)
 
 
 @dataclass(frozen=True)
 class ExportInfo:
-    """The identity of a served model, as its signature `export_info` answers it."""
+    """The identity of a served model, as its signature `export_info` returns it."""
 
     export_id: str
     model: str
@@ -156,7 +156,7 @@ class ExportInfo:
 
         try:
             k = np.unique(outputs[names.K])
-            # An older export does not limit answers by these.
+            # Older exports lack these limits.
             min_score = np.unique(outputs.get(names.MIN_SCORE, np.zeros(1, np.float32)))
             thresholds = json.loads(text(names.THRESHOLDS)) if names.THRESHOLDS in outputs else []
             labels = json.loads(text(names.LABELS))
@@ -179,7 +179,7 @@ class ExportInfo:
 
 
 def read_signatures(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:
-    """Return the signatures of a SignatureDefMap's entries, those that TensorFlow keeps for itself left out."""
+    """Return the signatures of a SignatureDefMap's entries, without those that TensorFlow adds for itself."""
     return {
         key: Signature(
             key=key,

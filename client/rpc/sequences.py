@@ -1,6 +1,6 @@
 """Methods that make several calls, written once for the blocking and the asyncio client.
 
-Each function is a generator: it yields a Call and is sent what the call read, or yields a Pause; a ServerError is
+Each function is a generator that yields Calls and Pauses. The result of each Call is sent into it, and a ClientError is
 thrown into it.
 """
 
@@ -60,7 +60,7 @@ def predict(
     outputs: Sequence[str],
     validate: bool,
 ) -> CallSequence[dict[str, NDArray[Any]]]:
-    """Call a signature. Compare the inputs with what it declares first, unless `validate` is off."""
+    """Call a signature. Compare the inputs with its declaration first, unless `validate` is off."""
     if not validate:
         answer: Answer = yield predict_call(target, signature, _unchecked(inputs, k, min_score), outputs)
         return trim_top_k(answer.outputs, k)
@@ -73,13 +73,13 @@ def predict(
     except InputError:
         if not known:
             raise
-        # A version that came since may take what the one we know of did not.
+        # A newer version may take what the known one did not.
         cache.metadata.pop(target, None)
         return (yield from predict(cache, target, inputs, k, min_score, signature, outputs, validate))
     declared = metadata.signature(signature)
     if outputs and (unknown := sorted(set(outputs) - set(declared.outputs))):
         raise InputError(f"signature {signature} has no output {unknown[0]!r}, only {', '.join(declared.outputs)}")
-    answer = yield from _asked(cache, target, declared, prepared, outputs)
+    answer = yield from _call_prepared(cache, target, declared, prepared, outputs)
     if answer.version != metadata.version:
         cache.metadata.pop(target, None)
     if names.INDICES not in answer.outputs:
@@ -94,7 +94,7 @@ def info(target: Target) -> CallSequence[ExportInfo]:
 
 
 def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> CallSequence[None]:
-    """Ask for the status until the requested version is AVAILABLE; UnreachableError at the monotonic `deadline`."""
+    """Poll the status until the requested version is AVAILABLE; raise UnreachableError at the monotonic `deadline`."""
     not_yet = [grpc.StatusCode.NOT_FOUND]
     if target.label is not None:
         not_yet.append(grpc.StatusCode.INVALID_ARGUMENT)
@@ -113,7 +113,7 @@ def wait_until_ready(target: Target, deadline: float, pause: float = 0.2) -> Cal
         except ServerError as error:
             if not isinstance(error, UnreachableError) and error.code not in not_yet:
                 raise
-            # Cut short by our own deadline, an answer says less than the one before.
+            # If our own deadline cut a call short, the previous answer says more.
             seen = seen if error.code == grpc.StatusCode.DEADLINE_EXCEEDED else str(error)
         if time.monotonic() + pause >= deadline:
             raise UnreachableError(f"{target} was not ready in time: {seen}", grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -132,7 +132,7 @@ def _described(cache: ServerCache, target: Target, key: str, left_out: Sequence[
     return metadata
 
 
-def _asked(
+def _call_prepared(
     cache: ServerCache, target: Target, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: Sequence[str]
 ) -> CallSequence[Answer]:
     dtypes = signature.rounded

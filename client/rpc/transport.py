@@ -1,4 +1,4 @@
-"""How a client's requests reach a server: over gRPC, or through an object of your own (see `client.testing`)."""
+"""How a client's requests reach a server: over gRPC, or through a custom object (see `client.testing`)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ class AsyncGrpcTransport:
     """GrpcTransport for asyncio.
 
     A gRPC channel belongs to the event loop in which it was opened. So the first request opens it, and the first
-    request in another loop opens another.
+    request in another loop opens a new one.
     """
 
     def __init__(self, addresses: Sequence[str], options: ChannelOptions) -> None:

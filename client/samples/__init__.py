@@ -1,4 +1,4 @@
-"""The examples that a server is sent: from files of every kind, golden records and recorded requests, or made up."""
+"""The samples to send to a server: from files of every kind, golden records and recorded requests, or made up."""
 
 from client.samples.golden import Sample
 from client.samples.made_up import Bound, random_samples, read_bounds

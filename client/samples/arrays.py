@@ -23,11 +23,11 @@ _DAMAGED = (ValueError, EOFError, TypeError, KeyError, RuntimeError, MemoryError
 def array_samples(path: Path, served: Served) -> Iterator[Sample]:
     """Yield the samples of a .npz file.
 
-    It holds an array [S, ...] for each input, under its name, and may hold `labels`, [S, N] of zeros and ones, with a
-    row of -1 or NaN where the truth of a sample is not known.
+    The file holds an array [S, ...] for each input, under its name, and may hold `labels`, [S, N] of zeros and ones,
+    with a row of -1 or NaN if the truth of a sample is not known.
 
     Raises:
-        InputError: when that is not what is found.
+        InputError: if the file holds anything else.
     """
     arrays = _load(path)
     truth = arrays.pop(names.LABELS, None) if names.LABELS not in served.inputs else None

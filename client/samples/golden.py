@@ -25,14 +25,14 @@ class Sample:
 
     Attributes:
         inputs: the model's inputs by name, each with a leading dimension of 1.
-        dense: the probabilities expected, float32 [N], or None where they are not known.
+        dense: the expected probabilities, float32 [N], or None if they are not known.
         file: a JPEG or PNG file of the same image.
-        exact: whether the file holds the very pixels of the inputs, so that the same scores are expected of it.
+        exact: whether the file holds exactly the pixels of the inputs, so that it must have the same scores.
         title: what to show for it: a file's name, the text, or the values, shortened.
-        source: where it was read, as an error names it: "data.jsonl, line 3".
-        truth: the labels that are true, by name or by index; None where that is not known.
-        k: the k that it asks for, if it asks for one.
-        min_score: the same of `min_score`.
+        source: where it was read, for error messages: "data.jsonl, line 3".
+        truth: the true labels, by name or by index; None if they are not known.
+        k: its own k, if it has one.
+        min_score: its own min_score, if it has one.
     """
 
     inputs: Mapping[str, NDArray[Any]]
@@ -66,7 +66,7 @@ class ExpectedIdentity:
 class Expectation:
     """What is expected of a server.
 
-    source: where that was read. digest: the golden file's SHA-256. version: the version that the records lie in.
+    source: where it was read. digest: the golden file's SHA-256. version: the version that the records belong to.
     """
 
     source: str

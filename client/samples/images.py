@@ -1,4 +1,4 @@
-"""Samples of image files, and image files of samples."""
+"""Convert image files to samples, and samples to image files."""
 
 import io
 import struct
@@ -21,12 +21,12 @@ _ACCEPTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 def image_sample(content: bytes, source: str, metadata: Metadata, preprocessing: str | None) -> Sample:
-    """Return the sample of an image's file, resized and preprocessed as the model requires.
+    """Return the sample of an image file, resized and preprocessed as the model requires.
 
     The file is kept if it is a JPEG or PNG. Errors name the `source`.
 
     Raises:
-        InputError: for anything but an image, a model that takes none, or an unknown preprocessing.
+        InputError: if the file is not an image, the model takes none, or the preprocessing is unknown.
     """
     name, (height, width, channels) = image_input(metadata)
     pixels = decoded_image(content, source, height, width, channels)
@@ -41,12 +41,12 @@ def image_sample(content: bytes, source: str, metadata: Metadata, preprocessing:
 
 
 def decoded_image(content: bytes, source: str, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Return the pixels of an image's file, uint8 [height, width, channels], with 1 channel for gray and 3 for RGB.
+    """Return the pixels of an image file, uint8 [height, width, channels], with 1 channel for gray and 3 for RGB.
 
     An image of another size is resized (bilinear); a height or width of -1 keeps the image's own.
 
     Raises:
-        InputError: for anything but an image of 8 bits a channel.
+        InputError: if the file is not an image with 8 bits per channel.
     """
     if channels not in (1, 3):
         raise InputError(

@@ -24,7 +24,7 @@ class Bound:
 
     Attributes:
         ids: they are whole numbers from 0 to ids - 1, for an embedding of that many rows.
-        words: they are these words; a text is some of them with spaces between.
+        words: they are these words; a text is several of them, with spaces between.
     """
 
     ids: int | None = None
@@ -32,10 +32,10 @@ class Bound:
 
 
 def read_bounds(stated: Mapping[str, Any]) -> dict[str, Bound]:
-    """Read what an export states of its inputs: by name, {"ids": N} or {"words": ["...", ...]}.
+    """Read the bounds that an export states for its inputs: by name, {"ids": N} or {"words": ["...", ...]}.
 
     Raises:
-        InputError: for anything else.
+        InputError: if a bound has another form.
 
     Example:
         >>> read_bounds({"tokens": {"ids": 20000}, "text": {"words": ["cat", "dog"]}})["tokens"].ids
@@ -67,20 +67,20 @@ def random_samples(
 ) -> tuple[Sample, ...]:
     """Make up samples; the same arguments make the same samples.
 
-    Floats are from 0 to 1, whole numbers are 0 or 1, words are from a short list, unless bounds are known. Where the
+    Floats are from 0 to 1, whole numbers are 0 or 1, words are from a short list, unless bounds are known. If the
     model takes images and the preprocessing is known, a sample is a PNG file of noise and the input made from it.
 
     Args:
         metadata: the signatures of the served model.
         count: how many to make.
         preprocessing: how pixels become the model's input, as `info` reports.
-        bounds: what is known of inputs, by name.
+        bounds: what is known about inputs, by name.
         signature: the key of the signature whose inputs the samples have.
         length: the size of every dimension that has none declared, and the number of words in a text.
         seed: other seeds make other samples.
 
     Raises:
-        InputError: for an input that cannot be made up, or bounds of an input that the model does not have.
+        InputError: if an input cannot be made up, or if the model does not have an input of `bounds`.
 
     Example:
         >>> samples = random_samples(metadata, 8, bounds={"tokens": Bound(ids=20000)})

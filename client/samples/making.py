@@ -1,4 +1,4 @@
-"""Make samples of named values, whatever kind of file these come from."""
+"""Make samples from named values, whatever kind of file they come from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from client.samples.images import image_input, image_sample
 from client.samples.rows import own_inputs, row, title
 from signatures.contract import names
 
-# Where a request or a tf.Example holds an image's file.
+# The names of an image file in requests and tf.Examples.
 IMAGE_NAMES = (names.ENCODED_IMAGES, names.IMAGE_FEATURE)
 
 
 @dataclass(frozen=True)
 class Served:
-    """What samples are made for.
+    """The served model that samples are made for.
 
     Attributes:
         metadata: the signatures of the served model.
@@ -44,10 +44,10 @@ class Served:
 
 
 def sample_of(served: Served, values: Mapping[str, Any], source: str) -> Sample:
-    """Return the sample of one example from its values by name: the model's inputs, or an image's file.
+    """Return the sample of one example from its values by name: the model's inputs, or an image file.
 
     Raises:
-        InputError: for values that do not fit the model; the message names the source and the input.
+        InputError: if the values do not fit the model; the message names the source and the input.
     """
     declared = served.inputs
     if (file := _image_file(declared, values)) is not None:

@@ -44,10 +44,10 @@ def read_samples(
         signature: the key of the signature whose inputs the samples have.
 
     Returns:
-        The samples, in order. Each has what to show for it, where it was read, and perhaps its true labels.
+        The samples, in order. Each has a title, a source and, if they are known, its true labels.
 
     Raises:
-        InputError: for a file that cannot be read, does not fit the model, or holds no samples.
+        InputError: if a file cannot be read, does not fit the model, or holds no samples.
 
     Example:
         >>> with ServingClient("localhost:8500", "topics") as client:
@@ -64,7 +64,7 @@ def iterate_samples(
     preprocessing: str | None = None,
     signature: str = names.SERVING_DEFAULT,
 ) -> Iterator[Sample]:
-    """Yield what `read_samples` returns one by one, for files that do not fit into memory."""
+    """Yield the samples of `read_samples` one by one, for files that do not fit into memory."""
     served = Served(metadata, preprocessing, signature)
     for path in paths:
         found = False

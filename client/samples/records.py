@@ -29,7 +29,7 @@ def record_samples(path: Path, served: Served) -> Iterator[Sample]:
     """Yield the samples of a TFRecord file.
 
     Raises:
-        InputError: for a record that is damaged, holds something else, or does not fit the model.
+        InputError: if a record is damaged, holds something else, or does not fit the model.
     """
     for source, payload in read_file(path):
         if (recorded := read_log(payload)) is not None:
@@ -45,7 +45,7 @@ def record_samples(path: Path, served: Served) -> Iterator[Sample]:
 
 
 def _request_samples(recorded: RecordedRequest, source: str, served: Served) -> Iterator[Sample]:
-    """Yield a sample for each example of a request; one for the model's identity, `export_info`, has none."""
+    """Yield a sample for each example of a request. Requests for the identity, `export_info`, have none."""
     message = recorded.message()
     if recorded.method == CLASSIFY:
         if message.input.WhichOneof("kind") == "example_list_with_context":
@@ -86,8 +86,8 @@ def _examples(arrays: dict[str, NDArray[Any]], source: str) -> int:
 def _example_sample(example: Any, source: str, served: Served) -> Sample:
     """Return the sample of a tf.Example message.
 
-    Its features are the model's inputs by name, or `image/encoded`, an image's file. It may have `k`, `min_score` and
-    `image/class/label`, the indices of the labels that are true; other features are left out.
+    Its features are the model's inputs by name, or `image/encoded`, an image file. It may have `k`, `min_score` and
+    `image/class/label`, the indices of the true labels; other features are ignored.
     """
     features = {name: _values(feature) for name, feature in example.features.feature.items()}
     own = served.inputs

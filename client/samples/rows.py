@@ -25,7 +25,7 @@ def row_shape(info: TensorInfo) -> tuple[int, ...] | None:
     """Return the shape of one example, with -1 for any length, or None for any shape.
 
     Raises:
-        InputError: for an input that no batch of one example fits.
+        InputError: if no batch of one example fits the input.
     """
     if info.shape is None:
         return None
@@ -39,10 +39,10 @@ def row(value: Any, info: TensorInfo) -> NDArray[Any]:
 
     Args:
         value: a number, str or bytes, or nested lists or an array of them.
-        info: what the signature declares. Where it declares rows of one value, that value alone will do.
+        info: what the signature declares. If it declares rows of one value, that value alone will do.
 
     Raises:
-        InputError: for what is not of the dtype and shape declared; the message lacks the name of the input.
+        InputError: if the value does not have the declared dtype and shape; the message lacks the name of the input.
     """
     shape = row_shape(info)
     array = _strings(value) if info.dtype == "string" else as_numbers(value, info.dtype)
@@ -73,7 +73,7 @@ def flat_row(values: Sequence[Any], info: TensorInfo) -> NDArray[Any]:
 
 
 def title(inputs: Mapping[str, NDArray[Any]], source: str) -> str:
-    """Return what to show for a sample: its text or its values, or for an image and the like where it was read."""
+    """Return the title of a sample: its text or values, or its source if it is an image or the like."""
     if any(array.ndim > 2 for array in inputs.values()):
         return source
     if len(inputs) == 1:
@@ -82,7 +82,7 @@ def title(inputs: Mapping[str, NDArray[Any]], source: str) -> str:
 
 
 def _strings(value: Any) -> NDArray[Any]:
-    # Copied, because its places are filled with bytes.
+    # A copy, because its strings are replaced with bytes.
     array: NDArray[Any] = np.array(value, dtype=object)
     flat = array.reshape(-1)
     for place, item in enumerate(flat.tolist()):

@@ -17,15 +17,15 @@ from signatures.contract import names
 def inputs_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDArray[Any]]:
     """Return the inputs of a request that holds the samples, in order.
 
-    A signature of image files gets those. `k` and `min_score` are sent where a sample asks for them and the signature
-    takes them; for the other samples, its default then is.
+    A signature of image files receives those. `k` and `min_score` are sent if a sample has them and the signature takes
+    them; the other samples are then sent with its defaults.
 
     Args:
         samples: at least one; all of the same shapes.
-        signature: what the request is for.
+        signature: the signature to call.
 
     Raises:
-        InputError: when the samples cannot be sent together, or not to this signature.
+        InputError: if the samples cannot be sent together, or not to this signature.
 
     Example:
         >>> client.predict(inputs_of(samples[:8], client.metadata().signature("top_k")), signature="top_k")
@@ -39,19 +39,19 @@ def inputs_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDAr
 
 
 def limits_of(samples: Sequence[Sample], signature: Signature) -> dict[str, NDArray[Any]]:
-    """Return the k and the min_score of each sample, by name, if any of them asks for one and the signature takes it.
+    """Return the k and the min_score of each sample, by name, if any of them has one and the signature takes it.
 
-    A sample that asks for none gets the signature's default.
+    A sample that has none gets the signature's default.
 
     Raises:
-        InputError: when some samples ask and others do not, and there is no default.
+        InputError: if only some samples have one, and there is no default.
     """
     wanted: dict[str, list[int | None] | list[float | None]] = {
         names.K: [sample.k for sample in samples],
         names.MIN_SCORE: [sample.min_score for sample in samples],
     }
     return {
-        name: _asked(name, wanted[name], info)
+        name: _limit_array(name, wanted[name], info)
         for name, info in signature.limits.items()
         if any(value is not None for value in wanted[name])
     }
@@ -65,10 +65,10 @@ def truth_of(samples: Sequence[Sample], labels: Sequence[str]) -> tuple[NDArray[
         labels: the model's N labels, by index.
 
     Returns:
-        The truth, [S, N], and of which samples it is known, [S].
+        The truth, [S, N], and for which samples it is known, [S].
 
     Raises:
-        InputError: for a label that the model does not have.
+        InputError: if the model does not have one of the labels.
 
     Example:
         >>> truth_of([Sample({}, truth=("cat",)), Sample({})], ["dog", "cat"])[0].tolist()
@@ -111,7 +111,7 @@ def _stacked(samples: Sequence[Sample], signature: Signature) -> dict[str, NDArr
     return {name: np.concatenate([sample.inputs[name] for sample in samples]) for name in first.inputs}
 
 
-def _asked(name: str, values: Sequence[int | float | None], info: TensorInfo) -> NDArray[Any]:
+def _limit_array(name: str, values: Sequence[int | float | None], info: TensorInfo) -> NDArray[Any]:
     if None in values and info.default is None:
         raise InputError(
             f"some samples ask for a {name} and others do not, and the server has no default: send them separately"
