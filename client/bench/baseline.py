@@ -15,7 +15,7 @@ class Subject:
 
     Attributes:
         k: the values of k, used in turn; empty if k is left out.
-        inputs: "random", "pictures", "samples" of other kinds, or "recorded": recorded requests as they were.
+        inputs: "random", "pictures", "samples" of other kinds, or "recorded" for recorded requests, unchanged.
         batch: how many examples each request holds; 0 for recorded requests, whose sizes vary.
         min_score: None if it is left out.
     """
@@ -42,7 +42,7 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The change of one load: now divided by before. Above 1 means more calls, or longer latencies."""
+    """How one load changed: the new value divided by the old one. Above 1 means more calls, or longer latencies."""
 
     load: str
     calls_per_second: float
@@ -68,7 +68,7 @@ def read_baseline(path: Path) -> Baseline:
             k=tuple(int(k) for k in content["k"]),
             inputs=str(content["inputs"]),
             batch=int(content["batch"]),
-            # Older runs could send none.
+            # Older runs could not send it.
             min_score=None if content.get("min_score") is None else float(content["min_score"]),
         )
         return Baseline(str(content["model"]), subject, loads)

@@ -1,6 +1,6 @@
 """Send load to a server in a closed or an open loop, and measure its latency and throughput.
 
-Closed loop: a number of callers each send their next request when the previous one has been answered. A server that
+Closed loop: each of a number of callers sends its next request when the previous one is answered. A server that
 stalls then receives fewer requests, and looks better than users find it. Open loop: requests are sent at a fixed rate,
 no matter what comes back. Latency counts from the moment when each request *should* have been sent, so that a stall
 shows in all requests that it delayed.
@@ -26,10 +26,9 @@ class BenchResult:
     """The result of one load. Latencies are in milliseconds and cover only calls that were answered.
 
     `busy` is the largest share of a core that a process of the load generator used. `late_ms` is the 99th percentile of
-    how late requests were sent (open loop). `limits` says if the generator limited the results.
+    how late requests were sent (open loop). `limits` says whether the generator limited the results.
     `interrupted` means that Ctrl-C ended the load; the result covers the calls answered until then.
-    `latencies`, in seconds, and `scheduled`, when the last request of an open loop was to be sent, are not part of the
-    JSON.
+    `latencies`, in seconds, and `scheduled`, when the last request of an open loop was due, are not part of the JSON.
     """
 
     load: str
@@ -51,7 +50,7 @@ class BenchResult:
 
 
 def measure(client: ServingClient, requests: Sequence[BenchRequest], load: Load) -> BenchResult:
-    """Send requests in turn and return the measurements. Ctrl-C ends it early, closes the client and all open calls.
+    """Send requests in turn and return the measurements. Ctrl-C ends the load early and closes the client.
 
     Args:
         client: a client created with NO_RETRY.

@@ -1,4 +1,4 @@
-"""The two ways to send requests: by callers that wait for their answers, and at a rate that no answer changes."""
+"""The two ways to send requests: from callers that wait for their answers, or at a fixed rate."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ _RESPONSES = {PREDICT: PredictResponse, CLASSIFY: ClassificationResponse}
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """The load to send: by a number of callers at once, or at a number of requests per second.
+    """The load to send: from a number of concurrent callers, or at a number of requests per second.
 
     Attributes:
         concurrency: the number of callers; None for an open loop.
@@ -56,7 +56,7 @@ class Load:
 class CallTally:
     """The results of one caller. Only that caller writes to it.
 
-    `scheduled` is when the last request of an open loop was to be sent, in seconds after the warm-up.
+    `scheduled` is when the last request of an open loop was due, in seconds after the warm-up.
     """
 
     latencies: Histogram = field(default_factory=Histogram)
@@ -81,7 +81,7 @@ class CallTally:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was counted, in how many seconds, and the share of a core that counting and sending took."""
+    """The counts, the duration in seconds, and the share of a core that sending and counting took."""
 
     tally: CallTally
     seconds: float
@@ -97,7 +97,7 @@ class Stop:
     called: bool = False
 
     def wait(self, until: float) -> bool:
-        """Wait until a time of the performance counter, or until the load is to end; return whether it is."""
+        """Wait until a time of the performance counter, or until the load ends; return whether it has ended."""
         # Not with an Event: Ctrl-C may leave its lock locked.
         while not self.called and (left := until - time.perf_counter()) > 0:
             time.sleep(min(left, 0.1))
@@ -119,7 +119,7 @@ class Stop:
 
 
 def send_load(client: ServingClient, requests: Sequence[BenchRequest], load: Load, stop: Stop) -> Measurement:
-    """Send requests in turn and return the measurements, of an interrupted load too."""
+    """Send requests in turn and return the measurements, even if the load is interrupted."""
     if not isinstance(client.transport, GrpcTransport):
         raise InputError("load is sent over gRPC: create the client without a transport of your own")
     send = _sender(client, client.transport, requests, load)
@@ -144,7 +144,7 @@ def merged_tally(tallies: Sequence[CallTally]) -> CallTally:
 def _sender(
     client: ServingClient, transport: GrpcTransport, requests: Sequence[BenchRequest], load: Load
 ) -> Callable[[BenchRequest], Any]:
-    """Return what sends a request and returns the response; for an open loop, gRPC's future of it."""
+    """Return a function that sends a request and returns the response, or gRPC's future in an open loop."""
     senders = {}
     for method in {request.method for request in requests}:
         call, headers = transport.callable(method)
@@ -195,7 +195,7 @@ def _closed(
 def _open(
     send: Callable[[BenchRequest], Any], requests: Sequence[BenchRequest], load: Load, stop: Stop
 ) -> tuple[list[CallTally], float]:
-    # Answers arrive on gRPC's threads, one tally for all of them behind one lock.
+    # Answers arrive on gRPC's threads, which share one tally behind a lock.
     tally, lock = CallTally(), threading.Lock()
     outstanding = threading.Semaphore(0)
     begin, sent = time.perf_counter() + 0.01 + load.warmup, 0

@@ -25,7 +25,7 @@ _START, _STOP = "start", "stop"
 
 @dataclass(frozen=True)
 class Server:
-    """Where a load is sent."""
+    """The server to send a load to, and how to connect to it."""
 
     address: str
     model: str
@@ -67,9 +67,9 @@ class Workers:
             process.join()
 
     def measure(self, requests: Sequence[BenchRequest], load: Load) -> BenchResult:
-        """Send a load, each process its share, and return the measurements together.
+        """Send a load from all processes, and return the combined result.
 
-        Ctrl-C ends it early, as in `client.bench.load.measure`, and the processes too.
+        Ctrl-C ends the load early, as in `client.bench.load.measure`, and ends the processes.
         """
         if not self._processes:
             self._start()
@@ -86,9 +86,9 @@ class Workers:
         return result_of(load, _gathered(pipes))
 
     def _start(self) -> None:
-        # A forked process would inherit gRPC's threads and locks in whatever state they are.
+        # A forked process would inherit gRPC's locks, but not the threads that hold them.
         context = multiprocessing.get_context("spawn")
-        # The first process would start this otherwise, which unblocks Ctrl-C.
+        # Otherwise the first process starts this tracker, which unblocks Ctrl-C.
         resource_tracker.ensure_running()
         with _ctrl_c_blocked():
             for _ in range(self._count):
@@ -102,10 +102,10 @@ class Workers:
 
 @contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
-    """Return a context in which Ctrl-C waits for the end.
+    """Delay Ctrl-C until the end of the context.
 
-    A terminal sends it to all processes. Those that start here inherit that it is blocked: only we stop them. The mask
-    is that of one thread, and another one may take the signal.
+    A terminal sends it to all processes. Those started here inherit the mask, so that only this process stops them. The
+    mask covers one thread; the handler covers the others.
     """
     received: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
@@ -170,7 +170,7 @@ def _received(pipe: Any) -> Any:
 
 
 def _work(pipe: Any, server: Server) -> None:
-    """Do what the messages say: keep requests, get ready for a load, start it, stop it."""
+    """Handle messages: store requests, prepare a load, start it, stop it."""
     requests: Sequence[BenchRequest] = ()
     load = Load()
     with suppress(EOFError, OSError), server.open() as client:
@@ -183,7 +183,7 @@ def _work(pipe: Any, server: Server) -> None:
                 threading.Thread(target=_send, args=(pipe, client, requests, load, stop), daemon=True).start()
             elif isinstance(message, Load):
                 load = message
-                # Connects, before the load.
+                # Connect before the load starts.
                 pipe.send(_result_of(client.status))
             else:
                 requests = message
@@ -194,7 +194,7 @@ def _send(pipe: Any, client: ServingClient, requests: Sequence[BenchRequest], lo
 
 
 def _result_of(call: Callable[[], Any]) -> Any:
-    """Return the result of a call, or a ClientError that says why there is none."""
+    """Return the result of a call, or a ClientError that explains why there is none."""
     try:
         return call()
     except ClientError as error:

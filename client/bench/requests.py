@@ -1,4 +1,4 @@
-"""The requests that a load is made of: samples, made-up ones, or recorded requests as they were."""
+"""The requests of a load: made from samples or made-up inputs, or recorded requests, unchanged."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MOST_BYTES = 2**28
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """A request, serialized: the gRPC method that it is for, and how many examples it holds."""
+    """A serialized request, with its gRPC method and the number of its examples."""
 
     method: str
     content: bytes
@@ -42,8 +42,8 @@ def sample_requests(
 ) -> Iterator[BenchRequest]:
     """Yield requests of `batch` samples each, for each k in turn.
 
-    Samples of unlike shapes never share a request. The last request of each shape is filled up with the first samples
-    again. Without `ks` or `min_score`, those of the samples themselves are sent where they have one.
+    Samples of different shapes never share a request. The first samples of a shape fill up its last request. Without
+    `ks` or `min_score`, those of the samples themselves are sent, if they have any.
     """
     for name, values in ((names.K, ks), (names.MIN_SCORE, [] if min_score is None else [min_score])):
         if values and signature.key != names.CLASSIFY:
@@ -56,7 +56,7 @@ def sample_requests(
         )
         if not files and set(own_inputs(signature)) == {names.ENCODED_IMAGES}:
             raise InputError(f"signature {signature.key} takes JPEG and PNG files only")
-        # Every request once, and every k at least once.
+        # Send every request once, and every k at least once.
         for _ in range(1 if turn else max(1, len(ks))):
             limits = limits_of([samples[number] for number in chosen], signature)
             if ks:
@@ -73,7 +73,7 @@ def holds_requests(paths: Sequence[Path]) -> bool:
 
 
 def recorded_load(paths: Sequence[Path], target: Target) -> Iterator[BenchRequest]:
-    """Yield the requests of files of recorded traffic as they were, for this model."""
+    """Yield the requests of recorded traffic, unchanged but addressed to this model."""
     for path in paths:
         for request in recorded_requests(path):
             yield _as_recorded(request, target)
@@ -92,7 +92,7 @@ def within_memory(requests: Iterable[BenchRequest]) -> tuple[list[BenchRequest],
 
 
 def full_batches(samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
-    """Yield the numbers of samples of the same shapes, `size` at a time; the first ones again fill up the last."""
+    """Yield the numbers of samples of the same shapes, `size` at a time; the first ones fill up the last batch."""
     alike: dict[Any, list[int]] = {}
     for number, sample in enumerate(samples):
         shapes = tuple((name, array.shape) for name, array in sorted(sample.inputs.items()))

@@ -6,9 +6,9 @@ from dataclasses import replace
 from client.bench.load import BenchResult
 from client.bench.loops import Load
 
-# The search ends when the highest rate is known this well.
+# The search ends when the highest rate is known to within this factor.
 _PRECISION = 1.05
-# The server must keep up: if requests pile up, their latencies are only as long as the run was.
+# The server must keep up: when requests pile up, the length of the run bounds their latencies.
 _KEPT = 0.95
 _MOST_RUNS = 12
 
@@ -16,7 +16,7 @@ _MOST_RUNS = 12
 def search_rate(
     run: Callable[[Load], BenchResult], load: Load, capacity: float, target_ms: float
 ) -> Iterator[tuple[float, bool]]:
-    """Try rates until the highest one is known whose 99th percentile stays within a target.
+    """Search for the highest rate whose 99th percentile stays within a target.
 
     Args:
         run: sends a load and returns its result.
@@ -25,7 +25,7 @@ def search_rate(
         target_ms: the target, in milliseconds.
 
     Yields:
-        Each rate that was tried, and whether the target was met without errors. Such rates rise.
+        Each rate that was tried, and whether the target was met without errors. The rates that meet it increase.
     """
     lowest, highest, rate = 0.0, float("inf"), 0.7 * capacity
     for _ in range(_MOST_RUNS):

@@ -21,7 +21,7 @@ def expectation_of(
 ) -> CallSequence[Expectation]:
     """Ask another server or version for the expected answers.
 
-    `same_export` tells whether it should be the same export, or only one with the same labels and preprocessing.
+    `same_export` says whether it should be the same export, or only one with the same labels and preprocessing.
     """
     served: ExportInfo = yield from info(target)
     metadata: Metadata = yield metadata_call(target)

@@ -1,4 +1,4 @@
-"""Which signatures can be asked with the given samples, in which form, and why the others cannot."""
+"""Which signatures can be called with the given samples, in which form, and why the others cannot."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Form:
         signatures: the signatures that take this form.
         dense: the signature that returns their dense scores, with k = N if it takes k.
         borrowed: whether `dense` is not one of `signatures`, but takes the pixels of the files as the model's inputs.
-        own: whether it is a signature of the user's, of which nothing is expected but that its head is right.
+        own: whether the signature is the user's own, so that only its head can be checked.
     """
 
     files: bool
@@ -60,10 +60,10 @@ def forms(
     classifies_files: bool,
     has_thresholds: bool,
 ) -> tuple[list[Form], list[NotAsked]]:
-    """Return the ways in which these samples can be sent to a model, and the signatures that cannot be asked.
+    """Return the ways in which these samples can be sent to a model, and the signatures that cannot be called.
 
-    `classifies_files` tells whether the examples of `classify` hold image files instead of the model's inputs. The
-    metadata does not show that. `has_thresholds` tells whether labels have thresholds.
+    `classifies_files` says whether the examples of `classify` hold image files instead of the model's inputs. The
+    metadata does not show that. `has_thresholds` says whether labels have thresholds.
     """
     own = set(samples[0].inputs)
     takers: dict[bool, list[Signature]] = {False: [], True: []}
@@ -73,8 +73,8 @@ def forms(
             continue
         files = _takes_files(signature, own, classifies_files)
         if files is None:
-            taken = ", ".join(own_inputs(signature))
-            reason = f"it takes {taken or 'nothing'}, and the samples are of {', '.join(sorted(own))}"
+            inputs = ", ".join(own_inputs(signature))
+            reason = f"it takes {inputs or 'nothing'}, and the samples are of {', '.join(sorted(own))}"
             not_asked.append(NotAsked(signature=key, reason=reason))
         elif form_of(signature.outputs) is None:
             reason = f"a check knows no signature that answers {', '.join(signature.outputs)}"
@@ -85,8 +85,8 @@ def forms(
         else:
             takers[files].append(signature)
     found = [form for signatures in takers.values() for form in _own_forms(signatures, samples)]
-    asked = {form.dense.key for form in found}
-    takers = {files: [each for each in signatures if each.key not in asked] for files, signatures in takers.items()}
+    own_keys = {form.dense.key for form in found}
+    takers = {files: [each for each in signatures if each.key not in own_keys] for files, signatures in takers.items()}
     for files, signatures in takers.items():
         if not signatures:
             continue
@@ -99,7 +99,7 @@ def forms(
 
 
 def _takes_files(signature: Signature, own: set[str], classifies_files: bool) -> bool | None:
-    """Return whether a signature takes image files or the model's inputs, None for anything else."""
+    """Return whether a signature takes image files or the model's inputs, or None for anything else."""
     if signature.key == names.CLASSIFY and signature.method == _CLASSIFY_METHOD:
         return classifies_files
     if own_inputs(signature).keys() == {names.ENCODED_IMAGES}:

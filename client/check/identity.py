@@ -23,7 +23,7 @@ def identity_differences(
             )
         for field in _FIELDS:
             have, want = getattr(served, field), getattr(export, field)
-            # Only for preprocessing does None have a meaning: unknown.
+            # For preprocessing, None is a value too: it means unknown.
             if have != want and (want is not None or field == "preprocessing"):
                 hint = _other_version(expectation, target, metadata.version) if field == "export_id" else ""
                 yield f"{field} is {_shown(have)}, expected {_shown(want)}{hint}"
@@ -44,7 +44,7 @@ def _default_differences(expectation: Expectation, served: ExportInfo, metadata:
 
 
 def _other_version(expectation: Expectation, target: Target, answered: int) -> str:
-    """Return a hint if the records belong to another version than the one that answered, or ""."""
+    """Return a hint if the records belong to a different version than the one that answered, or ""."""
     if expectation.version in (None, answered):
         return ""
     advice = f"pass --version {expectation.version}"

@@ -76,13 +76,13 @@ def _histogram(result: CheckResult) -> str:
         name = "less" if place == 0 else f"1e{place - 9}"
         bars.append(f'<text x="{x + 19}" y="138" text-anchor="middle">{name}</text>')
     tolerance = result.tolerances.backbone
-    told = (
+    caption = (
         f"Largest difference of each of {len(result.differences)} rows from the scores expected, by the power "
         f"of ten that it reaches. Allowed: {tolerance.atol:g} + {tolerance.rtol:g} of the score."
     )
     summary = ", ".join(f"{count} at 1e{place - 9}" for place, count in enumerate(counts) if count)
     return (
-        f"<h3>Differences</h3><p>{told}</p>"
+        f"<h3>Differences</h3><p>{caption}</p>"
         f'<svg viewBox="0 0 460 145" width="460" height="145" role="img" aria-label="Distribution: {summary}">'
         f'<path d="M5 120H455"></path>{"".join(bars)}</svg>'
     )

@@ -17,7 +17,7 @@ from signatures.contract.answers import Outputs, encoded
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples sent together: their numbers, their inputs joined along the first dimension, and maybe their files."""
+    """Samples sent together: their numbers, their inputs, joined along the first dimension, and perhaps their files."""
 
     numbers: tuple[int, ...]
     inputs: Mapping[str, NDArray[Any]]
@@ -50,7 +50,7 @@ def ask(
 ) -> Call[Any]:
     """Return the call that sends a batch and limits to a signature, as image files or not.
 
-    `outputs_of` takes what the call reads.
+    Pass its answer to `outputs_of`.
     """
     if signature.key == names.CLASSIFY:
         examples = [example_features(files, batch, limits, row) for row in range(len(batch))]
@@ -60,7 +60,7 @@ def ask(
 
 
 def unlimited(takes: Collection[str], rows: int, classes: int) -> dict[str, NDArray[Any]]:
-    """Return the limits that let all scores through, one of each for each example, which every server takes."""
+    """Return limits that let all scores through, one per example: every server takes this form."""
     limits = {names.K: np.full(rows, classes, np.int32), names.MIN_SCORE: np.zeros(rows, np.float32)}
     return {name: limit for name, limit in limits.items() if name in takes}
 

@@ -1,7 +1,7 @@
 """The fourth question, which is only asked if the REST port is known: does REST answer as gRPC does?
 
-Every signature that REST can call is asked in rows and in columns, with limits for each example, and judged against the
-server's own dense answers over gRPC, as the head is. The status and the metadata are compared with gRPC's.
+Every signature that REST can call is called with rows and with columns, with limits for each example. Like the head, it
+is judged against the server's own dense answers over gRPC. The status and the metadata are compared with gRPC's.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ _EXAMPLES = 3
 
 
 def check_rest(client: ServingClient, rest: RestServer, target: Target, result: CheckResult) -> CheckResult:
-    """Ask a server over REST, and return the result of its check over gRPC with the answer.
+    """Check a server over REST, and return the result of its check over gRPC with the answer added.
 
     Args:
         client: the client of the server's gRPC port.
         rest: the same server's REST port.
-        target: what was checked.
+        target: the version that was checked.
         result: the result of that check. Some of its samples are sent again.
 
     Raises:
@@ -46,7 +46,7 @@ def check_rest(client: ServingClient, rest: RestServer, target: Target, result: 
     except UnreachableError:
         raise
     except ClientError as error:
-        # The check over gRPC has met the same error. Its verdict must not be lost.
+        # The check over gRPC met the same error. Its verdict must not be lost.
         tally.asked += 1
         tally.fault(f"REST could not be compared with gRPC: {error}")
     answer = tally.result(len({row.record for row in tally.rows}))
@@ -138,7 +138,7 @@ def _compare(tally: Tally, what: str, expected: Any, ask_rest: Any) -> None:
 
 
 def _grpc_status(client: ServingClient, target: Target) -> dict[int, str]:
-    # A real server ignores the label that a status is asked for.
+    # A real server ignores the label in a status request.
     return {one.version: one.state for one in client.status(version=target.version)}
 
 

@@ -67,7 +67,7 @@ class SignatureResult:
 
 @dataclass
 class SampleEvidence:
-    """What the report shows of one sample: what was sent, the scores, and the entries kept when k is left out."""
+    """What the report shows about a sample: its inputs, the scores, and the entries kept when k is left out."""
 
     sample: Sample
     served: NDArray[np.float32] | None = None
@@ -78,9 +78,9 @@ class SampleEvidence:
 class CheckResult:
     """The verdict on one server.
 
-    `source` names what it was compared with. `not_asked` holds the signatures that could not be asked, with reasons.
+    `source` names what it was compared with. `not_asked` holds the signatures that could not be called, with reasons.
     `batching` means that the server merges requests itself and takes only one k per example, so no other form of k
-    could be asked. `rest` is None if REST was not asked. `evidence` and `differences` are for a report and not part of
+    could be sent. `rest` is None if REST was not checked. `evidence` and `differences` are for a report and not part of
     the JSON.
     """
 
@@ -161,11 +161,11 @@ class Tally:
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, message: str, **where: Any) -> None:
-        """Note a fault."""
+        """Add a fault."""
         self.faults.append(Fault(question=self.question, message=message, **where))
 
     def judged(self, record: int, verdict: Verdict, *, signature: str, k: str) -> None:
-        """Note the verdict on one row."""
+        """Add the verdict on one row."""
         self.answered += 1
         self.rows.append(Row(signature, record, verdict))
         if verdict.problem:
@@ -198,7 +198,7 @@ class Tally:
 
 
 def by_signature(tallies: Sequence[Tally], timings: Sequence[Timing]) -> tuple[SignatureResult, ...]:
-    """Return the results of each signature, in the order in which they were first asked."""
+    """Return the results of each signature, in the order of their first calls."""
     found = []
     for key in dict.fromkeys(timing.signature for timing in timings):
         rows = [row for tally in tallies for row in tally.rows if row.signature == key]

@@ -1,4 +1,4 @@
-"""A running check: its state, and its calls, whose errors are faults."""
+"""The state of a running check, and its calls, whose errors become faults."""
 
 import re
 import time
@@ -54,7 +54,7 @@ def answer_to(
     call: Call[Any],
     instead: Callable[[], Call[Any]] | None = None,
 ) -> Generator[Any, Any, tuple[Outputs, int | None] | None]:
-    """Return outputs and version. If there are none, or if another version answered, note the fault and return None.
+    """Return the outputs and the version. If the call fails or another version answers, add a fault and return None.
 
     instead: the call to send if the server's own batching refuses the form of k or the number of examples.
     """
@@ -82,7 +82,7 @@ def answer_to(
 
 
 def _refused_by_batching(session: Session, message: str) -> bool:
-    """Return whether it was the server's own batching that refused a call, and note what it takes."""
+    """Return whether the server's own batching refused a call, and store its limits in the session."""
     limit = re.search(r"is larger than maximum input batch size (\d+)", message)
     if limit:
         session.most = int(limit[1])

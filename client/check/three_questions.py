@@ -30,8 +30,8 @@ from signatures.contract.judge import judge_dense
 from signatures.contract.questions import ExportedLimits, Question, questions
 from signatures.contract.tolerances import CPU, Tolerances, for_precision
 
-# The number of samples in requests with every form of the limits. More of them cost a server more and show no more, as
-# long as there are several.
+# The number of samples in requests with every form of the limits. More samples would cost the server more and show
+# nothing new.
 _FEW = 4
 
 
@@ -72,7 +72,7 @@ def check(
 
 
 def _limits(export: ExpectedIdentity, served: ExportInfo | None) -> ExportedLimits:
-    """Return what limits an answer, as expected, or as the server says if nothing is expected."""
+    """Return the expected limits of answers, or the server's own for those that are not known."""
     stated = ExportedLimits(k=0) if served is None else served
     return ExportedLimits(
         k=stated.k if export.k is None else export.k,
@@ -97,7 +97,7 @@ def _ask_signatures(session: Session, classifies_files: bool) -> CallSequence[No
     for form in found:
         few = next(batches(samples, form.numbers, min(_FEW, session.most)))
         yield from _ask_form(session, form, few, thorough=True)
-        # All of them with others in a request, and some alone, unless a request holds only one anyway.
+        # Send all of them batched, and some alone, unless a request holds only one anyway.
         together = min(session.most, len(form.numbers))
         for size, numbers in ((together, form.numbers), (1, form.numbers[:BATCH] if together > 1 else ())):
             for batch in batches(samples, numbers, size):
@@ -168,7 +168,7 @@ def _ask_form(session: Session, form: Form, batch: Batch, thorough: bool) -> Cal
 
 
 def limits_taken(session: Session, signature: Signature) -> list[str]:
-    """Return which of k and min_score a signature takes; metadata do not show what the examples of `classify` hold."""
+    """Return which of k and min_score a signature takes; metadata does not show the features of `classify`."""
     if signature.key != names.CLASSIFY:
         return list(signature.limits)
     bounded = any(names.MIN_SCORE in each.inputs for each in session.metadata.signatures.values())
@@ -207,7 +207,7 @@ def _ask_backbone(session: Session, form: Form, batch: Batch) -> CallSequence[Sc
 
 
 def dense_scores(session: Session, signature: Signature, outputs: Outputs, rows: int) -> tuple[Scores, str]:
-    """Return the scores, [rows, N], of an answer with k = N, and what is wrong with it or ""."""
+    """Return the scores, [rows, N], of an answer with k = N, and its problem or ""."""
     form, classes = answer_form(signature), len(session.labels)
     if problem := form.problem(outputs, rows, classes, classes):
         return np.zeros((rows, classes), np.float32), problem
@@ -245,7 +245,7 @@ def judge_rows(
     outputs: Outputs,
     where: Mapping[str, str],
 ) -> bool:
-    """Judge the rows of an answer against the server's own dense scores. Return False if it does not hold such rows."""
+    """Judge the rows of an answer against the server's own dense scores. Return False if the answer is malformed."""
     judged, classes = answer_form(signature), len(session.labels)
     widest, bounded = max(question.k), question.bounded
     if problem := judged.problem(outputs, len(batch), classes, widest, padded=session.batching, bounded=bounded):

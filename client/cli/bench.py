@@ -28,7 +28,7 @@ from signatures.contract import names
 def _numbers(
     kind: Callable[[str], Any], least: float
 ) -> Callable[[click.Context, click.Parameter, str | None], list[Any]]:
-    """Return what reads an option of several numbers, separated by commas."""
+    """Return a callback that reads numbers separated by commas."""
 
     def read(context: click.Context, parameter: click.Parameter, value: str | None) -> list[Any]:
         try:
@@ -182,7 +182,7 @@ class Runs:
                 self._send(load)
 
     def search(self, load: Load, target_ms: float) -> None:
-        """Search for the highest rate within the target, from what the last load has shown."""
+        """Search for the highest rate within the target, starting from the throughput of the last load."""
         capacity = self.results[-1].calls_per_second if self.results else 0.0
         if capacity and not self.interrupted:
             for rate, kept in search_rate(self._send, load, capacity, target_ms):

@@ -99,7 +99,7 @@ def check(
 def _expected(
     client: ServingClient, target: Target, expectation: Expectation | None, paths: tuple[Path, ...]
 ) -> Expectation:
-    """Return the golden records, and your own samples after them."""
+    """Return the golden records, followed by the user's samples."""
     if not paths:
         return expectation or Expectation("", ())
     samples = samples_for(client, target, paths)

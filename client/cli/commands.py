@@ -33,14 +33,14 @@ _OUR_INPUT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.
 def main() -> None:
     """Run the command line and exit with its status."""
     for stream in (sys.stdout, sys.stderr):
-        # Labels and file names may contain anything: characters that a terminal cannot show are spelled out.
+        # Labels and file names may contain anything: characters that a terminal cannot show are escaped.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command line: 0 fine, 1 the answer is no, 2 wrong input, 3 no server in time, 4 a failure of ours."""
+    """Run the command line: 0 success, 1 a negative answer, 2 wrong input, 3 no server in time, 4 any other failure."""
     try:
         return int(commands.main(arguments, "serving-client", standalone_mode=False) or 0)
     except click.Abort:

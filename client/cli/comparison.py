@@ -1,4 +1,4 @@
-"""The comparison with what is served, as `serving-client promote` makes and shows it."""
+"""The comparison with the served version that `serving-client promote` makes and shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -28,7 +28,7 @@ _SHARE = Finite(0, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the options say about the comparison."""
+    """The options of the comparison."""
 
     samples: tuple[Path, ...]
     slices: Path | None
@@ -79,7 +79,7 @@ comparison_options = all_of(
 
 
 def take_wanted(options: dict[str, Any]) -> Wanted:
-    """Take what the comparison needs out of a command's options."""
+    """Remove the comparison's options from a command's options and return them."""
     limits = Limits(**{limit.name: options.pop(limit.name) for limit in fields(Limits)})
     return Wanted(limits=limits, **{name: options.pop(name) for name in ("samples", "slices", "page", "page_inputs")})
 
@@ -87,13 +87,13 @@ def take_wanted(options: dict[str, Any]) -> Wanted:
 def comparison_of(
     client: ServingClient, move: Move, golden: Sequence[Sample], wanted: Wanted
 ) -> tuple[Comparison | None, str]:
-    """Compare the version that a label is to have with the one that it has.
+    """Compare the version that a label moves to with its current version.
 
     Returns:
         The comparison, or None and a sentence that says why there was none.
 
     Raises:
-        PromoteError: if the version that the label has does not answer, and the options do not allow for that.
+        PromoteError: if the label's current version does not answer, and the options do not allow for that.
     """
     if move.old is None or move.old == move.new:
         has = "no version yet" if move.old is None else "this version already"
@@ -121,7 +121,7 @@ def comparison_of(
 
 
 def show_comparison(found: Comparison) -> None:
-    """Print the comparison as a table, and what stops the candidate."""
+    """Print the comparison as a table, and the reasons that stop the candidate."""
     console = show.stdout_console()
     table = show.new_table(*HEADERS, "", title=title(found))
     for row in rows(found):

@@ -90,13 +90,13 @@ class ConnectedGroup(click.Group):
         self.params += connection_options()
 
     def invoke(self, context: click.Context) -> Any:
-        """Leave them to the command."""
-        context.obj = _taken(context)
+        """Pass the connection options on to the command."""
+        context.obj = _pop_given(context)
         return super().invoke(context)
 
 
 class ConnectedCommand(click.Command):
-    """A command that also takes them after it; these win. Its first argument is a Connection."""
+    """A command that also takes the connection options after it, which win. Its first argument is a Connection."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -107,14 +107,14 @@ class ConnectedCommand(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         """Make a Connection from the options before and after the command."""
-        context.obj = _connection(**{**context.obj, **_taken(context)})
+        context.obj = _connection(**{**context.obj, **_pop_given(context)})
         return super().invoke(context)
 
 
-def _taken(context: click.Context) -> dict[str, Any]:
+def _pop_given(context: click.Context) -> dict[str, Any]:
     """Remove the given connection options from a command's parameters and return them."""
-    found = {str(option.name): context.params.pop(str(option.name)) for option in connection_options()}
-    return {name: value for name, value in found.items() if value}
+    given = {str(option.name): context.params.pop(str(option.name)) for option in connection_options()}
+    return {name: value for name, value in given.items() if value}
 
 
 def _connection(

@@ -91,7 +91,7 @@ def _show(value: dict[str, Any]) -> None:
 def _messages(
     target: Target, signature: Signature, samples: Sequence[Sample], k: int | None, min_score: float | None
 ) -> tuple[Call[Any], Callable[[bool], dict[str, Any]]]:
-    """Return the call over gRPC, and what returns the same as JSON, in columns or not."""
+    """Return the gRPC call, and a function that returns the same request as JSON, in columns or rows."""
     if signature.key == names.CLASSIFY:
         examples = [_features(sample, k, min_score) for sample in samples]
         return classify_call(target, signature.key, examples), lambda _: classify_request(signature.key, examples)

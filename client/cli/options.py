@@ -18,10 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Finite(click.FloatRange):
-    """A number in a range. To click, NaN is in every range, and infinity in those without an end."""
+    """A finite number in a range. click accepts NaN in every range, and infinity in those without an end."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a number."""
+        """Read a number, and refuse it if it is not finite."""
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
@@ -64,7 +64,7 @@ tolerance_options = all_of(
 
 
 def tolerances_of(gpu: bool, rtol: float | None, atol: float | None, file: Path | None = None) -> Tolerances:
-    """Return what the tolerance options say. `file` is what `qualify` or `check --json` wrote."""
+    """Return the tolerances that the options select. `file` is an output of `qualify` or `check --json`."""
     if gpu and file is not None:
         raise click.UsageError("give --gpu or --tolerances, not both.")
     measured = GPU if gpu else CPU

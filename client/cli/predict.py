@@ -58,7 +58,7 @@ def _predictions(
     labels: tuple[str, ...] = ()
     found = []
     for sample in samples_for(client, target, paths):
-        # A whole file is an image: a sample of any other file names a line, a row or a record.
+        # A source that is a whole file is an image: other sources name a line, a row or a record.
         image = Path(sample.source) if Path(sample.source).is_file() else None
         signature = _signature(metadata, sample)
         if image is not None and signature != names.ENCODED_IMAGES_TOP_K:

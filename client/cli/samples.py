@@ -72,5 +72,5 @@ def _preprocessing(client: ServingClient, target: Target, metadata: Metadata) ->
 
 
 def _fitted_to(metadata: Metadata, signature: str) -> str:
-    """Return the signature that samples are read for: the same for all that sparsehead exports."""
+    """Return the signature that samples are read for: the same one for all that sparsehead exports."""
     return names.SERVING_DEFAULT if signature in _OURS and names.SERVING_DEFAULT in metadata.signatures else signature

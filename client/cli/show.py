@@ -15,7 +15,7 @@ from client.rpc.metadata import ExportInfo, Metadata, ReplicaStatus, TensorInfo
 
 _BAR = 24
 _NO_EDGE = 100_000
-# As many labels are shown without --labels.
+# The number of labels shown without --labels.
 _SHOWN_LABELS = 12
 _ORIGIN = ("created", "git_commit", "source_digest")
 PASSED = {
@@ -33,7 +33,7 @@ def waiting(address: str) -> Status:
 
 
 def status(model: str, replicas: Sequence[ReplicaStatus]) -> None:
-    """Print the versions of a model, at each address where there are several."""
+    """Print the versions of a model, at each address if there are several."""
     several = ["address"] if len(replicas) > 1 else []
     table = new_table(*several, "version", "state", "error", title=f"model {model}")
     for replica in replicas:
@@ -81,7 +81,7 @@ def info(found: ExportInfo, origin: Mapping[str, Any]) -> None:
 
 
 def _thresholds(found: ExportInfo) -> str:
-    """Return the thresholds of the labels that have one, the first of many."""
+    """Return the first thresholds of the labels that have one, and the number of the others."""
     each = zip(found.labels, found.thresholds, strict=False)
     known = [f"{label} {threshold:g}" for label, threshold in each if threshold > 0]
     shown, hidden = ", ".join(known[:_SHOWN_LABELS]), len(known) - _SHOWN_LABELS
@@ -95,7 +95,7 @@ def labels(found: ExportInfo) -> None:
 
 
 def predictions(found: Sequence[dict[str, Any]]) -> None:
-    """Print for each sample the labels kept, with their scores as bars."""
+    """Print the kept labels of each sample, with their scores as bars."""
     console = stdout_console()
     images = all("picture" in prediction for prediction in found)
     table = new_table("image" if images else "sample", "label", "score", "")
@@ -116,7 +116,7 @@ def checks(results: Sequence[CheckResult]) -> None:
 
 
 def check(result: CheckResult) -> None:
-    """Print a verdict: a row for each question, the first fault of each that failed, the answer."""
+    """Print a verdict: a row for each question, the first fault of each that failed, and the answer."""
     console = stdout_console()
     title = f"model {result.model}, version {result.version} at {result.address}"
     table = new_table("question", "", "records", "answers", "near ties", "largest difference", title=title)
@@ -173,7 +173,7 @@ def bench(
 
 
 def highest_rate(rate: float | None, target_ms: float) -> None:
-    """Print what a search for a rate has found."""
+    """Print the result of a search for the highest rate."""
     kept = "No rate that was tried keeps" if rate is None else f"{rate:g} requests a second keep"
     print(f"{kept} the 99th percentile at {target_ms:g} ms or less.")
 
@@ -200,7 +200,7 @@ def _since(
 
 
 def stdout_console() -> Console:
-    """Return a console for stdout. Elsewhere than on a terminal there is no edge at which to break lines."""
+    """Return a console for stdout. Lines are broken only on a terminal."""
     console = Console()
     if not console.is_terminal:
         console.width = _NO_EDGE

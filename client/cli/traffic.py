@@ -1,4 +1,4 @@
-"""What `serving-client bench` sends."""
+"""The requests that `serving-client bench` sends."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from signatures.contract import names
 def subject_of(
     paths: Sequence[Path], signature: str, ks: Sequence[int], batch: int, min_score: float | None
 ) -> Subject:
-    """Return what is sent, from the command line and the files alone."""
+    """Return what a run sends, according to the command line and the files alone."""
     given = click.get_current_context().get_parameter_source
     chosen = [name for name in ("signature", "ks", "min_score", "batch") if given(name) == ParameterSource.COMMANDLINE]
     if not chosen and holds_requests(paths):
@@ -35,7 +35,7 @@ def subject_of(
 def requests_of(
     client: ServingClient, subject: Subject, paths: Sequence[Path], bounds: dict[str, Bound]
 ) -> list[BenchRequest]:
-    """Return what is to be sent, after the server has answered the first of it."""
+    """Return the requests to send, after the server has answered the first one."""
     target = Target(client.model)
     if subject == AS_RECORDED:
         return _answered(client, recorded_load(paths, target))
@@ -60,7 +60,7 @@ def requests_of(
 
 
 def _answered(client: ServingClient, requests: Iterable[BenchRequest]) -> list[BenchRequest]:
-    """Return the requests, after the first one was answered: otherwise there is nothing to measure."""
+    """Send the first request, and return all that fit into memory. Without an answer, there is nothing to measure."""
     found, complete = within_memory(requests)
     client.transport.send(found[0].method, found[0].content, client.timeout)
     if not complete:

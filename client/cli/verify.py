@@ -46,6 +46,6 @@ def show_verification(result: Verification) -> None:
 
 
 def _printable(name: str) -> str:
-    """Return a file's name with its control characters, and its bytes that are not UTF-8, spelled out."""
+    """Return a file's name with control characters and bytes that are not UTF-8 escaped."""
     text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -22,14 +22,14 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Answers:
-    """A version's answers to S samples, [S, N] each: with the samples' own limits or the export's, and all scores."""
+    """A version's answers to S samples, [S, N]: `served` with the samples' or the export's limits, `dense` without."""
 
     served: NDArray[np.float32]
     dense: NDArray[np.float32]
 
 
 def with_own_limits(samples: Sequence[Sample], side: Side) -> tuple[Sample, ...]:
-    """Return the samples, each with a k and a min_score if any of them has one: a request needs all or none."""
+    """Return the samples, each with a k and a min_score if any of them has one: a request needs it for all or none."""
     found = tuple(samples)
     if side.info is not None and any(sample.k is not None for sample in found):
         k = side.info.k
@@ -43,7 +43,7 @@ def with_own_limits(samples: Sequence[Sample], side: Side) -> tuple[Sample, ...]
 
 
 def answers_of(client: ServingClient, side: Side, key: str, samples: Sequence[Sample], labels: int) -> Answers:
-    """Send all samples, fitted to this version, to a signature that answers with scores of N `labels`.
+    """Send all samples, fitted to this version, to a signature that answers with the scores of N `labels`.
 
     Raises:
         ServerError: if the server refuses a request.
@@ -52,7 +52,7 @@ def answers_of(client: ServingClient, side: Side, key: str, samples: Sequence[Sa
     served, dense = (np.zeros((len(samples), labels), np.float32) for _ in range(2))
     for batch in batches(samples, range(len(samples)), _BATCH):
         rows = list(batch.numbers)
-        served[rows], dense[rows] = _asked(client, side, key, [samples[row] for row in rows], labels)
+        served[rows], dense[rows] = _served_and_dense(client, side, key, [samples[row] for row in rows], labels)
     return Answers(served, dense)
 
 
@@ -80,10 +80,10 @@ def changes_of(
     return found, changed
 
 
-def _asked(
+def _served_and_dense(
     client: ServingClient, side: Side, key: str, samples: Sequence[Sample], labels: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return both answers to samples in one request, or in one for each if the server takes no more at once."""
+    """Return both answers to samples, sent in one request, or one by one if the server refuses that."""
     signature = side.metadata.signature(key)
     inputs = inputs_of(samples, signature)
     own = {name: array for name, array in inputs.items() if name not in signature.limits}
@@ -100,7 +100,7 @@ def _asked(
     except ServerError:
         if len(samples) == 1:
             raise
-        each = [_asked(client, side, key, [sample], labels) for sample in samples]
+        each = [_served_and_dense(client, side, key, [sample], labels) for sample in samples]
         return np.concatenate([one for one, _ in each]), np.concatenate([one for _, one in each])
     shape = (len(samples), labels)
     output = names.PROBABILITIES if every is None else names.DENSE_PROBABILITIES

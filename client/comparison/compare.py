@@ -24,7 +24,7 @@ from signatures.contract import names
 from signatures.contract.bounds import bounds_of
 from signatures.contract.quality import Tallies, predicted, tallies
 
-# As many samples are sent in turn to measure the latency.
+# The number of samples sent in turn to measure the latency.
 _TIMED = 64
 
 # Reads the samples, fitted to a version.
@@ -41,13 +41,13 @@ def compare(
     limits: Limits,
     slices_of: SlicesOf | None = None,
 ) -> Comparison:
-    """Compare a candidate with the version that is served, on one server that has both.
+    """Compare a candidate with the served version, on one server that has both.
 
     If labels or signatures changed in a way that is not allowed, nothing is measured.
 
     Args:
         client: a client of the server.
-        before: the version that is served.
+        before: the served version.
         after: the candidate.
         samples_of: reads the samples, fitted to a version.
         limits: what may change.
@@ -84,7 +84,7 @@ def _measured(
     slices_of: SlicesOf | None,
     found: Comparison,
 ) -> Comparison:
-    """Return the comparison with what the answers to samples show."""
+    """Return the comparison, extended by what the answers to samples show."""
     old, new = _samples(before, after, samples_of)
     if not old:
         if limits.needs_samples:
@@ -117,7 +117,7 @@ def _measured(
 
 
 def _samples(before: Side, after: Side, samples_of: SamplesOf) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Return the samples for both versions: the same, unless these take other inputs."""
+    """Return the samples for both versions: the same ones, unless the versions take different inputs."""
     old = samples_of(before)
     same = _inputs(before) == _inputs(after)
     new = old if same else samples_of(after)
@@ -159,7 +159,7 @@ def _tallies(
     samples: Sequence[Sample],
     known: Sequence[int],
 ) -> tuple[Tallies, Tallies]:
-    """Return what each version gets right of the labels of both."""
+    """Count what each version gets right, over the labels of both."""
     old, new = labels
     every, places = old, (list(range(len(old))), list(range(len(new))))
     if old != new:
@@ -178,7 +178,7 @@ def _tallies(
 
 
 def _calls(side: Side, key: str, samples: Sequence[Sample]) -> list[Call[Any]]:
-    """Return calls of one sample each, with limits for each example, which every server takes."""
+    """Return calls of one sample each, with limits for each example: every server takes this form."""
     signature, target = side.metadata.signature(key), Target(side.metadata.model, side.version)
     defaults = {} if side.info is None else {names.K: side.info.k, names.MIN_SCORE: side.info.min_score}
     calls: list[Call[Any]] = []

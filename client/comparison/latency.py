@@ -11,7 +11,7 @@ from client.client import ServingClient
 from client.comparison.results import LatencyChange
 from client.rpc.calls import Call
 
-# Calls of each version: not measured, measured if nothing depends on them, in each round, and at most.
+# Calls of each version: for the warm-up, if no ratio is required, in each round, and at most.
 _WARMUP, _GLANCE, _ROUND, _MOST = 3, 20, 50, 400
 _RESAMPLES = 500
 

@@ -1,4 +1,4 @@
-"""A comparison as a part of the check's page."""
+"""A comparison as a section of a page."""
 
 from html import escape
 
@@ -8,7 +8,7 @@ from client.page import image, section, sentence, table
 
 
 def comparison_section(found: Comparison, inputs: bool) -> str:
-    """Return the part of a page, with the samples for which other labels are kept, if `inputs` may be shown."""
+    """Return the section, with the samples whose kept labels changed if `inputs` may be shown."""
     columns = {name: lambda row, place=place: row.cells[place] for place, name in enumerate(HEADERS)}
     changed = "".join(map(_sample, found.changed)) if inputs else ""
     return section(

@@ -9,7 +9,7 @@ EXACT_MATCH, F1 = "exact match", "F1"
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What may change from one version to the next; None limits nothing.
+    """What may change from one version to the next; None means no limit.
 
     Labels may be added, removed or moved with `label_change`; other changes may break callers with `breaking_change`.
     """
@@ -52,7 +52,7 @@ class QualityChange:
         slice: the name of the slice; empty for all labeled samples.
         low: the lower end of the 95% confidence interval of the drop.
         high: its upper end.
-        allowed: the largest drop allowed; None for any.
+        allowed: the largest drop allowed; None if any drop is.
         passed: whether the whole interval is allowed; None if any drop is.
     """
 
@@ -105,12 +105,12 @@ class ChangedSample:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What a candidate changes for the callers of the version that is served.
+    """What a candidate changes for the callers of the served version.
 
     Attributes:
-        before: the version that is served.
+        before: the served version.
         after: the candidate.
-        breaking: what would break callers, other than labels; clauses without a full stop.
+        breaking: what would break callers, other than labels; clauses without a period.
         quality: measured on labeled samples.
         answers: None if no samples were sent.
         latency: None if no samples were sent.

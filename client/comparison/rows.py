@@ -11,7 +11,7 @@ HEADERS = ("compared", "before", "after", "change", "allowed")
 
 @dataclass(frozen=True)
 class Row:
-    """One line: what is compared, in words and numbers. `passed` is None for what nothing limits."""
+    """One line of the table. `passed` is None if nothing limits the change."""
 
     compared: str
     before: str
@@ -22,7 +22,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Return what belongs under HEADERS."""
+        """The cells below HEADERS."""
         return (self.compared, self.before, self.after, self.change, self.allowed)
 
 

@@ -3,7 +3,7 @@
 from client.comparison.results import Comparison, LabelChanges, LatencyChange, Limits, QualityChange
 from client.comparison.sides import Side
 
-# As many labels are named in a sentence.
+# The maximum number of labels in a sentence.
 _NAMED = 5
 
 
@@ -40,7 +40,7 @@ def stopped_by_measurements(found: Comparison) -> dict[str, str]:
 def notes_on_samples(samples: int, limits: Limits) -> tuple[str, ...]:
     """Return what this number of labeled samples cannot show."""
     allowed = [drop for drop in (limits.exact_match_drop, limits.f1_drop) if drop is not None]
-    # A fault in a share p of all samples stays out of 3 / p of them with a probability of 5%.
+    # With a probability of 5%, 3 / p samples miss a fault that a share p of all samples has.
     if not allowed or 3 / samples <= min(allowed):
         return ()
     return (
@@ -50,7 +50,7 @@ def notes_on_samples(samples: int, limits: Limits) -> tuple[str, ...]:
 
 
 def list_changes(labels: LabelChanges) -> str:
-    """Return the changes of the labels as a list for people."""
+    """Return the changes of the labels as readable text."""
     changes = []
     for what, names in (("added", labels.added), ("removed", labels.removed), ("moved", labels.moved)):
         if names:

@@ -28,7 +28,7 @@ class Side:
         return signature if signature is not None and names.PROBABILITIES in signature.outputs else None
 
     def dense_key(self, key: str) -> str | None:
-        """Return the signature that takes the same and answers with all scores; only labels with thresholds need it."""
+        """Return the signature with the same inputs and all scores, or None: only exports with thresholds have it."""
         found = {names.SERVING_DEFAULT: names.DENSE, names.ENCODED_IMAGES: names.ENCODED_IMAGES_DENSE}.get(key)
         return found if found in self.metadata.signatures else None
 

@@ -14,7 +14,7 @@ from signatures.contract.record import ExportRecord, RecordError, record_file
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known about a version. What was not examined is missing and fails nothing.
+    """The results of examining a version. What was not examined is missing, and fails nothing.
 
     Attributes:
         export: where the version comes from, from its export.json; empty without one.
@@ -37,7 +37,7 @@ class Evidence:
 
 
 def evidence_of_files(directory: Path, verified: bool) -> Evidence:
-    """Return the evidence in a version's directory, its files verified or not.
+    """Return the evidence in a version's directory. Verify its files if `verified`.
 
     Raises:
         InputError: if its export.json cannot be read.

@@ -1,7 +1,7 @@
-"""`history.jsonl` beside a models.config: a line for each move of a label, and what a label had before.
+"""`history.jsonl` beside a models.config: a line for each move of a label.
 
-The beginning of a line is written before the move and its end after it. So a last line without an end is a move that is
-under way or that was cut off. A line never changes.
+The beginning of a line is written before the move and its end after it. A last line without an end is a move that is
+under way or was cut off. Complete lines never change.
 """
 
 import getpass
@@ -110,7 +110,7 @@ def read_history(config: Path) -> tuple[Entry, ...]:
 
 
 def begin(config: Path, entry: Entry) -> None:
-    """Write the beginning of a line: the move is about to be made. The move before must have ended."""
+    """Write the beginning of a line, before the move is made. The previous move must have ended."""
     beginning = entry.as_json()
     for name in ("outcome", "finished", "error"):
         del beginning[name]
@@ -118,7 +118,7 @@ def begin(config: Path, entry: Entry) -> None:
 
 
 def end(config: Path, outcome: str, error: str = "") -> None:
-    """Write the end of the last line: the move was made, or was put back."""
+    """Write the end of the last line, after the move was made or put back."""
     ending = {"finished": now(), "error": error}
     _append(config, f"{json.dumps(outcome)}, {json.dumps(ending)[1:]}\n")
 
@@ -146,9 +146,9 @@ def trail(entries: Iterable[Entry], current: int) -> list[int]:
 
 
 def _extend_or_cut(versions: Sequence[int], current: int) -> list[int]:
-    """Return the trail to a version to which another program may have moved the label.
+    """Return the trail to the current version, to which another program may have moved the label.
 
-    A version that the label had before is a step back: were it a step forward, the next rollback would undo that.
+    A version that the label had before counts as a step back. Otherwise, the next rollback would undo that step.
     """
     for place in range(len(versions) - 1, -1, -1):
         if versions[place] == current:

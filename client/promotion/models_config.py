@@ -106,7 +106,7 @@ def _model_config(config: Any, model: str) -> Any:
 
 @dataclass(frozen=True)
 class _Field:
-    """A field of a text-format message: its name, and where its value stands; for a message, its fields."""
+    """A field of a text-format message: its name, the position of its value and, for a message, its fields."""
 
     name: str
     start: int

@@ -1,9 +1,9 @@
 """Moving a version label to another version: in the server's file, then on every replica, or not at all.
 
 The beginning of a line in the history is written first and its end last (see `client.promotion.history`). If a move was
-cut off in between, the next one settles it: a promotion is put back, unless the same is made again, and a rollback is
-finished. While a move is made, a lock on the file's folder keeps other moves and exports away. Programs that know
-nothing of the lock may change the file at any time: what they write is kept, except for the label that moves.
+cut off in between, the next one settles it: a promotion is put back, unless it is run again, and a rollback is
+finished. During a move, a lock on the file's folder keeps other moves and exports out. Programs that ignore the lock
+may change the file at any time: their changes are kept, except those of the label that moves.
 """
 
 import socket
@@ -124,7 +124,7 @@ def _take_back(
 
 
 def _settle(clients: Sequence[ServingClient], config: Path, cut_off: Entry, patience: float) -> str:
-    """Put a promotion back that was cut off, or finish a rollback; return the text of the file."""
+    """Put back a promotion that was cut off, or finish a rollback; return the text of the file."""
     text = _leave_on(clients, config, cut_off, safe_version(cut_off), patience)
     history.end(config, history.MOVED if cut_off.command == history.ROLLBACK else history.CUT_OFF)
     return text
@@ -133,7 +133,7 @@ def _settle(clients: Sequence[ServingClient], config: Path, cut_off: Entry, pati
 def _leave_on(
     clients: Sequence[ServingClient], config: Path, entry: Entry, version: int | None, patience: float
 ) -> str:
-    """Leave the label of a move on one of its versions, in the file as it is now and on every replica."""
+    """Set the label of a move to one of its versions, in the current file and on every replica."""
     found = text_of(config)
     text = moved_to(found, entry, version)
     _apply(clients, config, found, text, (entry.model, entry.label), patience)

@@ -1,4 +1,4 @@
-"""The move of a label that is to be made: to a version, or back to the one that the label had before."""
+"""Plan the move of a label: to a version, or back to the one that the label had before."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ class Move:
         new: the version that gets it.
         others: the labels that exist.
         found: the text of the file when the move was planned.
-        cut_off: an earlier move that was cut off, which is settled first.
+        cut_off: an earlier move that was cut off and is settled first.
     """
 
     config: Path
@@ -45,7 +45,7 @@ class Move:
 
     @property
     def settles(self) -> bool:
-        """Whether there is nothing to do but to settle the move that was cut off."""
+        """Whether settling the move that was cut off is all there is to do."""
         cut = self.cut_off
         if self.command != history.ROLLBACK or cut is None or (cut.model, cut.label) != (self.model, self.label):
             return False
@@ -72,7 +72,7 @@ def plan_back(config: Path, model: str, label: str) -> Move:
     """Return the move of a label to the version that it had before.
 
     Other labels and models do not matter. A second rollback goes further back, and none goes forward. If a move of this
-    label was cut off, that is the one to go back on.
+    label was cut off, settling it is the rollback.
 
     Raises:
         InputError: if a file cannot be read, or if there is no such model or label.
@@ -98,7 +98,7 @@ def plan_back(config: Path, model: str, label: str) -> Move:
 
 
 def version_directory(move: Move) -> Path:
-    """Return where the new version lies: below the base_path, or, if that is the server's, below our output."""
+    """Return the new version's directory: below base_path or, if that is the server's, below the exporter's output."""
     served = Path(base_path(move.found, move.model)) / str(move.new)
     # export-model writes <output>/deploy/models.config beside <output>/<name>/<version>.
     exported = move.config.resolve().parent.parent / served.parent.name / served.name
@@ -125,17 +125,17 @@ def describe(move: Move, addresses: Sequence[str]) -> list[str]:
 
 
 def settled(text: str, cut_off: Entry | None) -> str:
-    """Return the text with a move settled that was cut off."""
+    """Return the text after a move that was cut off is settled."""
     return text if cut_off is None else moved_to(text, cut_off, safe_version(cut_off))
 
 
 def safe_version(cut_off: Entry) -> int | None:
-    """Return where a move that was cut off leaves its label: a promotion is put back, and a rollback finished."""
+    """Return the version of the label after settling: a promotion is put back, and a rollback is finished."""
     return cut_off.new if cut_off.command == history.ROLLBACK else cut_off.old
 
 
 def moved_to(text: str, entry: Entry, version: int | None) -> str:
-    """Return the text with the label of a move on one of its versions, or as it is if another program moved it on."""
+    """Return the text with the label of a move on one of its versions, or unchanged if another program moved it."""
     try:
         found = labeled_versions(text, entry.model).get(entry.label)
     except InputError:
@@ -149,7 +149,7 @@ def moved_to(text: str, entry: Entry, version: int | None) -> str:
 
 
 def cut_off_move(config: Path) -> Entry | None:
-    """Return the move that has no end. Nobody is making it as long as the lock is ours."""
+    """Return the move that has no end. Hold the lock while calling: then nobody is making that move."""
     entries = history.read_history(config)
     if not entries or entries[-1].outcome is not None:
         return None
@@ -177,7 +177,7 @@ def file_name(config: Path) -> str:
 
 
 def text_of(config: Path) -> str:
-    """Return the text of a models.config. The ends of its lines stay as they are."""
+    """Return the text of a models.config. Line endings stay as they are."""
     try:
         return config.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:

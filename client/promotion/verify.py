@@ -18,10 +18,10 @@ class Verification:
 
     Attributes:
         intact: how many files are unchanged.
-        changed: files with another content, and files that were replaced by a link, a directory or a device.
+        changed: files with different content, and files that were replaced by a link, a directory or a device.
         missing: files that were exported and do not exist.
         added: files and links that the export did not write.
-        unreadable: the reason for each file or directory that could not be read; these are neither right nor wrong.
+        unreadable: the reason for each file or directory that could not be read; they are neither intact nor changed.
         origin: where the export comes from, from its export.json.
     """
 
@@ -36,7 +36,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether every file is as it was exported, and no other is there."""
+        """Whether every file is as it was exported, and there are no others."""
         return not (self.changed or self.missing or self.added or self.unreadable)
 
 
@@ -51,7 +51,7 @@ def verify(directory: Path) -> Verification:
         directory: the version's directory, `models/digits/1`.
 
     Raises:
-        InputError: when the directory has no export.json, or one that lists no files.
+        InputError: if the directory has no export.json, or one that lists no files.
 
     Example:
         >>> verify(Path("models/digits/1")).passed
@@ -94,7 +94,7 @@ def verify(directory: Path) -> Verification:
 
 
 def _entries(directory: Path, unreadable: dict[str, str]) -> Iterator[tuple[str, int]]:
-    """Yield the name and mode of everything below a directory but directories and its export.json."""
+    """Yield the name and mode of everything below a directory except directories and its export.json."""
     own = record_file(Path()).as_posix()
     waiting = [""]
     while waiting:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _RIGHT = 640, 260, 70, 16, 44, 20
-# Lines differ in their dashes, for those who cannot tell colors apart.
+# Lines differ in their dashes, for readers who cannot tell colors apart.
 _DASHES = {"Solid": "none", "dashed": "6 4"}
 # Fewer points do not show a curve.
 _FEWEST = 3
@@ -14,7 +14,7 @@ _FEWEST = 3
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart: its name, and its values by what is counted across."""
+    """A line of a chart: its name, and its values by their number on the horizontal axis."""
 
     name: str
     values: dict[int, float]
@@ -22,7 +22,7 @@ class Line:
 
 @dataclass(frozen=True)
 class _Scale:
-    """From values to heights on the page."""
+    """Converts values to heights on the page."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class _Scale:
 
     @property
     def ticks(self) -> list[float]:
-        """The values to name beside the chart."""
+        """The values to label on the vertical axis."""
         if not self.logarithmic:
             return [self.low, self.high / 2, self.high]
         return [10.0**power for power in range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)]
@@ -52,14 +52,14 @@ def chart(
     bound: float | None = None,
     logarithmic: bool = False,
 ) -> str:
-    """Return a chart, or "" if nothing has enough points for one.
+    """Return a chart, or "" if no line has enough points.
 
     Args:
         title: its heading.
-        across: what is counted across; its numbers are placed evenly.
+        across: the label of the horizontal axis, whose numbers are evenly spaced.
         up: the unit of the values.
         lines: up to two lines.
-        bound: a value to mark with a line across.
+        bound: a value to mark with a horizontal line.
         logarithmic: whether the values, all above 0, are on a logarithmic scale.
     """
     lines = [line for line in lines if len(line.values) >= _FEWEST]

@@ -40,7 +40,7 @@ class SizeDeviation:
         rows: how many examples were compared.
         largest: the largest difference of a score from the golden one, `at` that golden score.
         between: the largest difference from the server's own score for the same example, sent alone.
-        backbone: the largest multiple of what a check allows on a CPU for the differences from golden scores.
+        backbone: the largest difference from golden scores, as a multiple of what a check allows on a CPU.
         head: the same for the differences from the server's own scores.
     """
 
@@ -69,7 +69,7 @@ def deviations(
     Raises:
         ServerError: if a single example is refused.
         InputError: if a sample has no golden scores.
-        DecodeError: if an answer is something else.
+        DecodeError: if an answer does not hold dense scores.
     """
     golden = [_golden(sample) for sample in samples]
     alone: dict[int, Scores] = {}
@@ -118,7 +118,7 @@ def compared(size: int, golden: Scores, served: Scores, alone: Scores) -> SizeDe
 
 def _difference(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     off = np.abs(one.astype(np.float64) - other)
-    # Where both are the same infinity or NaN there is no difference; where one of them is, there is no larger one.
+    # Two NaNs or equal infinities do not differ. A single one differs by infinity.
     same = (one == other) | (np.isnan(one) & np.isnan(other))
     return np.where(same, 0.0, np.where(np.isfinite(off), off, np.inf))
 
@@ -130,7 +130,7 @@ def needed_tolerances(found: Deviations) -> Tolerances | None:
         The tolerances, or None if no hardware explains these deviations.
     """
     shares = {name: max(getattr(size, name) for size in found.sizes) for name in ("backbone", "head")}
-    # The middle of the range: what is allowed to a score of 0.5.
+    # The middle of the range: what is allowed for a score of 0.5.
     if shares["backbone"] * _at_half(CPU.backbone) > _at_half(_WIDEST):
         return None
     backbone, head = (_scaled(getattr(CPU, name), shares[name]) for name in ("backbone", "head"))
@@ -139,7 +139,7 @@ def needed_tolerances(found: Deviations) -> Tolerances | None:
 
 def _scaled(least: Tolerance, share: float) -> Tolerance:
     factor = max(1.0, HEADROOM * share)
-    # Two digits, rounded up: more would claim an exactness that is not there.
+    # Two digits, rounded up: more would claim false precision.
     rtol, atol = (_rounded_up(factor * value) for value in (least.rtol, least.atol))
     return Tolerance(rtol=rtol, atol=atol)
 

@@ -1,4 +1,4 @@
-"""What the server reports about itself: versions, batching, and what its metrics report about device and memory."""
+"""What the server reports about itself: versions and batching, and in its metrics, device and memory."""
 
 import re
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class ServerFacts:
 
     Attributes:
         server_batching: whether the server merges requests before the graph.
-        graph_batching: the parameters of batching in the graph, from export.json; None without either.
+        graph_batching: the parameters of batching in the graph, from export.json; None if there are none.
         image: the server image that the version was exported for.
-        precision: what the version computes in, from export.json.
+        precision: the precision that the version computes in, from export.json.
     """
 
     version: int
@@ -79,7 +79,7 @@ def record_of(golden: Path) -> ExportRecord | None:
 
 
 def _server_batches(client: ServingClient, target: Target, metadata: Metadata, sample: Sample) -> bool:
-    """Return whether the server refuses a scalar k, which only its own batching does."""
+    """Return whether the server refuses a scalar k, which only a server's own batching does."""
     signature = metadata.signature(names.SERVING_DEFAULT)
     every = {names.K: np.int32(1), names.MIN_SCORE: np.float32(0)}
     limits = {name: np.array(value) for name, value in every.items() if name in signature.limits}

@@ -1,4 +1,4 @@
-"""Measures windows of load at one place after another, until the time is up."""
+"""Measure windows of load at one place after another, until the time is up."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from signatures.contract import names
 
 @dataclass(frozen=True)
 class Subject:
-    """What is sent: golden samples, with the exported k and min_score for each example, which every server takes."""
+    """What is sent: golden samples, with the exported k and min_score for each example, as every server takes them."""
 
     target: Target
     signature: Signature
@@ -58,7 +58,7 @@ class Meter:
         return time.monotonic() + windows * self.window <= self.deadline
 
     def screen(self, place: Place) -> float | None:
-        """Measure a short window: the examples in a second, 0 if calls failed, None if the time is up."""
+        """Measure a short window; return the examples per second, 0 if calls failed, None if the time is up."""
         if not self.has_time(SHORT + WARMUP):
             return None
         result = self._measure(place, SHORT, WARMUP)
@@ -66,7 +66,7 @@ class Meter:
         return 0.0 if result.errors else result.examples_per_second
 
     def measure(self, place: Place) -> BenchResult | None:
-        """Measure a whole window, None if the time is up."""
+        """Measure a whole window; return None if the time is up."""
         if not self.has_time(1 + WARMUP):
             return None
         result = self._measure(place, 1, WARMUP)
@@ -74,7 +74,7 @@ class Meter:
         return result
 
     def settle(self, place: Place) -> Point | None:
-        """Measure windows until the rate has settled, None if there is no time for one."""
+        """Measure windows until the rate has settled; return None if there is no time for one."""
         windows: list[BenchResult] = []
         while not done(windows):
             window = self.measure(place)

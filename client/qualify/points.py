@@ -17,7 +17,7 @@ MOST_WINDOWS = 6
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """What is sent: requests of `batch` examples, by `callers` that each wait for their answers."""
+    """A place in the grid of loads: requests of `batch` examples from `callers` that each wait for their answers."""
 
     batch: int
     callers: int
@@ -27,7 +27,7 @@ class Place:
 
 
 class Rated(Protocol):
-    """A window, for the purpose of settling."""
+    """A window with a rate."""
 
     @property
     def examples_per_second(self) -> float:
@@ -36,7 +36,7 @@ class Rated(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What was measured at one place, over the last windows. `limits` tells if the load generator limited the rate."""
+    """What was measured at one place, over the last windows. `limits` says how the load generator limited it."""
 
     batch: int
     callers: int
@@ -56,7 +56,7 @@ class Point:
 
 
 def done(windows: Sequence[Rated]) -> bool:
-    """Return whether a place needs no other window: it has settled, or it never will."""
+    """Return whether a place needs no further window: it has settled, or it never will."""
     return settled(windows) or len(windows) >= MOST_WINDOWS
 
 
@@ -67,7 +67,7 @@ def settled(windows: Sequence[Rated]) -> bool:
 
 
 def point_of(place: Place, windows: Sequence[BenchResult]) -> Point:
-    """Return the point of these windows. The last ones count, and the errors of all."""
+    """Return the point of these windows: rates and latencies of the last ones, and the errors of all."""
     last = windows[-WINDOWS:]
     latencies = merged(one.latencies for one in last)
     return Point(

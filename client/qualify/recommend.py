@@ -1,13 +1,13 @@
-"""Which batching settings to export with, from what was measured, for a bound on the 99th percentile."""
+"""Recommend batching settings for exports, from the measurements and a bound on the 99th percentile."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from client.qualify.points import Point
 
-# The smallest setting with this share of the best throughput is taken: it answers sooner.
+# The smallest setting with this share of the best throughput is chosen: it answers sooner.
 _ENOUGH = 0.95
-# A size is allowed if its run takes at most this share of the time of the next larger one.
+# A size is allowed if its run takes less than this share of the time of the next larger one.
 _SHORTER = 0.9
 # More threads only wait for the device.
 _MOST_THREADS = 16
@@ -28,7 +28,7 @@ class Recommendation:
 
     @property
     def options(self) -> str:
-        """The options as a command line takes them."""
+        """The options, as command-line text."""
         sizes = " ".join(f"--allowed-batch-size {size}" for size in self.allowed_batch_sizes)
         return (
             f"--max-batch-size {self.max_batch_size} {sizes} --batch-timeout-micros {self.batch_timeout_micros} "

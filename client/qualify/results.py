@@ -51,8 +51,8 @@ class Qualification:
         passed: whether the server serves the export, judged by its identity and scores, and can keep the bound on p99.
         when: when the run ended, in ISO 8601 (UTC).
         headroom: the tolerances are this many times the largest deviation.
-        tolerances: what `check --tolerances` needs on this hardware; None if the scores are too far off.
-        faults: why it has not passed, in sentences.
+        tolerances: what `check --tolerances` uses on this hardware; None if the scores are too far off.
+        faults: why it did not pass, in sentences.
         notes: the limits of the results, in sentences.
     """
 
@@ -71,7 +71,7 @@ class Qualification:
 
     @property
     def title(self) -> str:
-        """One line about it."""
+        """The title of its page."""
         return f"Qualification of {self.model}, version {self.server.version}"
 
     @property

@@ -1,4 +1,4 @@
-"""The whole run: facts, deviations, the search, curves, other versions, and what follows from them."""
+"""The whole qualification: facts, deviations, the search, curves, other versions, and the conclusions."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ class _Points:
     complete: bool = True
 
     def at(self, places: Sequence[Place]) -> list[Point]:
-        """Return the points at these places. Those not measured yet are, until the time is up."""
+        """Return the points at these places, measuring the missing ones until the time is up."""
         for place in places:
             if place not in self.by_place:
                 point = self.meter.settle(place)
@@ -79,7 +79,7 @@ def qualify(
         KeyboardInterrupt: if Ctrl-C ended a load.
     """
     deadline = time.monotonic() + (1 - _SPARE) * seconds
-    # An address that is wrong is reported now, and not after the load.
+    # Report a wrong REST address now, and not after the load.
     read_metrics(rest)
     expectation = read_golden(golden)
     target = _target(client, expectation.version)
@@ -126,7 +126,7 @@ def _measure_load(
     merges: Callable[[int], str],
     p99_ms: float | None,
 ) -> LoadResult:
-    """Measure all that takes load, what matters most first."""
+    """Measure everything that needs load, the most important first."""
     found: Search[BenchResult] = search(sizes, meter.screen, meter.measure)
     points = _Points(meter)
     for place, windows in found.windows.items():

@@ -1,7 +1,7 @@
 """Search for the batch size and the number of callers with the highest throughput, in a tenth of the grid's time.
 
 Short windows show where to look: one line over the batch size, one over the callers through the best of it, and so on
-until the best place no longer moves; then the diagonal with the same number of examples under way, and the neighbors. A
+until the best place no longer moves; then the diagonal with the same number of examples in flight, and the neighbors. A
 line ends where the throughput saturates. Only the best places are measured until they have settled.
 """
 
@@ -14,7 +14,7 @@ from client.qualify.points import WINDOWS, Place, Rated, done
 SIZES = tuple(1 << power for power in range(9))
 CALLERS = tuple(1 << power for power in range(7))
 
-# The parts of a window that a short one takes, and that is left out before each place.
+# The parts of a window that a short one takes, and that the warm-up at each place takes.
 SHORT, WARMUP = 0.25, 0.0625
 # A tenth of what the whole grid takes at least, in windows.
 BUDGET = len(SIZES) * len(CALLERS) * (WINDOWS + WARMUP) / 10
@@ -22,13 +22,13 @@ BUDGET = len(SIZES) * len(CALLERS) * (WINDOWS + WARMUP) / 10
 _FIRST_CALLERS = 4
 # A line ends after this many places in a row that raise the rate by no more than this factor.
 _PATIENCE, _GAIN = 3, 1.02
-# A rate that grows like this is still rising. Where batches are padded, it first falls below that of a smaller size.
+# A rate that grows by this factor is still rising. If batches are padded, it first falls below that of a smaller size.
 _RECOVERY = 1.3
 # Short windows are inexact: a place with this share of the best rate may be the best.
 _CLOSE = 0.85
 # This many places are measured in whole windows, each at least this often: one stall must not decide.
 _CANDIDATES, _CHANCES = 3, 2
-# The windows kept for them; the best place settles after two more at the earliest.
+# The windows reserved for them; the best place settles after two more at the earliest.
 _RESERVED = (_CANDIDATES * _CHANCES + 2) * (1 + WARMUP)
 
 Window = TypeVar("Window", bound=Rated)
@@ -58,12 +58,12 @@ class Search(Generic[Window]):
         return max(self.screened, key=lambda place: self.screened[place])
 
     def rate(self, place: Place) -> float:
-        """Return the highest rate of whole windows at a place: what disturbs a server slows it down."""
+        """Return the highest rate of whole windows at a place: disturbances only slow a server down."""
         return max((one.examples_per_second for one in self.windows[place]), default=0.0)
 
 
 def search(sizes: Sequence[int], screen: Screen, measure: Callable[[Place], Window | None]) -> Search[Window]:
-    """Search, within BUDGET.
+    """Search within BUDGET.
 
     Args:
         sizes: the batch sizes that the server takes, in rising order.
@@ -94,7 +94,7 @@ def _measure(found: Search[Window], places: Sequence[Place], measure: Callable[[
 
 
 def _screen_lines(found: Search[Window], sizes: Sequence[int], screen: Screen) -> bool:
-    """Screen lines in turn, each through the best place so far, until the best does not move.
+    """Screen lines in turn, each through the best place so far, until the best place no longer moves.
 
     Returns whether there is time left.
     """
@@ -125,7 +125,7 @@ def _screen_line(found: Search[Window], line: Sequence[Place], screen: Screen) -
 def _screen_diagonal(found: Search[Window], sizes: Sequence[int], screen: Screen) -> bool:
     """Screen half the batch size with twice the callers, and the reverse, as long as the rate rises.
 
-    Where a server merges requests, only the examples under way count: no single line leads along this ridge. Returns
+    If a server merges requests, only the examples in flight count: no single line leads along this ridge. Returns
     whether there is time left.
     """
     for step in (-1, 1):
@@ -153,7 +153,7 @@ def _screen_around(found: Search[Window], sizes: Sequence[int], screen: Screen) 
 
 
 def _screen(found: Search[Window], place: Place, screen: Screen) -> bool:
-    """Screen a place. The highest of its rates counts, because what disturbs a server slows it down."""
+    """Screen a place. The highest of its rates counts, because disturbances only slow a server down."""
     if found.spent + SHORT + WARMUP + _RESERVED > BUDGET:
         return False
     rate = screen(place)

@@ -15,7 +15,7 @@ _ROUNDS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class VersionRatio:
-    """Another version at one place, divided by the one that is qualified: the median of some rounds.
+    """The ratios of another version to the qualified one at one place: the medians of several rounds.
 
     Above 1 means more examples a second, or longer latencies. `merges` says how requests to it are batched.
     """
@@ -36,7 +36,7 @@ def version_ratios(
 
     Args:
         meters: the meter of each version.
-        version: the version that is qualified.
+        version: the qualified version.
         places: where to measure.
         merges: says how requests to a version are batched.
     """
@@ -44,7 +44,7 @@ def version_ratios(
     for place in places:
         rounds = []
         for number in range(_ROUNDS):
-            # Each goes first in some round.
+            # The versions take turns at going first.
             order = sorted(meters)[number % len(meters) :] + sorted(meters)[: number % len(meters)]
             if not meters[version].has_time(1.1 * len(order)):
                 break
@@ -74,7 +74,7 @@ def _ratio(version: int, merges: str, place: Place, pairs: Sequence[tuple[BenchR
 
 
 def merges_of(golden: Path, server_batching: bool) -> Callable[[int], str]:
-    """Return a function that says how requests to a version are batched, if its export.json lies beside the others."""
+    """Return a function that says how requests to a version are batched, according to its export.json."""
     directory = golden if golden.is_dir() else golden.parent.parent
 
     def merges(version: int) -> str:
