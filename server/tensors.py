@@ -150,7 +150,7 @@ def _shape(proto: Any) -> tuple[int, ...]:
         raise ValueError("a shape of unknown rank")
     shape = tuple([dim.size for dim in proto.dim])
     if len(shape) > _MAX_DIMENSIONS or min(shape, default=0) < 0:
-        raise ValueError(f"shape {list(shape)} is not one")
+        raise ValueError(f"{list(shape)} is not a shape")
     elements = 1
     for size in shape:
         # Dimension by dimension, as the server does: a later 0 does not undo an earlier overflow.

@@ -163,7 +163,7 @@ def _received(pipe: Any) -> Any:
     try:
         message = pipe.recv()
     except (EOFError, OSError) as error:
-        raise ClientError("a process that sends load ended before it was done") from error
+        raise ClientError("a process that sends load ended too early") from error
     if isinstance(message, ClientError):
         raise message
     return message

@@ -77,10 +77,10 @@ def forms(
             reason = f"it takes {inputs or 'nothing'}, and the samples are of {', '.join(sorted(own))}"
             not_asked.append(NotAsked(signature=key, reason=reason))
         elif form_of(signature.outputs) is None:
-            reason = f"a check knows no signature that answers {', '.join(signature.outputs)}"
+            reason = f"the check cannot judge a signature that answers {', '.join(signature.outputs)}"
             not_asked.append(NotAsked(signature=key, reason=reason))
         elif has_thresholds and key not in _OURS and signature.limits:
-            reason = "no request shows its scores below the labels' thresholds"
+            reason = "no request can show its scores below the labels' thresholds"
             not_asked.append(NotAsked(signature=key, reason=reason))
         else:
             takers[files].append(signature)
@@ -136,7 +136,7 @@ def _files_form(
 ) -> Form | str:
     numbers = tuple(number for number, sample in enumerate(samples) if sample.file is not None)
     if not numbers:
-        return "it takes image files, and no sample is one or is made of 8-bit pixels"
+        return "it takes image files, and no sample is an image file or 8-bit pixels"
     there = _by_key(signatures)
     # If classes have the same name, the answers of `classify` do not tell them apart.
     classify = (names.CLASSIFY,) if len(set(labels)) == len(labels) else ()

@@ -103,7 +103,7 @@ def _image(number: int, evidence: SampleEvidence) -> str:
 def _bars(number: int, evidence: SampleEvidence, result: CheckResult) -> str:
     expected, served = evidence.sample.dense, evidence.served
     if served is None:
-        return '<p class="bad">No scores came.</p>'
+        return '<p class="bad">The server returned no scores.</p>'
     shown = list(dict.fromkeys([*evidence.kept, *ranking(served)[:_SHOWN].tolist()]))
     if len(served) <= _SHOWN:
         shown = list(range(len(served)))

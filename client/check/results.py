@@ -183,7 +183,7 @@ class Tally:
         seen = {row.record for row in self.rows}
         faults = list(self.faults)
         if not faults and self.asked != self.answered:
-            self.fault(f"{self.asked} answers were asked for and {self.answered} came")
+            self.fault(f"{self.asked} answers were requested and {self.answered} arrived")
         if not faults and len(seen) != records:
             self.fault(f"{len(seen)} of {records} records were answered")
         return QuestionResult(

@@ -59,7 +59,7 @@ def answer_to(
     instead: the call to send if the server's own batching refuses the form of k or the number of examples.
     """
     if session.lost:
-        tally.fault("not asked, as the server was lost", **where)
+        tally.fault("not asked, because the connection to the server was lost", **where)
         return None
     start = time.perf_counter()
     again = None

@@ -74,7 +74,7 @@ comparison_options = all_of(
         "--max-latency-ratio", "latency_ratio", type=POSITIVE, help="How many times as long the median latency may be."
     ),
     click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page."),
-    click.option("--report-inputs", "page_inputs", is_flag=True, help="Show in it what was sent."),
+    click.option("--report-inputs", "page_inputs", is_flag=True, help="Show the inputs in the report, too."),
 )
 
 

@@ -47,7 +47,7 @@ def emit_request(
 ) -> None:
     """Write one request with all SAMPLES: request.json for curl, and request.pb, the serialized message, for gRPC.
 
-    Nothing is predicted: the server is asked for the signature alone.
+    Nothing is predicted: the server is asked only for the signature.
     """
     paths = [*samples, *([] if golden is None else [golden_path(golden)])]
     if not paths:

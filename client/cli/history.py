@@ -22,7 +22,7 @@ from client.promotion.history import MOVED, Entry, history_file, read_history
 def history(connection: Connection, config: Path, label: str | None, as_json: bool) -> None:
     """Show which labels were moved, when and by whom, the newest last; with --model, only those of this model.
 
-    No server is asked.
+    This asks no server.
     """
     found = [
         entry
@@ -34,7 +34,7 @@ def history(connection: Connection, config: Path, label: str | None, as_json: bo
 
 def _show(config: Path, found: Sequence[Entry]) -> None:
     if not found:
-        click.echo(f"{history_file(config)} has no such moves.")
+        click.echo(f"{history_file(config)} has no moves like that.")
         return
     table = show.new_table("time", "who", "model", "label", "from", "to", "outcome", "export", "message")
     for entry in found:
@@ -47,7 +47,7 @@ def _show(config: Path, found: Sequence[Entry]) -> None:
             Text(entry.label),
             "" if entry.old is None else str(entry.old),
             str(entry.new),
-            Text(entry.outcome or "has no end", color),
+            Text(entry.outcome or "was not finished", color),
             Text(_origin(entry)),
             Text(message),
         )

@@ -40,7 +40,7 @@ _label_options = all_of(
         help="The version's directory or golden file; the one below the file's base_path if left out.",
     ),
     click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
-    click.option("--message", callback=utf8, default="", help="Why, for the history."),
+    click.option("--message", callback=utf8, default="", help="The reason for the move, for the history."),
 )
 
 

@@ -16,7 +16,7 @@ from client.promotion.verify import verify as run_verify
 def verify(directory: Path, as_json: bool) -> int:
     """Compare the files of a version, DIR, with their checksums in its export.json; status 1 if they differ.
 
-    No server is asked.
+    This asks no server.
     """
     result = run_verify(directory)
     show_or_print(verification_as_json(result), as_json, lambda: show_verification(result))

@@ -149,7 +149,7 @@ def moved_to(text: str, entry: Entry, version: int | None) -> str:
 
 
 def cut_off_move(config: Path) -> Entry | None:
-    """Return the move that has no end. Hold the lock while calling: then nobody is making that move."""
+    """Return the move that was not finished. Hold the lock while calling: then nobody is making that move."""
     entries = history.read_history(config)
     if not entries or entries[-1].outcome is not None:
         return None

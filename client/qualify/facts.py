@@ -120,7 +120,7 @@ def metric_facts(page: str | None) -> MetricFacts:
         if _MEMORY.search(name) and np.isfinite(value) and not name.endswith(("_bucket", "_count")):
             memory[f"{name}{{{labels}}}" if labels else name] = value
     device = f"Its metrics name {', '.join(gpus)}." if gpus else "The server does not report its device."
-    sentence = "As its metrics report." if memory else "The server's metrics do not report memory."
+    sentence = "From the server's metrics." if memory else "The server's metrics do not report memory."
     return MetricFacts(bool(gpus), device, memory, sentence)
 
 

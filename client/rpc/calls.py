@@ -142,7 +142,7 @@ def _parse(message_class: Any, response: bytes) -> Any:
     try:
         return message_class.FromString(response)
     except ProtobufDecodeError as error:
-        raise DecodeError(f"the answer is no {message_class.DESCRIPTOR.name} message") from error
+        raise DecodeError(f"the answer is not a {message_class.DESCRIPTOR.name} message") from error
 
 
 def _read_answer(response: bytes) -> Answer:

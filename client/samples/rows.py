@@ -94,7 +94,7 @@ def _strings(value: Any) -> NDArray[Any]:
         try:
             flat[place] = item if isinstance(item, bytes) else item.encode()
         except UnicodeEncodeError as error:
-            raise InputError(f"takes UTF-8, and {brief(item)} holds half a character") from error
+            raise InputError(f"takes UTF-8, and {brief(item)} holds a lone surrogate") from error
     return array
 
 

@@ -259,7 +259,7 @@ def test_own_signatures_of_an_export_with_thresholds_are_named_as_not_asked(mode
             result = client.check(version)
         assert result.passed
         ((signature, reason),) = [(each.signature, each.reason) for each in result.not_asked]
-        assert (signature, reason) == ("mirrored", "no request shows its scores below the labels' thresholds")
+        assert (signature, reason) == ("mirrored", "no request can show its scores below the labels' thresholds")
     finally:
         server.stop()
 

@@ -193,5 +193,5 @@ def test_a_signature_of_other_inputs_or_outputs_is_not_asked_and_says_why(serve)
     reasons = {one.signature: one.reason for one in result.not_asked}
     assert reasons == {
         "other_inputs": "it takes ids, and the samples are of images",
-        "other_outputs": "a check knows no signature that answers embedding",
+        "other_outputs": "the check cannot judge a signature that answers embedding",
     }

@@ -119,7 +119,7 @@ def test_standard_input_holds_json_lines(monkeypatch):
         (TEXT, b'"\xff"', "line 1 cannot be read: 'utf-8' codec"),
         (TEXT, "[" * 100_000, "line 1 cannot be read"),
         (TEXT, '{"text": {"b64": "?"}}', "line 1: the value of 'b64' is not base64"),
-        (TEXT, r'"\ud800"', r"line 1: input text takes UTF-8, and '\\ud800' holds half a character"),
+        (TEXT, r'"\ud800"', r"line 1: input text takes UTF-8, and '\\ud800' holds a lone surrogate"),
         (TEXT, '{"txet": "a"}', "line 1 has an input 'txet', but the model's inputs are text"),
         (TEXT, '{"text": ["a"]}', r"line 1: input text takes rows of shape \[\], and this one is of shape \[1\]"),
         (TEXT, '{"text": null}', "line 1: input text takes strings, not None"),

@@ -66,7 +66,7 @@ def found():
             precision="float32",
         ),
         metrics=MetricFacts(
-            False, "The server does not report its device.", {":peak_bytes": 1e6}, "As its metrics report."
+            False, "The server does not report its device.", {":peak_bytes": 1e6}, "From the server's metrics."
         ),
         deviation=sizes,
         tolerances=needed_tolerances(Deviations(sizes=sizes, refused="")),
