@@ -62,7 +62,7 @@ def _numbers(
 @click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that send.")
 @click.option("--duration", type=Finite(min=0.01), default=10.0, show_default=True, help="Seconds of each load.")
 @click.option("--count", "calls", type=click.IntRange(min=1), help="Calls of each load, instead of a duration.")
-@click.option("--warmup", type=Finite(min=0), default=1.0, show_default=True, help="Seconds of load before the measurement, not counted.")
+@click.option("--warmup", type=Finite(min=0), default=1.0, show_default=True, help="Seconds of load before measuring.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Examples in each request.")
 @click.option("--k", "ks", callback=_numbers(int, -(2**31)), metavar="K,...", help="Values of k, used in turn.")
 @click.option("--min-score", type=float, help="The lowest score to keep.")
