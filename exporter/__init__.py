@@ -1,6 +1,6 @@
 """From a trained Keras classifier to a published version that a TensorFlow server can load.
 
-The public names are loaded when they are first used: `export-model --help` does not wait for TensorFlow.
+The public names are loaded on first use, so that `export-model --help` does not wait for TensorFlow.
 
 Example:
     >>> from exporter import export, load_classifier

@@ -19,7 +19,7 @@ from signatures.batching import variable_dimensions
 from signatures.contract import names
 from signatures.contract.answers import form_of
 
-# The signatures that a user adds to ours, by key: an input form and an output form each.
+# A user's additional signatures, by key: an input form and an output form each.
 OwnSignatures: TypeAlias = Mapping[str, tuple[InputForm, OutputForm]]
 
 
@@ -107,7 +107,7 @@ def check_gpu(gpu: GpuReadiness, require_gpu_kernels: bool) -> list[str]:
     """Warn if the backbone would leave the GPU.
 
     Raises:
-        ValidationError: when it would, and `require_gpu_kernels` is set.
+        ValidationError: if it would and `require_gpu_kernels` is set.
     """
     if not gpu.cpu_ops_in_backbone:
         return []

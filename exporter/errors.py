@@ -6,7 +6,7 @@ import re
 _PLACES = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w+\]( name:)?|\[\[.*?\]\]|(graph )?__inference_\w+(\[\])? ?")
 # The message of a failed assertion, as a graph and as eager code report it.
 _ASSERTION = re.compile(r"assertion failed: \[(.*)\]|Summarized data: b?['\"](.*?)['\"]?$", re.MULTILINE)
-# How lines begin that come before the sentence that matters.
+# The beginnings of lines that come before the sentence that matters.
 _HEADINGS = (
     "Exception encountered when calling",
     "Graph execution error",
@@ -62,5 +62,5 @@ def reason(error: BaseException) -> str:
     text = _PLACES.sub("", str(error))
     asserted = _ASSERTION.search(text)
     lines = (line.strip() for line in (asserted[1] or asserted[2] if asserted else text).splitlines())
-    said = next((line for line in lines if line and not line.startswith(_HEADINGS)), type(error).__name__)
-    return f"{said[:_LONGEST]}..." if len(said) > _LONGEST else said.rstrip(". ")
+    sentence = next((line for line in lines if line and not line.startswith(_HEADINGS)), type(error).__name__)
+    return f"{sentence[:_LONGEST]}..." if len(sentence) > _LONGEST else sentence.rstrip(". ")

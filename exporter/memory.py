@@ -16,25 +16,25 @@ from exporter.options import ExportOptions
 from signatures.contract import names
 
 _BACKBONE = re.compile(rf"__(?:inference|forward)_{names.BACKBONE}_\d+")
-# A server keeps the graph as it was read, and for each signature that is run an optimized copy with its kernels. In the
-# stand-in three versions took 120 to 142 bytes for each byte of the file. The real server, which keeps no graph in
+# A server keeps the graph as read, and an optimized copy with its kernels for each signature that is run. In the
+# stand-in, three versions took 120 to 142 bytes for each byte of the file. The real server, which keeps no graph in
 # Python, was not measured. See docs/deploying.md.
 _BYTES_FOR_EACH_OF_GRAPH = 128
-# What stands for a value of a type without a size, such as a string or a resource.
+# The bytes assumed for a value of a type without a size, such as a string or a resource.
 _HANDLE_BYTES = 16
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """The bytes that loading a version and running its largest batch adds to a server.
+    """The bytes that loading a version and running its largest batches adds to a server.
 
     Attributes:
-        weights: of the variables, as they are stored.
-        constants: of the constants in the graph.
-        activations: for one batch, the most that the tensors of the backbone take that are alive at the same time,
-            when its ops run one after another. What an op needs for itself while it runs is not in it.
-        graph: of the graph, with the copies that a server makes of it.
-        batch: how many examples the batch has.
+        weights: the bytes of the variables, as they are stored.
+        constants: the bytes of the constants in the graph.
+        activations: the peak of the backbone's live tensors if its ops run one after another, times the number of
+            batches that run at once. The working memory of an op is not included.
+        graph: the bytes of the graph, with the copies that a server makes of it.
+        batch: how many examples a batch has.
     """
 
     weights: int
@@ -45,19 +45,19 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """All of it together, in bytes."""
+        """The sum of all parts."""
         return self.weights + self.constants + self.activations + self.graph
 
 
 def memory_of(version: Path, options: ExportOptions, longest: int) -> dict[str, int]:
-    """Return the estimate for export.json: for the largest batches that an export lets run, all at once.
+    """Return the estimate for export.json: for as many of the largest batches as may run at once.
 
-    Without batching no size is the largest that a request may have, and the largest one that is warmed up counts.
+    Without batching, the size of a request has no limit, and the largest size that is warmed up counts.
 
     Args:
         version: the version's directory.
         options: how it was exported.
-        longest: the largest size of a dimension of the samples that has no declared size.
+        longest: the samples' largest size in a dimension without a declared size.
     """
     batching = options.batching or options.server_batching
     runs, lengths = (batching.num_batch_threads, batching.pad_to) if batching else (1, ())
@@ -72,7 +72,7 @@ def estimate_memory(version: Path, batch: int, runs: int = 1, length: int = 1) -
         version: the version's directory.
         batch: the most examples that the backbone runs at once.
         runs: how many such batches run at the same time.
-        length: what a dimension without a declared size counts as.
+        length: the size assumed for a dimension without a declared size.
 
     Example:
         >>> estimate_memory(Path("models/digits/1"), batch=4).weights
@@ -100,7 +100,7 @@ def _constant_bytes(node: Any) -> int:
 def _peak(function: Any, functions: Mapping[str, Any], batch: int, length: int) -> int:
     """Return the most bytes that are alive at once. A tensor lives until the last op that reads it has run.
 
-    What a called function needs inside counts while the call runs, on top of what is alive around it.
+    While a called function runs, its own peak counts on top of what is alive around the call.
     """
     nodes = list(function.node_def)
     last_use = {name: place for place, node in enumerate(nodes) for name in map(producer, node.input)}
@@ -109,7 +109,7 @@ def _peak(function: Any, functions: Mapping[str, Any], batch: int, length: int) 
     ends: dict[int, int] = {}
     alive = highest = 0
     for place, node in enumerate(nodes):
-        # Weights are read where they are.
+        # Weights are read in place.
         made = 0 if node.op in ("Const", "ReadVariableOp") else sum(_output_bytes(node, batch, length))
         alive += made
         called = [functions[name] for name in called_functions(node) if name in functions]
@@ -133,7 +133,7 @@ def _output_bytes(node: Any, batch: int, length: int) -> Iterator[int]:
 
 
 def _value_sizes(node: Any) -> list[int]:
-    """Return the bytes that a value of each output takes."""
+    """Return the bytes per value of each output."""
     definition = op_def_registry.get(node.op)
     if definition is None:
         return []

@@ -26,13 +26,13 @@ def on_servers(
     """Validate a staged version on one server after another, and write their verdicts into its record.
 
     Args:
-        request: what the export was asked for.
+        request: the arguments of the export.
         staged: the version.
         record: its record, as it was written.
         targets: the servers. The first one that refuses the version ends the export.
-        store: where it is going to be published.
-        golden: the file of its golden records, if they are not in it.
-        warnings: what a person should know is added to these.
+        store: where it will be published.
+        golden: the file of its golden records, if it does not hold them.
+        warnings: the list that warnings for the user are added to.
 
     Returns:
         The record with the verdicts.

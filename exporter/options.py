@@ -22,23 +22,23 @@ class ExportOptions:
         batching: merge requests into shared runs of the backbone inside the graph, with these sizes and times.
         server_batching: let the server merge requests, with these sizes and times.
         min_score: the lowest score that an answer keeps if a request does not say. 0 bounds nothing.
-        thresholds: the lowest score that an answer keeps of each label, by label, or one number for all labels.
+        thresholds: the lowest score that an answer keeps for each label, by label, or one number for all labels.
         fit_thresholds: fit them on the labeled samples instead: "f1", "precision=0.9" or "recall=0.9".
         precision: what the backbone computes in, one of `exporter.writing.precision.CHOICES`; by default what the
             model computes in.
-        max_deviation: fail if `precision` moves a score by more; by default as in `exporter.writing.precision`.
+        max_deviation: fail if `precision` changes a score by more; by default as in `exporter.writing.precision`.
         max_changed_sets: fail if `precision` changes the kept labels of a larger share of the samples, 0 to 1; by
             default as in `exporter.writing.precision`.
         jit_compile: let XLA compile the backbone. The server then needs a flag, which the files in `deploy/` set.
         image: the server's image; an image that cannot serve the export is refused.
         allow_older_image: export for such an image anyway.
         require_gpu_kernels: refuse a backbone with an op that has no GPU kernel.
-        min_exact_match: fail if the labels are all right for a smaller share of the labeled samples, 0 to 1.
+        min_exact_match: fail if all labels are right for a smaller share of the labeled samples, 0 to 1.
         min_f1: fail if the micro-averaged F1 on labeled samples is lower, 0 to 1.
         golden_megabytes: the largest size of the golden records, in 10^6 bytes; they begin with the first samples.
         golden_output: write the golden records to this file instead, and only their digest into the version.
         version: the version's number; by default the next.
-        keep: remove all versions but this many of the newest and those that `deploy/models.config` names.
+        keep: remove all versions except this many of the newest and those that `deploy/models.config` names.
         forbid_breaking_changes: refuse to publish a version that would break callers of the newest published one.
         keep_failed: keep a version that fails validation.
         metadata: what to record about the export, by name.
@@ -105,7 +105,7 @@ class ExportOptions:
         for name in ("max_deviation", "max_changed_sets", "min_exact_match", "min_f1"):
             if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
                 raise ExportError(f"{name} is {value}; use a number from 0 to 1.")
-        # Nothing is above or below NaN.
+        # Written so that NaN is refused, too.
         if not self.golden_megabytes > 0:
             raise ExportError(f"The golden records may take {self.golden_megabytes} MB; use a number above 0.")
 

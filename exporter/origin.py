@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-# Enough for a large repository on a slow disk; an export does not wait longer for what is only a record.
+# Enough for a large repository on a slow disk; the commit is not worth a longer wait.
 _SECONDS = 10.0
 
 
@@ -35,8 +35,8 @@ def source_digest(source: Path) -> str:
         source: the file or directory.
 
     Returns:
-        The digest. That of a file is what `sha256sum` prints; that of a directory is of the lines that `sha256sum`
-        prints for its files, sorted by name.
+        The digest. For a file, it is what `sha256sum` prints; for a directory, it is the digest of the lines that
+        `sha256sum` prints for its files, sorted by name.
 
     Raises:
         OSError: when it cannot be read.

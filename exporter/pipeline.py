@@ -82,7 +82,7 @@ class PublishedVersion:
     dry_run: bool = False
 
     def __repr__(self) -> str:
-        """Say what a person wants to know, which is not every label, op and warning."""
+        """Show what a person wants to know, without every label, op and warning."""
         keys = [signature.key for signature in self.signatures]
         dry_run = ", dry_run=True" if self.dry_run else ""
         return f"PublishedVersion({str(self.path)!r}, signatures={keys}, warnings={len(self.warnings)}{dry_run})"
@@ -130,7 +130,7 @@ def export(
         samples: examples to validate with; by default those at the classifier's `sample_path`, or made-up ones.
         own_signatures: signatures to add to the standard ones: by key, an input form and an output form. They share
             the backbone of the others and are validated the same way.
-        validations: what the staged version must pass, by the description for `step`; by default what
+        validations: what the staged version must pass, by their descriptions for `step`; by default what
             `exporter.validation.validations_for` returns. `options.validate_on` adds servers.
         export_id: 32 hexadecimal digits that identify this export; by default drawn at random.
 
@@ -174,7 +174,7 @@ def export(
         cast_backbone(answers.cast, options.precision),
     ):
         staged = stage(request, directory, answers, limits, golden)
-        # Traces are cycles of references. Without them, loading the version and running it fit into their memory.
+        # Traces are reference cycles. Loading and running the version can reuse the memory that they held.
         gc.collect()
         interface = Interface(described(staged.signatures), classifier.labels, classifier.preprocessing)
         warnings += check_callers(store, interface, options.forbid_breaking_changes)

@@ -60,10 +60,10 @@ def parse_image(image: str) -> ServerImage:
 
 
 def check_image(image: str, tensorflow_version: str, *, jit_compile: bool = False) -> tuple[ImageProblem, ...]:
-    """Return the reasons against serving an export of this TensorFlow with an image.
+    """Return the reasons why an image may not serve an export from this TensorFlow.
 
     A server whose TensorFlow is older than the exporting one is outside TensorFlow's compatibility guarantee
-    (https://www.tensorflow.org/guide/versions). Patch releases share a minor version's graph and are not told apart.
+    (https://www.tensorflow.org/guide/versions). Patch releases share their minor version's graphs, and count as equal.
 
     Args:
         image: as in "tensorflow/serving:2.20.0-gpu".

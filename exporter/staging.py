@@ -1,4 +1,4 @@
-"""The first stage of an export: ask the Keras model, and write a version that no server can see yet."""
+"""The first stage of an export: run the Keras model, and write a version that no server can see yet."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -26,13 +26,13 @@ from signatures.contract.questions import ExportedLimits
 # Makes the context manager to enter around a step of the work, from a short description.
 Step: TypeAlias = Callable[[str], AbstractContextManager[Any]]
 
-# Samples whose other outputs are compared: these may be large.
+# How many samples to compare other outputs for: these may be large.
 _ALSO_ASKED = 8
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The arguments of `export`, where they are described."""
+    """The arguments of `export`; see there."""
 
     classifier: Classifier
     k: int
@@ -44,7 +44,7 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """What the Keras model answers, which the version must match.
+    """The Keras model's answers, which the version must match.
 
     Attributes:
         samples: the examples.
@@ -68,7 +68,7 @@ class StagedVersion:
         signatures: its signatures.
         expected: what it must answer.
         precision: the precision of its backbone.
-        deviation: what a change of precision changed in the answers; None without one.
+        deviation: how a change of precision changed the answers; None without one.
     """
 
     directory: Path

@@ -1,4 +1,4 @@
-"""The lowest score that an answer keeps of each label: given by a user, or fitted on labeled samples."""
+"""The lowest score that an answer keeps for each label: given by a user, or fitted on labeled samples."""
 
 import importlib.util
 import json
@@ -19,20 +19,20 @@ from signatures.contract.questions import ExportedLimits
 # A threshold for all labels, or one for each of some labels.
 Thresholds: TypeAlias = Mapping[str, float] | float
 
-# A threshold that rests on fewer samples of either kind than this is a guess.
+# With fewer positives or negatives than this, a threshold is a guess.
 LEAST = 10
 
 
 @dataclass(frozen=True)
 class LabelFit:
-    """The threshold of one label, and what it rests on.
+    """The threshold of one label, and its evidence.
 
     Attributes:
         label: the label.
-        positives: on how many samples the label is true.
+        positives: how many samples have the label.
         threshold: the lowest score to keep, or None if there is none.
-        precision: how many of the samples with that score or more are right, 0 to 1.
-        recall: how many of the positives have that score or more, 0 to 1.
+        precision: the share of positives among the samples with that score or more, 0 to 1.
+        recall: the share of the positives with that score or more, 0 to 1.
         reason: why there is no threshold, or "".
     """
 
@@ -46,7 +46,7 @@ class LabelFit:
 
 @dataclass(frozen=True)
 class ThresholdFit:
-    """Thresholds that were fitted.
+    """Fitted thresholds.
 
     Attributes:
         rule: "f1", "precision=0.9" or "recall=0.9".
@@ -65,7 +65,7 @@ class ThresholdFit:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know."""
+        """What the user should know, one sentence each."""
         without = [f"{fit.label} ({fit.reason})" for fit in self.labels if fit.threshold is None]
         found = ["The thresholds were fitted on these samples: the quality measured on them is better than on others."]
         return found + ([f"These labels have no threshold: {', '.join(without)}."] if without else [])
@@ -179,7 +179,7 @@ def fit_thresholds(rule: str, labels: Sequence[str], samples: Samples, dense: np
 
 
 def require_labeled(samples: Samples) -> npt.NDArray[np.bool_]:
-    """Return the truth of samples that thresholds are to be fitted on.
+    """Return the truth of samples to fit thresholds on.
 
     Raises:
         ExportError: if the samples are not labeled, or if scikit-learn is not installed.
@@ -198,7 +198,7 @@ def exported_limits(
     fit: ThresholdFit | None,
     labels: Sequence[str],
 ) -> ExportedLimits:
-    """Return what limits every answer of the export."""
+    """Return the limits of every answer of the export."""
     chosen = by_label(thresholds, labels) if fit is None else fit.thresholds
     return ExportedLimits(k=k, min_score=shortest(min_score), thresholds=chosen)
 

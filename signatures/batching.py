@@ -96,13 +96,13 @@ def batched(
 
     Args:
         backbone: computes a list of tensors from tensors [B, ...]: [B, N], followed by one [B, ...] for each in `also`.
-        inputs: the inputs that it takes, in order.
-        batching: sizes and times.
-        name: the op's name, by which a server's metrics tell models apart.
-        also: what the outputs after the first are called.
+        inputs: its inputs, in order.
+        batching: sizes and timeouts.
+        name: the op's name, which tells models apart in a server's metrics.
+        also: the names of the outputs after the first.
 
     Returns:
-        A function of the same tensors that returns the same list.
+        A function that takes the same tensors and returns the same list.
 
     Raises:
         ValueError: if an input has a variable length and there is no `pad_to`, or the other way around, or if padding

@@ -73,7 +73,7 @@ class Identity:
         preprocessing: how pixels become inputs, or None if that is unknown.
         golden_digest: the SHA-256 of the golden records' file, in hexadecimal.
         min_score: the default min_score.
-        thresholds: the lowest score to keep of each label; empty if labels have no thresholds.
+        thresholds: the lowest score to keep for each label; empty if labels have no thresholds.
 
     Example:
         >>> Identity(lambda: tf.constant("0" * 32), "pets", 1, ["cat", "dog", "owl"], None, "0" * 64).k
@@ -90,7 +90,7 @@ class Identity:
     thresholds: Sequence[float] = ()
 
     def completed(self, limits: Limits) -> Limits:
-        """Return limits with what the export adds to them: its min_score if there is none, and its thresholds."""
+        """Complete limits from the export: add its min_score if they have none, and its thresholds."""
         min_score = limits.min_score
         if min_score is None and self.min_score > 0:
             min_score = tf.fill(tf.shape(limits.k), tf.constant(self.min_score, tf.float32))
@@ -99,7 +99,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Backbone:
-    """The function that computes the dense probabilities, and the inputs that it takes.
+    """The function that computes the dense probabilities, and its inputs.
 
     Attributes:
         probabilities: computes float32 [B, N] from the tensors named in `inputs`, passed in that order. With `also`, it
@@ -109,7 +109,7 @@ class Backbone:
         image_decoding: set for an image model whose preprocessing is known. The model then takes image files too.
         batching: set if requests share a run of the backbone.
         jit_compile: whether XLA compiles the backbone. A server then needs a flag to run it at all.
-        also: the names of other outputs, which every signature of the Predict API answers with unchanged.
+        also: the names of other outputs, which every signature of the Predict API returns unchanged.
 
     Example:
         >>> Backbone(model, {"images": tf.TensorSpec([None, 4, 4, 1])}).jit_compile
@@ -159,9 +159,9 @@ def compose_signatures(
     Args:
         backbone: computes the dense probabilities.
         identity: what `export_info` answers. The other signatures use its labels and its k too.
-        keys: the signatures to build, by default all that the model can have. `serving_default` and `export_info`
-            are always included, and where labels have thresholds those that answer with the dense scores: without them,
-            nothing can be called or checked.
+        keys: the signatures to build; by default, all that the model can have. `serving_default` and `export_info`
+            are always included and, if labels have thresholds, so are those that return the dense scores: without
+            them, nothing can be called or checked.
         own: additional signatures of your own, by key, each an input form and an output form.
 
     Returns:
@@ -186,7 +186,7 @@ def compose_signatures(
     device = "/CPU:0" if backbone.batching else None
 
     def compose(key: str, form: InputForm, answer: OutputForm, method: str) -> Signature:
-        # The Classify API has no place for others, and only the form itself can combine the scores of several examples.
+        # The Classify API has no place for other outputs, and a user's form can only `combine` scores.
         passed = also if key in table and method == PREDICT_METHOD else {}
 
         def call(received: Tensors) -> Tensors:
@@ -235,7 +235,7 @@ def _standard_forms(backbone: Backbone, identity: Identity) -> dict[str, tuple[I
 
 
 def _export_info(identity: Identity) -> Signature:
-    """Return the signature that answers with the identity, once for each element of `probe`.
+    """Return the signature that returns the identity, once for each element of `probe`.
 
     Server-side batching requires at least one input, and outputs of the same length. That is why there is a probe.
     """
@@ -264,7 +264,7 @@ def _export_info(identity: Identity) -> Signature:
 
 
 def _of_any_size(output: tf.Tensor) -> tf.TensorSpec:
-    """Return the spec of an output, [B, ...], whatever B it was traced with."""
+    """Return the spec of an output, [B, ...], for any B."""
     shape = output.shape if output.shape.rank is None else [None, *output.shape[1:]]
     return tf.TensorSpec(shape, output.dtype)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# The numbers of labels from which another form is faster (docs/head.md has the measurements).
+# From these numbers of labels on, another algorithm is faster (docs/head.md has the measurements).
 _LONG, _VERY_LONG = 1000, 4000
 _CHUNK = 32
 
@@ -32,7 +32,7 @@ def rank_top_k(
     min_score: tf.Tensor | None = None,
     thresholds: Sequence[float] | None = None,
 ) -> TopK:
-    """Rank each row's entries and tell which are kept.
+    """Rank each row's entries and mark those that are kept.
 
     Of equal scores, the lower index ranks first, as `tf.math.top_k` promises. NaN ranks above everything else, so that
     a broken model is noticed. (`tf.math.top_k` alone finds NaN neither larger nor smaller than any number, and loses
@@ -102,7 +102,7 @@ def _nan_first_if_there_is_one(scores: tf.Tensor) -> tf.Tensor:
 
 
 def _top_k_in_chunks(ranking: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Find the indices that `tf.math.top_k` finds, faster for very long rows.
+    """Find the same indices as `tf.math.top_k`, faster for very long rows.
 
     The `width` largest entries of a row are all in the `width` chunks with the largest maxima: every chunk that ranks
     before an entry's own chunk holds an entry that ranks before that entry.
@@ -125,7 +125,7 @@ def sparsify_top_k(
     min_score: tf.Tensor | None = None,
     thresholds: Sequence[float] | None = None,
 ) -> tf.Tensor:
-    """Zero all but each row's k largest probabilities, and those of them that are below a bound.
+    """Zero each row's probabilities, except those of the k largest that reach their bounds.
 
     Without bounds, exactly min(k, N) entries of a row are kept, even if scores tie. A kept entry may itself be zero.
     Gradients flow only through the kept entries.
@@ -135,7 +135,7 @@ def sparsify_top_k(
         k: integers: a scalar, or one k per row (a shape that broadcasts to [...]). It is clamped to [0, N]:
             k <= 0 returns zeros, k >= N returns `probabilities`.
         min_score: the lowest score to keep: a scalar, or one per row, as k. 0 or less bounds nothing.
-        thresholds: the lowest score to keep of each of the N labels. 0 or less bounds nothing.
+        thresholds: the lowest score to keep for each of the N labels. 0 or less bounds nothing.
 
     Returns:
         A tensor of the shape and dtype of `probabilities`.

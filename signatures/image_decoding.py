@@ -44,7 +44,7 @@ def decode_images(
     """Decode JPEG and PNG files to pixels of one size, each as Pillow's `convert("RGB")` or `convert("L")` would.
 
     An image that already has the requested size equals Pillow's. Any other is resized (bilinear, antialiased) and not
-    rounded. Transparency is dropped, 16-bit values keep their high byte, and EXIF orientation is not applied. From an
+    rounded. Transparency is dropped, 16-bit values keep their high byte, and EXIF orientation is not applied. Of an
     animated PNG, the default image is decoded. docs/images.md has the bounds.
 
     Args:
@@ -61,7 +61,7 @@ def decode_images(
     Raises:
         ValueError: when traced, for another number of channels.
         tf.errors.InvalidArgumentError: when run, if `encoded` is not of rank 1, or if a file is neither JPEG nor PNG,
-            declares too many pixels, is cut short or broken.
+            declares too many pixels, or is cut short or broken.
 
     Example:
         >>> decode_images(tf.constant([jpeg, png]), 4, 4, 3, max_pixels=64_000_000, parallel_iterations=2).shape
@@ -107,7 +107,7 @@ def _first_bytes(file: tf.Tensor) -> tf.Tensor:
 
 
 def _check_jpeg(number: tf.Tensor, file: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Return the file in the form to decode, if it costs no more than allowed."""
+    """Return the file in the form to decode, if decoding costs no more than allowed."""
     height, width, components = tf.unstack(tf.io.extract_jpeg_shape(file))
     scans = _count(file, _SCAN_MARKER)
     with tf.control_dependencies([_assert_size(number, width, height, max_pixels)]):
@@ -126,8 +126,8 @@ def _mark_as_adobe(file: tf.Tensor) -> tf.Tensor:
 
 
 def _check_png(number: tf.Tensor, file: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Return the file, if it costs no more than allowed."""
-    # Padded to be long enough: a substring that begins after the end would be an error that explains nothing.
+    """Return the file, if decoding costs no more than allowed."""
+    # Padded, because a substring that begins after the end would raise an error that explains nothing.
     header = tf.strings.join([tf.strings.substr(file, 0, _IHDR_END), bytes(_IHDR_END)])
     place = len(_PNG_START) + len(_IHDR_START)
     size = tf.io.decode_raw(tf.strings.substr(header, place, 8), tf.int32, little_endian=False)
@@ -137,7 +137,7 @@ def _check_png(number: tf.Tensor, file: tf.Tensor, max_pixels: int) -> tf.Tensor
             [
                 tf.strings.length(file) >= _IHDR_END,
                 tf.equal(tf.strings.substr(header, len(_PNG_START), len(_IHDR_START)), _IHDR_START),
-                # Numbers from 2**31 are read as negative; a PNG's limit is the same.
+                # Numbers from 2**31 on are read as negative; a PNG's limit is the same.
                 width > 0,
                 height > 0,
             ]
@@ -175,7 +175,7 @@ def _count(file: tf.Tensor, mark: bytes) -> tf.Tensor:
 
 
 def _fit(pixels: tf.Tensor, height: int, width: int, channels: int) -> tf.Tensor:
-    """Make float32 [height, width, channels] of uint8 [?, ?, 3].
+    """Turn uint8 [?, ?, 3] into float32 [height, width, channels].
 
     Gray is computed after resizing, which is linear. Before resizing, it would need many times the image's memory.
     """

@@ -193,7 +193,7 @@ def _limits(received: Tensors, example_input: tf.Tensor) -> Limits:
 
 
 def _defaults(k: int, min_score: float) -> Mapping[str, tf.Tensor]:
-    """Return defaults that reach the SignatureDef: tensors. Python numbers would be dropped silently."""
+    """Return the defaults as tensors: Python numbers would be silently left out of the SignatureDef."""
     return {names.K: tf.constant(k, tf.int32), names.MIN_SCORE: tf.constant(min_score, tf.float32)}
 
 

@@ -18,9 +18,9 @@ class Limits(NamedTuple):
 
     Attributes:
         k: int32 [B], the most entries to keep.
-        min_score: float32 [B], the lowest score to keep. An input form that leaves it out gets what was exported.
-        thresholds: the lowest score to keep of each of the N labels, or None if labels have no thresholds. An input
-            form leaves it out: it is the same for all requests.
+        min_score: float32 [B], the lowest score to keep. If an input form leaves it out, the exported default applies.
+        thresholds: the lowest score to keep for each of the N labels, or None if labels have no thresholds. Input
+            forms leave it out: it is the same for all requests.
 
     Example:
         >>> sparsify_top_k(tf.constant([[0.75, 0.5]]), *Limits(tf.constant([1]))).numpy().tolist()
@@ -60,7 +60,7 @@ def probabilities_output(labels: Sequence[str]) -> OutputForm:
 
 
 def dense_output(labels: Sequence[str]) -> OutputForm:
-    """Return the form that answers with all scores, whatever the limits."""
+    """Return the form that answers with all scores, regardless of the limits."""
     spec = tf.TensorSpec([None, len(labels)], tf.float32)
     return OutputForm({names.DENSE_PROBABILITIES: spec}, lambda dense, limits: {names.DENSE_PROBABILITIES: dense})
 
@@ -92,7 +92,7 @@ def top_k_output(labels: Sequence[str]) -> OutputForm:
 def classes_output(labels: Sequence[str]) -> OutputForm:
     """Return the form that answers with labels and scores under the names of the Classify API.
 
-    There are as many classes as the example has that keeps the most: nobody wants a class without a name.
+    The answer is only as wide as its longest row needs, because nobody wants a class without a name.
     """
     top_k = top_k_output(labels)
 

@@ -31,7 +31,7 @@ from exporter.store.listing import list_versions
 if TYPE_CHECKING:
     from exporter.pipeline import PublishedVersion
 
-# Exit statuses, the same in all our commands.
+# Exit statuses, the same in all commands of this project.
 THE_ANSWER_IS_NO, WRONG_INPUT, OUR_ERROR, INTERRUPTED = 1, 2, 4, 130
 
 
@@ -84,7 +84,7 @@ def _run(console: Console, model: str, k: int, output: Path, as_json: bool, give
 
 
 def _version_labels(console: Console, output: Path) -> dict[str, dict[int, list[str]]]:
-    """Return which version has which label; none, with a note, if that cannot be read."""
+    """Return the labels of each version; none, with a note, if they cannot be read."""
     try:
         from exporter.deploy.models_config import version_labels
 
@@ -105,7 +105,7 @@ def _import_tensorflow() -> None:
     if not importlib.util.find_spec("tensorflow"):
         raise ExportError("TensorFlow is not installed: pip install 'sparsehead[export]'.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Imported modules stay in memory: searching them for garbage again and again took a tenth of an export.
+    # Imported modules stay in memory: searching them for garbage repeatedly took a tenth of an export.
     gc.disable()
     import tensorflow as tf
 

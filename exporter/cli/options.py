@@ -1,4 +1,4 @@
-"""The options of `export-model`, and how they become SourceOptions and ExportOptions."""
+"""The options of `export-model`, and how those about the export become ExportOptions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 
 
 def _checked_value(parameter: click.Parameter, value: Any, problem: str) -> Any:
-    """Return a value as click takes it, and refuse what click would silently change, such as 2.5 into 2."""
+    """Return a value in the form that click takes; refuse one that click would silently change, such as 2.5 into 2."""
     if isinstance(parameter.type, _Lengths):
         return value
     if parameter.multiple and not isinstance(value, list):
@@ -225,7 +225,7 @@ _OPTIONS = [
 
 
 def all_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command every option of `export-model`."""
+    """Add every option of `export-model` to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exporter.store.listing import VersionRecord
     from exporter.thresholds import ThresholdFit
 
-# As much of a commit tells it from others.
+# How many digits of a commit to show: enough to tell it from others.
 _COMMIT = 12
 
 
@@ -131,7 +131,7 @@ def _shape(shape: Any) -> str:
 
 
 def _stdout_console() -> Console:
-    """Return a console for stdout. Elsewhere than on a terminal there is no edge at which to break lines."""
+    """Return a console for stdout, which breaks long lines only on a terminal."""
     console = Console()
     if not console.is_terminal:
         console.width = 100_000

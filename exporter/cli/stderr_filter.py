@@ -1,6 +1,6 @@
 """A separate process that passes on what another writes to stderr, except known noise from TensorFlow's C++ code.
 
-It is a separate process so that the last words of a process that dies are passed on too. It imports little, and none
+It is a separate process so that the last output of a process that dies is passed on too. It imports little, and none
 of our modules.
 """
 
@@ -15,7 +15,7 @@ _NOISE = re.compile(
     rb"|.*Function was cancelled before it was started"
 )
 
-# Lines are written whole. Text that goes without a line end for this long is progress output, or the last output.
+# Lines are written whole. Text without a line end for this long is progress output, or the last output.
 _SECONDS = 0.2
 
 

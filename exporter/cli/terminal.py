@@ -23,7 +23,7 @@ _SECONDS = 3.0
 
 @contextmanager
 def interrupted_once() -> Iterator[None]:
-    """Let Ctrl-C end the work, and ignore a second one while the first is cleaned up after."""
+    """Let Ctrl-C end the work, and ignore a second one during the cleanup."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -41,13 +41,13 @@ def interrupted_once() -> Iterator[None]:
     try:
         yield
     finally:
-        # After an interrupt the process is ending, which takes TensorFlow a while: another one would only disturb it.
+        # After an interrupt, the process is ending, which takes TensorFlow a while: another one would only disturb it.
         interrupted = last > float("-inf")
         signal.signal(signal.SIGINT, signal.SIG_IGN if interrupted else signal.default_int_handler)
 
 
 def replace_unprintable() -> None:
-    """Print characters that the terminal's encoding lacks as escapes, where Python would raise an error."""
+    """Print characters that the terminal's encoding lacks as escapes instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -47,9 +47,9 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def write_unless_edited(file: Path, text: str) -> WrittenFile:
-    """Write a file, unless its content is neither this text nor what was last written here.
+    """Write a file or, if a user has edited it since it was last written, write the text beside it.
 
-    A file beside it records the SHA-256 of what was written.
+    Another file in its directory records the SHA-256 of what was written.
     """
     written = WrittenFile(file, "written")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def to_yaml(*documents: Manifest) -> str:
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Write a file so that a server that polls it sees either the old text or the new one.
+    """Write a file so that a server that polls it sees either the old text or the new text.
 
     The new file is renamed into place, so mounts must be of its directory.
     """

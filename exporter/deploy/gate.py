@@ -1,7 +1,7 @@
 """The gate of every rollout: the check of a candidate against its golden records, and what runs the check.
 
-A rollout controller acts when a pod template changes, which it never does for servers that follow `models.config` on a
-volume. So here the template holds the version: a pod mounts a ConfigMap with the version in its name, and the config
+A rollout controller acts when a pod template changes, but servers that follow `models.config` on a volume never change
+theirs. So here the template holds the version: a pod mounts a ConfigMap with the version in its name, and the config
 in it names only that version.
 """
 

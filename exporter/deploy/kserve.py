@@ -24,7 +24,7 @@ def kserve_file(starts: Mapping[str, ServerStart]) -> str:
 
 
 def model_server(start: ServerStart, model: str, *more: str, mounts: list[Manifest] | None = None) -> Manifest:
-    """Return how KServe runs a server of this model, with additional flags and mounts."""
+    """Return the KServe spec of a server of this model, with additional flags and mounts."""
     resources: Manifest = {"limits": {"cpu": "4", "memory": "8Gi"}}
     if start.memory_request and start.memory_bytes is not None:
         resources["requests"] = {"memory": start.memory_request}

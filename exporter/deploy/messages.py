@@ -13,7 +13,7 @@ def batching_config(batching: Mapping[str, Any]) -> str:
     """Return the text of a batching.config with these fields of BatchingParameters.
 
     Raises:
-        ExportError: when the server would not take them.
+        ExportError: when the server would refuse them.
     """
     try:
         parameters = json_format.ParseDict(dict(batching), batching_parameters())
@@ -33,7 +33,7 @@ def batching_config(batching: Mapping[str, Any]) -> str:
 
 
 def metrics_config() -> str:
-    """Return the text of a monitoring.config that opens the page of metrics."""
+    """Return the text of a monitoring.config that enables the metrics page."""
     config = monitoring_config()
     config.prometheus_config.enable = True
     config.prometheus_config.path = METRICS_PATH

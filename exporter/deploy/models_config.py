@@ -4,7 +4,7 @@ A running server polls the file, and accepts a new one as a whole or not at all.
 anything: a label in use may only move to a version that is already loaded, while a new label may name any version
 (`--allow_version_labels_for_unavailable_models`). So an edit that adds a version and moves a label to it at the same
 time is refused at every poll, and the version is never loaded. An export therefore adds its version but never moves a
-label; `serving-client promote` does that, which can see the server.
+label; `serving-client promote`, which can see the server, does that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,10 +39,9 @@ def merge_version(
 ) -> MergedConfig:
     """Add a version that was just published, and every missing model, to a models.config.
 
-    A model that is not listed yet is served with its newest version, as `stable`. The labels of a listed model stay as
-    they are, but if it has no `canary`, the new version becomes that. The server loads all versions with a label, the
-    new one, and the one before the stable one, for rollbacks. A policy other than `specific` and everything else stay
-    unchanged.
+    A model that is not listed yet is served with its newest version, as `stable`. A listed model keeps its labels, but
+    if it has no `canary`, the new version gets that label. The server loads all versions with a label, the new one, and
+    the one before the stable one, for rollbacks. A policy other than `specific` and everything else stay unchanged.
 
     Args:
         text: the file's content, or "" if there is none.
@@ -160,7 +159,7 @@ def named_versions(output: Path, model: str) -> frozenset[int]:
 
 
 def loaded_versions(text: str, published: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-    """Return which of the published versions a server of this models.config loads, by model.
+    """Return the published versions that a server with this models.config loads, by model.
 
     Raises:
         ValueError: when `text` is not a ModelServerConfig with a list of models.

@@ -1,4 +1,4 @@
-"""The files of a rollout by Argo Rollouts, Flagger or KServe, each of which our check gates."""
+"""The files for a rollout by Argo Rollouts, Flagger or KServe, each gated by our check."""
 
 from collections.abc import Sequence
 
@@ -50,7 +50,7 @@ def rollout_files(candidate: Candidate) -> dict[str, str]:
 
 
 def _values(candidate: Candidate) -> Manifest:
-    """Return what the placeholders of all templates stand for."""
+    """Return the values of the placeholders in all templates."""
     return {
         "name": candidate.name,
         "model": candidate.model,

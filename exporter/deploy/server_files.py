@@ -1,4 +1,4 @@
-"""Write `<output>/deploy/` after a version was published."""
+"""Write `<output>/deploy/` after a version is published."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -156,7 +156,7 @@ def _rollout(candidate: gate.Candidate) -> dict[str, str]:
 
 
 def _write_local_config(local: Path, models_config: Path, command: str, base_paths: Mapping[str, Path]) -> None:
-    """Write the same models.config with this machine's paths, if it can be parsed."""
+    """Write a copy of models.config with this machine's paths, if it can be parsed."""
     try:
         text = local_config(read_models_config(models_config), {name: str(path) for name, path in base_paths.items()})
     except ValueError:
@@ -173,7 +173,7 @@ def _needs_xla(records: Records) -> bool:
 
 
 def _loaded(models_config: Path, records: Records) -> list[ExportRecord | None]:
-    """Return the records of the versions that a server loads; of the newest ones, if models.config cannot be read."""
+    """Return the records of the versions that a server loads, or of the newest ones if models.config cannot be read."""
     try:
         loaded = loaded_versions(
             read_models_config(models_config), {name: list(found) for name, found in records.items()}

@@ -17,7 +17,7 @@ MONITORING_CONFIG = "monitoring.config"
 NAME = "model-server"
 GRPC_PORT, REST_PORT = 8500, 8501
 
-# How long a server may take to start, at the least.
+# The shortest time that a server is given to start.
 _PATIENCE_SECONDS = 600
 # Warm-up was measured on an idle machine with the files cached; the server may have neither.
 _SAFETY_FACTOR = 10
@@ -32,7 +32,7 @@ class ServerStart:
     Attributes:
         image: the server's image.
         root: where the server sees the output directory.
-        batching: whether the server merges requests, by batching.config.
+        batching: whether the server merges requests, as batching.config says.
         jit_compile: whether a model needs XLA.
         startup_seconds: how long it may take to load and warm up before Kubernetes restarts it.
         memory_bytes: the memory that it needs on its host; None if unknown.
@@ -55,7 +55,7 @@ class ServerStart:
         return self.flags_for(f"{self.directory}/{MODELS_CONFIG}", "--model_config_file_poll_wait_seconds=30")
 
     def flags_for(self, config: str, *more: str) -> list[str]:
-        """Return the flags of a server with this config, among them the one without which it refuses labels."""
+        """Return the flags of a server with this config, including the one without which it refuses labels."""
         flags = [
             f"--port={self.grpc_port}",
             f"--rest_api_port={self.rest_port}",
@@ -97,7 +97,7 @@ class ServerStart:
 
 
 def with_needs(start: ServerStart, records: Iterable[ExportRecord | None]) -> ServerStart:
-    """Return the start with the patience and the memory for a server that loads these versions, one after another.
+    """Return the start with the startup time and the memory needed to load these versions, one after another.
 
     What a record lacks counts as zero. If all lack the memory, none is requested.
     """
@@ -114,7 +114,7 @@ def with_needs(start: ServerStart, records: Iterable[ExportRecord | None]) -> Se
 def container_options(start: ServerStart, engine: str = "docker") -> list[str]:
     """Return the options that give a container of Docker or Podman its GPU and its environment.
 
-    Podman names GPUs as the Container Device Interface does, and would take `--gpus=1` for the second one.
+    Podman names GPUs as the Container Device Interface does, and would read `--gpus=1` as the second one.
     """
     gpu = "--gpus=1" if engine == "docker" else "--device=nvidia.com/gpu=all"
     return [*([gpu] if start.on_gpu else []), *(f"--env={name}={value}" for name, value in start.environment.items())]
@@ -163,5 +163,5 @@ def compose_file(start: ServerStart) -> str:
 
 
 def _number(value: object) -> float:
-    """Return a number from a record, which anybody may have edited."""
+    """Return a number from a record, which a user may have edited, or 0."""
     return float(value) if isinstance(value, int | float) else 0.0

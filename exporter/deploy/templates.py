@@ -15,7 +15,7 @@ _PLACEHOLDER = re.compile(r"<(\w+)>")
 
 
 def read_template(name: str) -> str:
-    """Return a template as it is."""
+    """Return a template's text."""
     return (_DIRECTORY / name).read_text(encoding="utf-8")
 
 
@@ -25,7 +25,7 @@ def fill_text(text: str, values: Mapping[str, object]) -> str:
 
 
 def fill(name: str, values: Mapping[str, object]) -> str:
-    """Return a file: the comment at the template's top, and its documents. Other comments are for its readers here."""
+    """Return a filled-in file: the template's top comment and its documents, without other comments."""
     return fill_text(top_comment(name), values) + to_yaml(*fill_documents(name, values))
 
 

@@ -1,1 +1,1 @@
-"""The examples that an export is validated with, and the requests that are made of them."""
+"""The examples that an export is validated with, and the requests that are made from them."""

@@ -31,8 +31,8 @@ def read_samples(path: Path, classifier: Classifier) -> Samples:
     A folder holds PNG and JPEG files, and may hold `labels.json`: {"FILE": ["LABEL", ...]}. A `.npz` file holds one
     array [S, ...] for each of the model's inputs, under its name, and may hold `labels`, [S, N], of zeros and ones. A
     `.tfrecord` file holds tf.Examples as the signature `classify` takes them, which may have the feature
-    `image/class/label`, a list of the indices of true labels; or it holds recorded requests, of which the truth is
-    unknown. JSON lines hold an example each, as `signatures.contract.json_lines` reads them.
+    `image/class/label`, a list of the indices of true labels; or it holds recorded requests, whose truth is
+    unknown. JSON lines hold one example each, as `signatures.contract.json_lines` reads them.
 
     The truth is unknown for a file without an entry, a row of labels that is all -1 or NaN, and an example without the
     feature. An empty list says that no label is true.
@@ -92,7 +92,7 @@ def _image_folder(folder: Path, classifier: Classifier) -> Samples:
 
 
 def _named_labels(file: Path) -> dict[str, list[Any]]:
-    """Return the true labels of each image, as in a labels.json."""
+    """Return the true labels of each image in a labels.json."""
     try:
         named = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Samples of recorded requests: TFRecords of PredictionLog, as clients record traffic and servers are warmed up."""
+"""Samples from recorded requests: TFRecords of PredictionLog, the format of recorded traffic and warm-up requests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def holds_requests(record: bytes) -> bool:
 
 
 def recorded_rows(file: Path, records: list[bytes], classifier: Classifier) -> Iterator[Row]:
-    """Yield the examples of recorded requests; requests for the identity of a model hold none.
+    """Yield the examples in recorded requests; requests for a model's identity hold none.
 
     Raises:
         ExportError: when a record is not a request of Predict or Classify.
@@ -33,12 +33,12 @@ def recorded_rows(file: Path, records: list[bytes], classifier: Classifier) -> I
         kind = log.WhichOneof("log_type")
         if kind not in _KINDS:
             raise ExportError(f"{source} is not a recorded Predict or Classify request.")
-        asked = getattr(log, kind).request
+        request = getattr(log, kind).request
         if kind == "classify_log":
-            for example in asked.input.example_list.examples:
+            for example in request.input.example_list.examples:
                 yield Row(source, _features(example, classifier))
-        elif asked.model_spec.signature_name != names.EXPORT_INFO:
-            yield from _predict_rows(asked, source)
+        elif request.model_spec.signature_name != names.EXPORT_INFO:
+            yield from _predict_rows(request, source)
 
 
 def _log(record: bytes) -> Any:
@@ -48,8 +48,8 @@ def _log(record: bytes) -> Any:
         return prediction_log_pb2.PredictionLog()
 
 
-def _predict_rows(asked: Any, source: str) -> Iterator[Row]:
-    inputs = {name: proto for name, proto in asked.inputs.items() if name not in names.LIMITS}
+def _predict_rows(request: Any, source: str) -> Iterator[Row]:
+    inputs = {name: proto for name, proto in request.inputs.items() if name not in names.LIMITS}
     try:
         arrays = {name: tf.make_ndarray(proto) for name, proto in inputs.items()}
     except (TypeError, ValueError) as error:
@@ -77,6 +77,6 @@ def _shaped(feature: Any, spec: tf.TensorSpec) -> Any:
     array = np.empty(len(values), object) if kind == "bytes_list" else np.array(values)
     array[:] = values
     shape = [-1 if size is None else size for size in spec.shape[1:]]
-    # What does not fit keeps its shape, and is refused for it.
+    # Values that do not fit keep their shape, and are refused for it later.
     fits = shape.count(-1) <= 1 and array.size % max(int(np.prod([size for size in shape if size > 0])), 1) == 0
     return array.reshape(shape) if fits and (-1 in shape or array.size == np.prod(shape)) else array

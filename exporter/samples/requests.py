@@ -1,4 +1,4 @@
-"""Requests to each signature, made of samples, for the validation, the quality gate and the warm-up."""
+"""Requests to each signature, made from samples, for the validation, the quality gate and the warm-up."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -18,7 +18,7 @@ _WITHOUT_LIMITS = (names.FIXED_K, names.DENSE, names.ENCODED_IMAGES_DENSE)
 
 
 def request(key: str, samples: Samples, k: K = None, min_score: MinScore = None) -> dict[str, npt.NDArray[Any]]:
-    """Return the request that asks a signature of ours about samples.
+    """Return a request with samples for one of our signatures.
 
     Args:
         key: the signature.
@@ -39,7 +39,7 @@ def request(key: str, samples: Samples, k: K = None, min_score: MinScore = None)
 def own_request(
     input_names: Collection[str], samples: Samples, k: K = None, min_score: MinScore = None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the request that asks a user's own signature about samples.
+    """Return a request with samples for a user's own signature.
 
     Args:
         input_names: the names of its inputs. Those that the samples do not hold are left out.

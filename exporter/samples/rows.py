@@ -1,4 +1,4 @@
-"""Samples of single examples, each with a value for each input or with an image's file."""
+"""Samples from single examples, each with a value for every input or with an image file."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +26,9 @@ class Row:
     """One example.
 
     Attributes:
-        source: where it was read, as an error names it.
-        values: by name, the model's inputs without a batch dimension, or an image's file.
-        labels: the labels that are true; None if that is unknown.
+        source: where it was read, for error messages.
+        values: by name, the model's inputs without a batch dimension, or an image file.
+        labels: its true labels, or None if they are unknown.
     """
 
     source: str
@@ -54,7 +54,7 @@ def json_rows(file: Path, classifier: Classifier) -> Iterator[Row]:
 
 
 def samples_of_rows(rows: Sequence[Row], classifier: Classifier, file: Path) -> Samples:
-    """Return examples as samples: those of the most frequent shape, as an array holds no others.
+    """Return the examples of the most frequent shape as samples: an array holds only one shape.
 
     Args:
         rows: the examples; at least one.
@@ -81,7 +81,7 @@ def samples_of_rows(rows: Sequence[Row], classifier: Classifier, file: Path) -> 
 
 
 def fitting(array: npt.NDArray[Any], dtype: tf.DType, what: str) -> npt.NDArray[Any]:
-    """Return an array in the model's type, which must be able to hold its values.
+    """Cast an array to the model's type, which must be able to hold its values.
 
     Raises:
         ExportError: when it cannot.
@@ -124,7 +124,7 @@ def _arrays(row: Row, classifier: Classifier) -> dict[str, npt.NDArray[Any]]:
 
 def _array(value: Any, spec: tf.TensorSpec, what: str) -> npt.NDArray[Any]:
     try:
-        # Bytes alone would lose zeros at their end.
+        # As bytes, the values would lose zeros at their end.
         array = np.array(value, object if spec.dtype == tf.string else None)
     except (ValueError, OverflowError) as error:
         raise ExportError(f"{what} as lists of different lengths; the model takes {spec.shape}.") from error

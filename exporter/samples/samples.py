@@ -1,4 +1,4 @@
-"""Sample inputs, which an export is validated with and which its golden and warm-up records hold."""
+"""Sample inputs, for validating an export and for its golden and warm-up records."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ class Samples:
         inputs: the model's inputs by name, each [S, ...].
         images: the same examples as JPEG or PNG files, if they were read from image files.
         truth: bool [S, N], which labels are true; None if that is unknown for all samples.
-        known: bool [S], whether the truth of each sample is known; by default it is, if there is a `truth`.
+        known: bool [S], whether the truth of each sample is known; None if `truth` covers all samples.
         made_up: whether they are noise, which can only show that two ways of computing an answer agree.
-        stand_ins: made-up image files for the signatures that take these, if `images` is empty.
-        left_out: how many examples a file holds besides these, of other shapes.
+        stand_ins: made-up images for the signatures that take image files, if `images` is empty.
+        left_out: how many other examples the file holds, which have other shapes.
 
     Raises:
         ExportError: from `fitted`, when the samples do not fit a model.
@@ -98,7 +98,7 @@ class Samples:
         )
 
     def asked_of(self, key: str) -> "Samples":
-        """Return as many examples in the form that a signature takes: these, or stand-ins if it takes image files."""
+        """Return the examples for a signature: these, or as many stand-ins if it takes image files that these lack."""
         if self.stand_ins is None or key not in names.IMAGE_SIGNATURES:
             return self
         return self.stand_ins.repeated(len(self))
@@ -112,7 +112,7 @@ class Samples:
 def samples_of_images(
     files: Sequence[bytes], inputs: ModelInputs, decoding: ImageDecoding, sources: Sequence[str] = ()
 ) -> Samples:
-    """Make samples of image files, decoded as the exported model decodes them.
+    """Make samples from image files, decoded as the exported model decodes them.
 
     Args:
         files: the files' bytes.
@@ -128,7 +128,7 @@ def samples_of_images(
         raise ExportError("The samples are images, but the model takes something else: pass samples as a .npz file.")
     try:
         decode = decoder(spec, decoding)
-        # One by one, to find out which one is broken.
+        # One by one, so that an error names the broken one.
         named = zip(files, sources or ["A made-up image"] * len(files), strict=True)
         images = [_decode(decode, file, source) for file, source in named]
     except ValueError as error:
@@ -139,7 +139,7 @@ def samples_of_images(
 def made_up_samples(inputs: ModelInputs, decoding: ImageDecoding | None, count: int = 8) -> Samples:
     """Make up samples: seeded noise, the same every time.
 
-    A model cannot tell words outside of its vocabulary from each other, or from padding, so most made-up words are in
+    A model cannot tell words outside its vocabulary from each other or from padding, so most made-up words are in
     its vocabulary. A variable dimension gets the size 32.
 
     Raises:
@@ -175,8 +175,8 @@ def _decode(decode: Decoder, file: bytes, source: str) -> npt.NDArray[Any]:
         decoded: npt.NDArray[Any] = decode(tf.constant([file])).numpy()
     except tf.errors.InvalidArgumentError as error:
         # The graph numbers the images of a request, and this is the only one.
-        said = reason(error).replace("image 0", "it")
-        raise ExportError(f"{source} cannot be decoded: {said}.") from error
+        problem = reason(error).replace("image 0", "it")
+        raise ExportError(f"{source} cannot be decoded: {problem}.") from error
     return decoded
 
 

@@ -1,4 +1,4 @@
-"""The true labels of samples, from the names or the indices that a file states."""
+"""The true labels of samples, from the names or the indices in a file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ def truth_by_index(
     """Return the truth [S, N] from the rows and the indices of all true labels.
 
     Raises:
-        ExportError: when an index is not a label's.
+        ExportError: when an index is not that of a label.
     """
     wrong = indices[(indices < 0) | (indices >= shape[1])]
     if len(wrong):
@@ -34,13 +34,13 @@ def truth_by_index(
 
 
 def with_truth(samples: Samples, named: Sequence[Sequence[Any] | None], labels: Sequence[str], file: Path) -> Samples:
-    """Return samples with the labels that are true of each; None stands for a sample of which that is unknown.
+    """Return samples with the true labels of each; None stands for a sample whose true labels are unknown.
 
     Raises:
-        ExportError: when a label is not the model's.
+        ExportError: when the model does not have a label.
     """
     truth = np.zeros((len(named), len(labels)), bool)
-    # Of equal labels, the first.
+    # The first of equal labels wins.
     places = {label: place for place, label in reversed(list(enumerate(labels)))}
     for row, true in enumerate(named):
         for label in map(str, true or ()):
@@ -51,7 +51,7 @@ def with_truth(samples: Samples, named: Sequence[Sequence[Any] | None], labels: 
 
 
 def first_of(labels: Sequence[str]) -> str:
-    """Return the first labels for an error message, which has no place for thousands.
+    """Return the first labels for an error message, which has no room for thousands.
 
     Example:
         >>> first_of(["cat", "dog"])

@@ -23,7 +23,7 @@ from signatures.contract import names
 
 ACTIVATIONS: Mapping[str, Any] = {"sigmoid": tf.sigmoid, "softmax": tf.nn.softmax}
 
-# At most so much for the layers' outputs in one call of the model, and at most so many examples.
+# The most bytes of layers' outputs in one call of the model, and the most examples.
 _CALL_BYTES = 64_000_000
 _MOST_AT_ONCE = 32
 
@@ -45,11 +45,11 @@ class Classifier:
             no signatures that take image files.
         activation: "sigmoid" or "softmax" for a model that outputs logits; None if it outputs probabilities.
         max_image_pixels: width times height of the largest image file that is decoded.
-        untrained: whether the weights are random; every export then says so.
-        output_name: the output that holds the scores, where the model has several; see
+        untrained: whether the weights are random; every export then warns about it.
+        output_name: the output that holds the scores, if the model has several; see
             `exporter.sources.model_outputs`.
         also_outputs: other outputs, which are served unchanged beside the probabilities.
-        input_names: other names for inputs, by the names that they would have; see `exporter.sources.model_inputs`.
+        input_names: new names for inputs, by the names that they would have; see `exporter.sources.model_inputs`.
         sample_path: where to read samples if `export` is given none; see `exporter.samples.files`.
         source_digest: SHA-256 of the file or directory that the model was loaded from; see `exporter.origin`.
 

@@ -66,7 +66,7 @@ def _complete(classifier: Classifier, samples: Samples | None) -> Samples:
 
 
 def _output_size(classifier: Classifier, all_samples: Samples) -> int:
-    """Find N by a trial run, as a subclassed model does not declare it."""
+    """Find N by a trial run, because a subclassed model does not declare it."""
     samples, (output, *also) = _try(classifier, all_samples)
     _check_also_outputs(classifier.also_outputs, also, len(samples))
     if len(output.shape) != 2 or not output.shape[1] or output.shape[0] != len(samples):
@@ -94,9 +94,9 @@ def _output_size(classifier: Classifier, all_samples: Samples) -> int:
 
 
 def _try(classifier: Classifier, samples: Samples) -> tuple[Samples, list[tf.Tensor]]:
-    """Run the model on two examples, which show whether it answers with a row for each, and return both.
+    """Run the model on two examples, to see whether it answers with a row for each; return them and its outputs.
 
-    Where the model declares that it does, one example is enough, and takes half the memory: Keras keeps the output of
+    If the model declares that it does, one example is enough, and takes half the memory: Keras keeps the output of
     every layer until a call returns, and TensorFlow keeps that memory.
     """
     declared = getattr(classifier.model, "outputs", None) or ()

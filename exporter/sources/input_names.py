@@ -29,8 +29,8 @@ def named_inputs(
     """Return the inputs, [B, ...] each, by the names that requests use.
 
     Args:
-        inputs: for each input the name that the model has for it, "" for none, its shape and its dtype.
-        renamed: other names for some of them, by the name that they have without this.
+        inputs: for each input, its name in the model ("" if it has none), its shape and its dtype.
+        renamed: new names for some of them, by the names that they would have.
 
     Raises:
         ExportError: if a request cannot use a name, or if `renamed` names an input that the model does not have.

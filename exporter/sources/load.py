@@ -21,19 +21,19 @@ PRESETS = ("digits", "mobilenetv2", "resnet18")
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What a user says about a model besides its source. The defaults leave each value to the preset or the file.
+    """What a user specifies about a model besides its source. The defaults leave each value to the preset or the file.
 
     Attributes:
         name: the name that the server uses for the model; by default the preset's name or the file's stem.
         labels: the labels, by index.
         preprocessing: how pixels become the model's input, one of `names.PREPROCESSINGS`.
-        samples: a folder of images, or a .npz or .tfrecord file; see `exporter.samples.files`.
+        samples: a folder of images, or a .npz, .jsonl or .tfrecord file; see `exporter.samples.files`.
         activation: "sigmoid" or "softmax" for a model that outputs logits.
         weights: "none", "imagenet" or a file, for the presets mobilenetv2 and resnet18.
         max_image_pixels: width times height of the largest image file that is decoded.
-        input_names: other names for the model's inputs, by the names that they would have.
+        input_names: new names for the model's inputs, by the names that they would have.
         endpoint: the signature of a SavedModel to export, or a traced function in it.
-        output_name: the output that holds the scores, where a model has several.
+        output_name: the output that holds the scores, if the model has several.
         also_outputs: other outputs, which are served unchanged.
         allow_unsafe: also load what brings its own code: a file with Lambda layers, or a SavedModel.
         custom_objects: modules to import before loading; they register the model's own layers with Keras.
@@ -181,6 +181,6 @@ def _of_model(model: Any, options: SourceOptions) -> Classifier:
         raise ExportError(
             f"A {type(model).__name__} cannot be exported: pass a path, a preset's name or a Keras model."
         )
-    # Keras counts the models that have no name of their own, as in functional_3.
+    # Keras numbers the models that were given no name, as in functional_3.
     made_up = re.fullmatch(r"(functional|sequential|model)_\d+", model.name)
     return _classifier(model, made_up[1] if made_up else model.name, options)

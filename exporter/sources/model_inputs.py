@@ -13,7 +13,7 @@ from exporter.sources.input_names import named_inputs
 
 _OF_WORDS = (keras.layers.StringLookup, keras.layers.TextVectorization)
 _ENTRIES = 100
-# Made-up words, which a vocabulary hardly holds.
+# Made-up words, unlikely to be in a vocabulary.
 _UNKNOWN = ("word0", "word1")
 
 
@@ -36,7 +36,7 @@ class ModelInputs:
 
     @property
     def bounds(self) -> dict[str, dict[str, Any]]:
-        """What export.json states of the inputs, so that a client can make some up: {"ids": N} or {"words": [...]}."""
+        """What export.json says about inputs, so that a client can make some up: {"ids": N} or {"words": [...]}."""
         words = {
             name: [word for word in dict.fromkeys(values) if isinstance(word, str) and word not in _UNKNOWN]
             for name, values in self.values.items()
@@ -55,7 +55,7 @@ def model_inputs(model: Any, renamed: Mapping[str, str] | None = None) -> ModelI
 
     Args:
         model: the model.
-        renamed: other names for some of the inputs, by the names above.
+        renamed: new names for some of the inputs, by the names above.
 
     Returns:
         The inputs, in the order in which the model takes them.
@@ -124,7 +124,7 @@ def refuses_unknown(layer: Any) -> bool:
 def _as_built(model: Any, renamed: Mapping[str, str]) -> ModelInputs:
     """Find the inputs of a subclassed model from the shapes that it was first called with.
 
-    Keras stores shapes by argument of `call`, where an argument may be a structure of several tensors, and no types.
+    Keras stores shapes, but no types, by argument of `call`; an argument may be a structure of several tensors.
 
     Raises:
         ExportError: when the model has layers that take strings.
@@ -137,7 +137,7 @@ def _as_built(model: Any, renamed: Mapping[str, str]) -> ModelInputs:
     shapes = {argument.removesuffix("_shape"): shape for argument, shape in model._build_shapes_dict.items()}
     paths = [(argument, path, shape) for argument, nested in shapes.items() for path, shape in _leaves(nested)]
     dtype = getattr(model, "input_dtype", None) or "float32"
-    # Keras names a single argument "input", whatever its author did.
+    # Keras names a single argument "input", whatever its author chose.
     specs = named_inputs(
         [(_join(argument if len(shapes) > 1 else "", path), shape, dtype) for argument, path, shape in paths], renamed
     )

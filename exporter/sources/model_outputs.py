@@ -1,4 +1,4 @@
-"""What a Keras model answers: which of its outputs hold the scores, and which others are served with them."""
+"""The outputs of a Keras model: which one holds the scores, and which others are served with it."""
 
 import re
 from collections import Counter
@@ -11,22 +11,22 @@ import tensorflow as tf
 from exporter.errors import ExportError
 from signatures.contract import names
 
-# What answers hold already.
+# Names that the outputs of our signatures already have.
 _RESERVED = (names.PROBABILITIES, names.DENSE_PROBABILITIES, names.INDICES, names.SCORES, names.LABELS)
 
 
 def named_outputs(model: Any, answer: Any) -> dict[str, Any]:
     """Return the tensors of a model's answer by name.
 
-    The names are the keys of a dict and the names that a person gave the layers that answer. Any other is called
-    "output_0" and so on, by its place, as the names that Keras makes up change from one run to the next.
+    The names are the keys of a dict or the names that a person gave to the output layers. Any other is called
+    "output_0" and so on, by its place, because the names that Keras makes up change from one run to the next.
 
     Args:
         model: the model.
-        answer: what it answered.
+        answer: its answer.
 
     Returns:
-        The tensors, in the order that the model has them.
+        The tensors, in the model's order.
 
     Example:
         >>> x = keras.Input((4,))
@@ -35,7 +35,7 @@ def named_outputs(model: Any, answer: Any) -> dict[str, Any]:
         ['output_0', 'color']
     """
     found = keras.tree.flatten_with_path(answer)
-    # A subclassed model has no layers that answer.
+    # A subclassed model declares no output layers.
     layers = [tensor._keras_history.operation for tensor in getattr(model, "outputs", None) or ()]
     given = [
         _name(path, place, layers[place] if len(layers) == len(found) else None)
@@ -49,10 +49,10 @@ def named_outputs(model: Any, answer: Any) -> dict[str, Any]:
 
 
 def chosen_outputs(outputs: Mapping[str, Any], output_name: str | None, also: Sequence[str]) -> list[tf.Tensor]:
-    """Return the output that holds the scores, followed by those that are served with them.
+    """Return the output that holds the scores, followed by those that are served with it.
 
     Raises:
-        ExportError: when there are several outputs and no choice, or there is none of a name.
+        ExportError: when there are several outputs and none is chosen, or there is no output of that name.
     """
     listed = ", ".join(outputs)
     if output_name is None and len(outputs) > 1:
@@ -77,7 +77,7 @@ def chosen_outputs(outputs: Mapping[str, Any], output_name: str | None, also: Se
 def _name(path: Sequence[str | int], place: int, layer: Any) -> str:
     if any(isinstance(key, str) for key in path):
         return "_".join(map(str, path))
-    # Keras makes the name of a layer of its class, as in dense_3.
+    # Keras names a layer after its class, as in dense_3.
     if layer is None or re.sub(r"_\d+$", "", layer.name).replace("_", "") == type(layer).__name__.lower():
         return f"output_{place}"
     return str(layer.name)

@@ -1,4 +1,4 @@
-"""The reference variables of TensorFlow 1, which no TensorFlow 2 can save, as variables that it can."""
+"""Replace the reference variables of TensorFlow 1, which TensorFlow 2 cannot save, with variables that it can."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def has_references(signature: Any) -> bool:
 
 
 def _value(loaded: Any, reference: str) -> tf.Tensor:
-    """Return the value that loading restored; a run of the graph reads it."""
+    """Return the restored value of a reference variable, which only a run of the graph can read."""
     with loaded.graph.as_default():
         value = tf.identity(loaded.graph.get_tensor_by_name(f"{reference}:0"))
     return loaded.prune([], value)()
@@ -60,13 +60,13 @@ def _references(signature: Any) -> list[str]:
 
 
 def _placeholders(signature: Any) -> list[Any]:
-    """Return the tensors of a graph that its inputs go into, in the order of the inputs' names."""
+    """Return the tensors of a graph that receive its inputs, in the order of the inputs' names."""
     inner = {id(tensor) for _, tensor in signature.graph.captures}
     return [tensor for tensor in signature.graph.inputs if id(tensor) not in inner]
 
 
 def _without(graph: graph_pb2.GraphDef, references: list[str]) -> graph_pb2.GraphDef:
-    """Return a graph without some nodes, and without what would place others beside these."""
+    """Return a graph without some nodes, and without the attributes that place others beside these."""
     kept = graph_pb2.GraphDef(library=graph.library, versions=graph.versions)
     for node in graph.node:
         if node.name not in references:

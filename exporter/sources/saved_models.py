@@ -1,4 +1,4 @@
-"""A SavedModel as a Keras model again: its layers are gone, what one of its endpoints computes is not."""
+"""Wrap a SavedModel in a Keras model, which has none of its layers but computes what one of its endpoints does."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ import tensorflow as tf
 from exporter.errors import ExportError, reason
 from exporter.sources.reference_variables import WithoutReferences, has_references
 
-# Where no endpoint is named: Keras's own, then the one that every other tool writes.
+# If no endpoint is named: Keras's own, then the one that every other tool writes.
 _USUAL = ("serve", "serving_default")
 
-# The tag of what a server loads.
+# The tag of the graph that a server loads.
 _TAGS = ("serve",)
 
 
@@ -25,7 +25,7 @@ class SavedModelEndpoint(keras.layers.Layer):  # type: ignore[misc]  # Keras has
     """
 
     def __init__(self, loaded: Any, endpoint: Any) -> None:
-        # It takes the types that it says, not those that Keras computes in.
+        # The endpoint takes the types that it declares, not those that Keras computes in.
         super().__init__(autocast=False)
         # What holds the variables must live as long as the function.
         self.loaded = loaded
@@ -46,12 +46,12 @@ class SavedModelEndpoint(keras.layers.Layer):  # type: ignore[misc]  # Keras has
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """Return what the endpoint answers to its arguments, `(args, kwargs)`."""
+        """Call the endpoint with its arguments, `(args, kwargs)`."""
         arguments, named = inputs
         return self.endpoint(*arguments, **named)
 
     def compute_output_spec(self, inputs: Any) -> Any:
-        """Return the declared outputs, without a run."""
+        """Return the declared outputs without running the endpoint."""
         return keras.tree.map_structure(
             lambda output: keras.KerasTensor(output.shape if output.shape.rank else (None,), output.dtype.name),
             self.function.structured_outputs,
@@ -59,7 +59,7 @@ class SavedModelEndpoint(keras.layers.Layer):  # type: ignore[misc]  # Keras has
 
 
 def load_saved_model(directory: Path, endpoint: str | None = None) -> Any:
-    """Wrap an endpoint of a SavedModel into a functional Keras model.
+    """Wrap an endpoint of a SavedModel in a functional Keras model.
 
     The model has the endpoint's inputs, by name, and its variables and tables. Its layers are gone: another precision
     cannot be chosen, and ids that an embedding does not have are not refused.
@@ -67,10 +67,10 @@ def load_saved_model(directory: Path, endpoint: str | None = None) -> Any:
     Args:
         directory: the SavedModel's.
         endpoint: the key of a signature or the name of a traced function; by default `serve`, which Keras writes, or
-            `serving_default`, or the only signature that there is.
+            `serving_default`, or the only signature.
 
     Raises:
-        ExportError: when it cannot be loaded, there is no such endpoint, or no server's request could hold its inputs.
+        ExportError: when it cannot be loaded, there is no such endpoint, or no request could hold its inputs.
 
     Example:
         >>> load_saved_model(Path("exported")).inputs
@@ -96,7 +96,7 @@ def load_saved_model(directory: Path, endpoint: str | None = None) -> Any:
 def captured_resources(loaded: Any, function: Any) -> list[Any]:
     """Return the trackable objects, besides variables, that a function of a loaded SavedModel needs."""
     found = _captured(loaded, function, tf.saved_model.experimental.TrackableResource)
-    # One of TensorFlow 1 has no object for each table, but one that fills them all from files.
+    # A SavedModel of TensorFlow 1 has no object for each table, but one that fills them all from files.
     initializer = getattr(loaded, "initializer", None)
     if initializer is not None and any("HashTable" in node.op for node in function.graph.as_graph_def().node):
         found += [initializer, *loaded.asset_paths]
@@ -111,7 +111,7 @@ def _captured(loaded: Any, function: Any, kind: type) -> list[Any]:
 
 
 def _choose(directory: Path, loaded: Any, endpoint: str | None) -> Any:
-    """Return a signature or a traced function; of the same name, the signature."""
+    """Return a signature or a traced function; if both have the name, the signature."""
     functions = {name: value for name, value in vars(loaded).items() if getattr(value, "concrete_functions", None)}
     functions = {name: value for name, value in functions.items() if not name.startswith("_")}
     signatures = dict(getattr(loaded, "signatures", {}))

@@ -1,4 +1,4 @@
-"""Modules of the user's: found in the working directory, as Python finds them for a script there."""
+"""Import a user's modules from the working directory, as Python does for a script there."""
 
 import importlib
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 from exporter.errors import ExportError, reason
 
-# What an export uses of ours. A module of the user's with such a name would be taken for ours, or ours for it.
+# Our packages that an export uses. A user's module with such a name would be mistaken for ours, or ours for it.
 _OURS = ("exporter", "server", "signatures")
 
 
@@ -18,7 +18,7 @@ def import_module(name: str) -> Any:
     """Import a module, which may be in the working directory.
 
     Raises:
-        ExportError: when it is not found, fails, or has the name of a package of ours.
+        ExportError: when it is not found, fails, or has the name of one of our packages.
 
     Example:
         >>> import_module("json").loads("[1]")
@@ -35,7 +35,7 @@ def import_module(name: str) -> Any:
 
 
 def call(module: str, function: str) -> Any:
-    """Return what a function without arguments returns.
+    """Call a function without arguments.
 
     Raises:
         ExportError: when there is no such function, or it fails.
@@ -59,10 +59,10 @@ def call(module: str, function: str) -> Any:
 
 @contextmanager
 def _working_directory_first() -> Iterator[None]:
-    """Let Python look into the working directory first, but not for our own packages: these are there already."""
+    """Let Python search the working directory first, but not for our own packages: these are imported already."""
     importlib.import_module("exporter.pipeline")
     directory = str(Path.cwd())
-    # It may have been written a moment ago.
+    # The user's module may have been written a moment ago.
     importlib.invalidate_caches()
     sys.path.insert(0, directory)
     try:

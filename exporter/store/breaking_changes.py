@@ -15,7 +15,7 @@ from signatures.contract.interface import Interface, breaking_changes
 
 
 def check_callers(store: VersionStore, after: Interface, forbid: bool) -> list[str]:
-    """Return what a new version would break for callers of the newest published one, a sentence each.
+    """Return what a new version would break for callers of the newest published one, in one sentence each.
 
     Raises:
         ValidationError: when there is such a change, and `forbid` is set.
@@ -53,7 +53,7 @@ def published_interface(version: Path) -> Interface | None:
 
 
 def _declared(definition: Any) -> dict[str, Any]:
-    """Return a SignatureDef as export.json states it."""
+    """Return a SignatureDef in the format of export.json."""
 
     def specs(infos: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -63,7 +63,7 @@ def list_versions(output: Path, labels: Mapping[str, Mapping[int, Sequence[str]]
 
 
 def read_record(version: Path) -> ExportRecord | None:
-    """Return the record in a version's directory; None if another tool or a newer release of ours wrote it."""
+    """Return the record in a version's directory; None if another tool or a newer release of sparsehead wrote it."""
     try:
         return ExportRecord.read(version)
     except RecordError:

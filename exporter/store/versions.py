@@ -1,6 +1,6 @@
 """The versions in a model's base path: numbered directories that appear whole or not at all.
 
-A TensorFlow server takes every child whose name is an integer for a version, complete or not, and replaces the good
+A TensorFlow server takes every child whose name is an integer as a version, complete or not, and replaces the good
 one with it. So a version is written under another name on the same file system, flushed and renamed.
 """
 
@@ -22,8 +22,8 @@ _FAILED = ".failed-"
 _LAST_VERSION = ".last_version"
 # A server's version number is an int64, and it ignores directories with a larger one.
 _LARGEST = 2**63 - 1
-# On a network file system a directory's lock holds on one machine only. So what other machines left, which may still be
-# exporting, must be older than this to be removed.
+# On a network file system, a directory's lock holds on one machine only. So what other machines left is removed only if
+# it is older than this: they may still be exporting.
 _FOREIGN_SECONDS = 24 * 3600
 
 
@@ -63,10 +63,10 @@ class VersionStore:
     def staging(self, keep_on: type[Exception] | None = None) -> Iterator[Path]:
         """Yield an empty directory to write a version into; on exit, remove it unless it was published.
 
-        First, remove what killed exporters left behind: at once on this machine, after a day on others.
+        First, remove what killed exporters left behind: those of this machine at once, those of others after a day.
 
         Args:
-            keep_on: a type of error after which the directory is kept, under another name that the error notes.
+            keep_on: a type of error after which the directory is kept, under another name that is added to the error.
 
         Raises:
             StoreError: when the base path cannot be written to.
@@ -124,7 +124,7 @@ class VersionStore:
         with self._locked():
             while True:
                 version = self.next_version(wanted)
-                # Before the rename: a crash in between then skips a number, and does not use one twice.
+                # Before the rename: a crash in between then skips a number instead of using one twice.
                 self._keep_last_version(version)
                 try:
                     directory.rename(self.base_path / str(version))
@@ -144,7 +144,7 @@ class VersionStore:
         with self._locked():
             removed = [version for version in self.versions()[:-keep] if version not in spare]
             for version in removed:
-                # Renamed first, as a server must not see half a version.
+                # Renamed first, because a server must not see half a version.
                 doomed = self._unused_name()
                 (self.base_path / str(version)).rename(doomed)
                 shutil.rmtree(doomed, ignore_errors=True)
@@ -233,7 +233,7 @@ def _flush_tree(directory: Path) -> None:
 
 def _flush(path: Path) -> None:
     """Write a file's content, or a directory's entries, to the disk."""
-    # Reading is enough, and allowed where the file itself may only be read.
+    # Opening for reading is enough, and works for read-only files, too.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Validation: a staged version, loaded as a server loads it, answers as the Keras model does."""
+"""Validate that a staged version, loaded as a server loads it, answers as the Keras model does."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias

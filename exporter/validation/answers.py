@@ -33,9 +33,9 @@ MANY, FEW = 4, 2
 
 
 def validate_alone(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """A sample that is sent alone gets the answer that it gets beside others.
+    """Require that a sample that is sent alone gets the same answer as beside others.
 
-    Callers and servers decide how examples are put together, so a model that computes across them has no right answer.
+    Callers and servers decide how examples are batched, so a model that computes across them has no right answer.
     """
     samples = _sent_alone(expected.samples)
     for start, batch in enumerate(samples.batches(MANY)):
@@ -66,10 +66,10 @@ def validate_dense(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 
 
 def validate_head(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Require that every signature keeps of the dense scores what it should, for all limits and batch sizes.
+    """Require that every signature keeps the right ones of the dense scores, for all limits and batch sizes.
 
-    The limits are k and min_score. Requests with every form of them use few examples, as each is another run. Those
-    without limits or with one for each example use more, and one.
+    The limits are k and min_score. Requests with every form of them hold few examples, because each is another run.
+    Requests without limits, or with one for each example, are also sent with more examples and with only one.
     """
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for examples in (FEW, MANY, 1):
@@ -86,7 +86,7 @@ def validate_head(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 
 
 def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Require that image files decode to the pixels that Pillow reads, and are answered as these pixels are."""
+    """Require that image files decode to the pixels that Pillow reads, and get the same answers as these pixels."""
     samples = expected.samples.asked_of(names.ENCODED_IMAGES)
     keys = [key for key in names.IMAGE_SIGNATURES if key in version.signatures]
     if not samples.images or not keys:
@@ -106,7 +106,7 @@ def validate_images(version: LoadedVersion, expected: ExpectedBehavior) -> None:
 
 
 def validate_own_signatures(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Require that a user's signature answers what its forms make of the Keras model, for all limits and sizes."""
+    """Require that a user's signature answers as its forms do on the Keras model, for all limits and sizes."""
     for key in sorted(expected.own):
         takes_k = names.K in version.signatures[key].inputs
         for examples in (FEW, MANY, 1):
@@ -121,12 +121,12 @@ def validate_own_signatures(version: LoadedVersion, expected: ExpectedBehavior) 
 
 
 def validate_also_outputs(version: LoadedVersion, expected: ExpectedBehavior) -> None:
-    """Every signature that answers with another output of the model answers with what Keras computes."""
+    """Require that the other outputs of the model in every signature's answers are those that Keras computes."""
     for key, signature in sorted(version.signatures.items()):
         for name in sorted(set(expected.also) & set(signature.outputs)):
             keras_answer = expected.also[name]
             samples = expected.samples.rows(0, len(keras_answer))
-            # What takes image files is asked with these, or with none where the samples are arrays.
+            # These outputs are known for the samples, not for stand-ins or what a user's form makes of samples.
             if key in expected.own or samples.asked_of(key) is not samples:
                 continue
             served = call(version, key, request(key, samples), "k left out")[name]

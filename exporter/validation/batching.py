@@ -25,12 +25,12 @@ _SIZES = (2, 1)
 # How many samples to use at each length.
 _ASKED = 8
 
-# Which requests meet in a run is a matter of chance.
+# How often to send them: which requests meet in a run is a matter of chance.
 _ROUNDS = 3
 
 
 def samples_that_fit(classifier: Classifier, samples: Samples, batching: Batching | None) -> Samples:
-    """Return the samples, cut to the longest length that a request may have if they are made up.
+    """Return the samples, with made-up ones cut to the longest length that a request may have.
 
     Raises:
         ExportError: when the user's samples are longer.
@@ -76,7 +76,7 @@ def values_that_fail_others(classifier: Classifier) -> list[str]:
 def answers_by_length(
     classifier: Classifier, samples: Samples, batching: Batching | None
 ) -> dict[int, tuple[Samples, npt.NDArray[np.float32]]]:
-    """Run the Keras model on samples of several lengths, among them those that are padded most.
+    """Run the Keras model on samples of several lengths, including those that are padded most.
 
     Returns:
         By length, the samples cut to it and the model's probabilities for them; empty if requests do not share runs or
@@ -102,7 +102,7 @@ def answers_by_length(
 
 
 def _with_noise(classifier: Classifier, samples: Samples, length: int) -> Samples:
-    """Add made-up samples, as a few samples may hold no word that the model can tell from padding."""
+    """Add made-up samples, because a few samples may hold no word that the model can tell from padding."""
     if samples.made_up:
         return samples
     noise = made_up_samples(classifier.inputs, None).of_length(length, classifier.inputs.specs)
@@ -149,9 +149,9 @@ def validate_shared_runs(version: LoadedVersion, expected: ExpectedBehavior) -> 
 
 
 def _one_limit_each(expected: ExpectedBehavior, samples: Samples, dense: Scores, number: int) -> Question:
-    """Return a question with a k and a min_score of its own for each example, other ones for each request."""
+    """Return a question with a different k and min_score for each example, which vary between requests."""
     ks = [expected.k, 1][: len(samples)]
-    # Halfway to the best score, or nearer to it.
+    # Half of the best score, most of it, or no bound.
     min_scores = [float(row.max()) * share for row, share in zip(dense, (0.5, 0.9, 0.0)[number % 2 :], strict=False)]
     takes, exported = names.LIMITS, expected.exported
     return question_of(ks, min_scores, takes=takes, exported=exported, shape=dense.shape)

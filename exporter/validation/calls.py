@@ -47,7 +47,7 @@ def call(version: LoadedVersion, key: str, inputs: Arrays, asked: str) -> Output
 
 
 def dense_of(version: LoadedVersion, samples: Samples) -> Scores:
-    """Return the version's own dense answers, [S, N]: those for the largest k. Thresholds hide some of them."""
+    """Return the version's own dense scores, [S, N], from its dense signature if it has one, or else for k = N."""
     if names.DENSE in version.signatures:
         every: Scores = call(version, names.DENSE, request(names.DENSE, samples), "no limits")[
             names.DENSE_PROBABILITIES
@@ -69,7 +69,7 @@ def well_formed(
     *,
     bounded: bool = False,
 ) -> AnswerForm:
-    """Return the form that a signature answers in, and require that an answer has its outputs, types and shapes."""
+    """Require that an answer has the outputs, types and shapes of its signature's form, and return that form."""
     declared = list(version.signatures[key].outputs)
     form = form_of(declared)
     if form is None:
@@ -94,7 +94,7 @@ def validate_answer(
     dense: Scores,
     tolerance: Tolerance = SAME_RUN,
 ) -> list[Verdict]:
-    """Require that a signature's answer is well-formed and keeps of the dense scores what it should.
+    """Require that a signature's answer is well-formed and keeps the right ones of the dense scores.
 
     Returns:
         The verdict on each row, which may be a near tie.

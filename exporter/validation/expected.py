@@ -22,18 +22,18 @@ class ExpectedBehavior:
     """What a version must answer.
 
     Attributes:
-        samples: the examples to ask it about.
+        samples: the examples to send.
         dense: the Keras model's probabilities for them, [S, N].
-        dense_tolerance: how far its own may be from these.
-        exported: what limits an answer.
+        dense_tolerance: how far the version's scores may be from these.
+        exported: the limits of its answers.
         labels: the N labels.
         info: what `export_info` must answer, by output name.
         signatures: what its metadata must declare.
         weights: the size of the model's variables in bytes.
         of_length: the samples cut to several lengths, each with the Keras model's probabilities for them, if
             requests are padded before they share a run.
-        also: the Keras model's answers to the first samples in each output that is served beside the probabilities.
-        own: by key of each of the user's own signatures, a function from a request to the Keras model's
+        also: for each other output that is served, the Keras model's values for the first samples.
+        own: for each of the user's own signatures, by key, a function from a request to the Keras model's
             probabilities, [B, N].
     """
 

@@ -162,7 +162,7 @@ _Use: TypeAlias = tuple[str, tuple[str, ...], Device, tuple[str, ...], bool]
 
 
 class _KernelFinder:
-    """The kernels that a GPU could use, by op, the GPU's own first; and what they mean for a node."""
+    """Finds the kernel that a GPU would use for a node, preferring the GPU's own to those for every device."""
 
     def __init__(self) -> None:
         self._kernels = defaultdict(list)
@@ -172,7 +172,7 @@ class _KernelFinder:
                 if kernel.device_type == device:
                     self._kernels[kernel.op].append(kernel)
         self.knows_gpus = any(kernel.device_type == "GPU" for kernel in every)
-        # All signatures run the nodes of one backbone, and messages are slow to read.
+        # All signatures run the nodes of one backbone, and protobuf messages are slow to read.
         self._found: dict[tuple[int, _Place], _Use] = {}
 
     def uses(self, nodes: Iterable[tuple[Any, _Place]]) -> tuple[OpUse, ...]:

@@ -46,7 +46,7 @@ class LoadedVersion:
         self._preparing = ThreadPoolExecutor(1)
 
     def prepare(self) -> None:
-        """Let a thread optimize the graph of each signature, which takes longer than a run of it.
+        """Let a thread optimize the graph of each signature, which takes longer than running it.
 
         A server does this at the first request. A request to a signature that is not ready waits for the thread.
         """
@@ -63,7 +63,7 @@ class LoadedVersion:
 
     @property
     def warmup_seconds(self) -> float:
-        """How long loading took, preparing each signature, and its first run with each shape that was asked so far."""
+        """How long it took to load, to prepare each signature, and to run it the first time with each shape so far."""
         return self._load_seconds + sum(self._first_runs.values())
 
     @cached_property
@@ -81,7 +81,7 @@ class LoadedVersion:
         """Run one signature; omitted inputs get their defaults from the SignatureDef, as on a server.
 
         Raises:
-            ServingError: the error that a server would answer.
+            ServingError: the error that a server would answer with.
         """
         signature = self.signatures[key]
         feeds = {

@@ -22,7 +22,7 @@ def wrong_pixels(file: bytes, values: npt.NDArray[np.generic], preprocessing: st
 
     Args:
         file: a JPEG or PNG file.
-        values: the model's input that the graph decoded it to, [H, W, C].
+        values: the model's input that the graph decoded from it, [H, W, C].
         preprocessing: one of `names.PREPROCESSINGS`.
 
     Returns:

@@ -7,7 +7,7 @@ from exporter.errors import ValidationError
 from exporter.validation.expected import ExpectedBehavior
 from exporter.validation.loaded import LoadedVersion
 
-# Ops that call back into the Python process that created them, and so fail in every other.
+# Ops that call back into the Python process that created them, and so fail in any other process.
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 

@@ -75,8 +75,8 @@ def require_quality(quality: Quality | None, min_exact_match: float | None, min_
             )
 
 
-def _quality(said: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], k: int) -> Quality:
-    counted = tallies(said, truth)
+def _quality(predictions: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], k: int) -> Quality:
+    counted = tallies(predictions, truth)
     return Quality(
         samples=len(truth),
         exact_match=float(np.mean(counted.exact)),

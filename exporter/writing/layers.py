@@ -1,4 +1,4 @@
-"""Watch the outputs of a Keras model's layers while it runs: functional, Sequential or subclassed."""
+"""Watch the outputs of the layers of a Keras model, functional, Sequential or subclassed, while it runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

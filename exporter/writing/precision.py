@@ -55,7 +55,7 @@ PRECISIONS: Mapping[str, Precision] = {
     ),
 }
 
-# The precision that an op's types show.
+# The precision that an op's types imply.
 _OF_OPS = {
     types_pb2.DT_HALF: "mixed_float16",
     types_pb2.DT_BFLOAT16: "mixed_bfloat16",
@@ -68,7 +68,7 @@ CHOICES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 @dataclass(frozen=True)
 class Deviation:
-    """What a precision changed in the answers to the samples.
+    """How a precision changed the answers to the samples.
 
     Attributes:
         largest: the largest difference between two scores.
@@ -102,8 +102,8 @@ def layers_to_cast(classifier: Classifier, samples: Samples, precision: str | No
     """Return the layers to cast to a precision.
 
     These are all layers that the model calls except the last one, which computes the scores, and those that compute the
-    outputs of a functional model; float32 includes these too. Quantized layers stay as they are, as their weights mean
-    nothing without their scales. So do layers that compute no floats, such as lookups, and layers loaded from a
+    outputs of a functional model; float32 includes these too. Quantized layers stay as they are, because their weights
+    mean nothing without their scales. So do layers that compute no floats, such as lookups, and layers loaded from a
     SavedModel.
 
     Raises:

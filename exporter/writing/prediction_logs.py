@@ -52,7 +52,7 @@ def warmup_records(
     sizes: Sequence[int],
     own: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[prediction_log_pb2.PredictionLog]:
-    """Make the requests that a server runs before it takes others: one for each signature, and one for each size.
+    """Make the requests that a server runs before it accepts others: one for each signature, and one for each size.
 
     A record that fails keeps the version from loading, so each follows the rules of the server's own batching too: one
     k and one min_score for each example.
@@ -61,7 +61,7 @@ def warmup_records(
         model: the name that the model is served under.
         keys: the signatures.
         samples: the same examples once for each length that requests are padded to.
-        limits: what the export keeps by default, which the requests ask for.
+        limits: the default limits of the export, which the requests send.
         sizes: the batch sizes to run.
         own: the inputs of each of the user's own signatures, by key.
     """

@@ -74,7 +74,7 @@ def write_saved_model(
 
 @contextmanager
 def _untracked_resources() -> Iterator[None]:
-    """Name the variable or table that a model uses but Keras does not track."""
+    """Name the variable or table that a model uses but Keras does not track, in place of TensorFlow's error."""
     try:
         yield
     except AssertionError as error:
@@ -95,7 +95,7 @@ def _tables(model: Any) -> list[Any]:
         elif isinstance(layer, SavedModelEndpoint):
             tables.extend(layer.resources)
         elif isinstance(layer, keras.layers.TFSMLayer):
-            # Where Keras's export stores them.
+            # Keras's export stores them here.
             tables.extend(getattr(layer._reloaded_obj, "_misc_assets", ()))
     return tables
 

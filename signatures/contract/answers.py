@@ -1,4 +1,4 @@
-"""The forms that an answer can have: is it well-formed, what are its dense scores, and is each row right?
+"""The forms of an answer: how to check its shape, extract its dense scores and judge its rows.
 
 A new output form needs an AnswerForm here. The check and the exporter's validation then treat it like all others.
 """
@@ -69,9 +69,9 @@ class AnswerForm:
 
 
 def form_of(outputs: Collection[str]) -> AnswerForm | None:
-    """Return the form of an answer that has these outputs by name, or None if that is no known form.
+    """Return the form of an answer with these output names, or None if no known form matches.
 
-    An answer may also have other outputs of the model, which no form judges.
+    An answer may also hold other outputs of the model, which no form judges.
 
     Example:
         >>> sorted(form_of(["indices", "scores", "labels"]).dtypes)
@@ -83,7 +83,7 @@ def form_of(outputs: Collection[str]) -> AnswerForm | None:
 
 
 def encoded(labels: Sequence[str]) -> Labels:
-    """Return labels as a server answers them: an object array of bytes.
+    """Return labels as a server sends them: an object array of bytes.
 
     Example:
         >>> encoded(["cat", "dog"]).tolist()
@@ -163,10 +163,10 @@ def _indices_of_labels(classes: Labels, scores: Scores, labels: Labels, dense: S
     return indices
 
 
-# Each answer to a check needs it, and 100,000 labels take 50 ms.
+# Every answer in a check needs this, which takes 50 ms for 100,000 labels.
 @lru_cache(maxsize=1)
 def _places(labels: tuple[bytes, ...]) -> Mapping[bytes, Sequence[int]]:
-    """Return the indices that each label has."""
+    """Return the indices of each label."""
     places: dict[bytes, list[int]] = {}
     for index, label in enumerate(labels):
         places.setdefault(label, []).append(index)

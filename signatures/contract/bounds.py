@@ -1,6 +1,6 @@
-"""Bounds on scores: what `min_score` and the thresholds of labels come to, and whether a server treats them as it must.
+"""Bounds on scores: combine `min_score` with the thresholds of labels, and judge whether a server applies them right.
 
-A score is kept if it is at least its bound, to the bit: a bound is no place for a tolerance.
+A score is kept if it is at least its bound. The comparison is exact, without any tolerance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ import numpy as np
 from signatures.contract.kept import Verdict
 from signatures.contract.tolerances import Floats
 
-# As many rows must agree before they say something: noise alone moves a score below its bound every other time.
+# How many rows must agree to prove anything: noise alone moves a score below its bound half of the time.
 _ROWS = 4
 
 
 def shortest(value: float) -> float:
-    """Return the shortest decimal number that is the same float32, as records and reports show it.
+    """Return the shortest decimal number with the same float32 value, for records and reports.
 
     Example:
         >>> shortest(float(np.float32(0.3)))
@@ -25,9 +25,9 @@ def shortest(value: float) -> float:
 
 
 def bounds_of(min_score: float, thresholds: Sequence[float], labels: int) -> Floats | None:
-    """Return the lowest score to keep of each of N labels, where 0 or less bounds nothing; None if nothing is bounded.
+    """Return the lowest score to keep for each of N labels, 0 or less for no bound; None if no label has one.
 
-    `min_score` is that of the request; `thresholds` are those of the labels, or empty.
+    `min_score` is the request's; `thresholds` are the labels', or empty.
 
     Example:
         >>> bounds_of(0.25, (0.5, 0.0), 2).tolist()
@@ -42,9 +42,9 @@ def bounds_of(min_score: float, thresholds: Sequence[float], labels: int) -> Flo
 
 
 def strict_bounds(verdicts: Iterable[Verdict]) -> str:
-    """Return what is wrong if scores that equal their bound are never kept in the rows of a signature, or "".
+    """Return a problem if the rows of a signature never keep a score that equals its bound, otherwise "".
 
-    In a single row, noise may have moved such a score below its bound; in several rows without any noise, it has not.
+    In one row, noise may have moved such a score below its bound. In several rows without any noise, it has not.
 
     Example:
         >>> strict_bounds([Verdict(kept_at_bound=False)] * 4)

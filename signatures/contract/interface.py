@@ -1,4 +1,4 @@
-"""What callers of a version rely on, and which changes of it break them."""
+"""What callers of a version rely on, and which changes break them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 from signatures.contract import names
 
-# As in export.json: by signature, its method, and the dtype and shape of each of its inputs and outputs.
+# As in export.json: for each signature, its method and the dtype and shape of each input and output.
 Declared: TypeAlias = Mapping[str, Any]
 
-# The inputs that a signature has a default for, which servers fill in for requests over gRPC, but not over REST.
+# The inputs with a default, which servers fill in for requests over gRPC, but not over REST.
 _WITH_DEFAULT = (*names.LIMITS, names.PROBE)
 
 
@@ -22,7 +22,7 @@ class Interface:
         signatures: as in export.json.
         labels: the labels, by index; empty if they are unknown.
         preprocessing: how pixels become the model's input, or None if that is unknown.
-        ours: whether an export wrote the version, so that its labels and preprocessing are known.
+        ours: whether our export wrote the version, so that its labels and preprocessing are known.
     """
 
     signatures: Declared
@@ -32,10 +32,10 @@ class Interface:
 
 
 def breaking_changes(before: Interface, after: Interface) -> list[str]:
-    """Return what would break callers of one version that get answers from another, without a full stop each.
+    """Return the changes that break callers of one version if another one answers, each without a final period.
 
     Args:
-        before: the version that they know.
+        before: the version that they were written for.
         after: the version that would answer.
 
     Example:
@@ -48,7 +48,7 @@ def breaking_changes(before: Interface, after: Interface) -> list[str]:
         >>> breaking_changes(before, after)
         ['the input images is now called pixels: pass --input-name pixels=images to keep the name (fixed_k)']
     """
-    # By change, the signatures that it was found in; none for what concerns all of them.
+    # The signatures in which each change was found; empty if it concerns all of them.
     found: dict[str, list[str]] = {}
     for key, old in before.signatures.items():
         new = after.signatures.get(key)
@@ -92,7 +92,7 @@ def _output_changes(old: Declared, new: Declared) -> Iterator[str]:
             yield f"the output {name} is gone"
         elif spec["dtype"] != new[name]["dtype"]:
             yield f"the output {name} is {new[name]['dtype']}, and was {spec['dtype']}"
-        # That there are more labels, or fewer, is said of the labels.
+        # `_label_changes` reports a different number of labels.
         elif name not in (names.PROBABILITIES, names.DENSE_PROBABILITIES) and not _takes(
             spec["shape"], new[name]["shape"]
         ):
@@ -116,7 +116,7 @@ def _counted(labels: Sequence[str]) -> str:
 
 
 def _takes(declared: Sequence[int] | None, sent: Sequence[int] | None) -> bool:
-    """Return whether whatever has the second shape has the first, too; -1 is any size, None any shape."""
+    """Return whether the declared shape admits everything of the sent shape; -1 is any size, None any shape."""
     if declared is None or sent is None:
         return declared is None
     return len(declared) == len(sent) and all(want in (-1, have) for want, have in zip(declared, sent, strict=True))

@@ -1,4 +1,4 @@
-"""JSON lines: an example on each line, as the exporter and a client read them from files."""
+"""JSON lines, one example on each, as the exporter and the client read them from files."""
 
 import base64
 import binascii
@@ -23,10 +23,10 @@ class Line:
     """One example.
 
     Attributes:
-        values: by name, the model's inputs as nested lists, numbers, strings or bytes, or an image's file.
-        k: the k that it asks for, if it asks for one.
-        min_score: the same of `min_score`.
-        labels: the labels that are true; None if that is unknown.
+        values: by name, the model's inputs as nested lists, numbers, strings or bytes, or an image file.
+        k: its k, or None.
+        min_score: its min_score, or None.
+        labels: its true labels, or None if they are unknown.
     """
 
     values: Mapping[str, Any]
@@ -36,16 +36,16 @@ class Line:
 
 
 def read_line(line: bytes, inputs: Collection[str], source: str) -> Line:
-    """Read a line.
+    """Parse a line.
 
     Args:
         line: an object with a key for each input, which may have `k`, `min_score` and `labels`; or a bare value for a
             model with one input. Arrays are nested lists, bytes are {"b64": "..."}.
         inputs: the names of the model's inputs.
-        source: what an error calls the line.
+        source: the name of the line in error messages.
 
     Raises:
-        LineError: for a line that is something else.
+        LineError: if the line is anything else.
 
     Example:
         >>> read_line(b'{"text": "a good day", "labels": ["x"]}', ["text"], "line 1").labels

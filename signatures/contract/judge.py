@@ -1,8 +1,8 @@
-"""Is one row of an answer right? It is compared with dense scores, taking ties into account.
+"""Judge a row of an answer: compare it with dense scores, taking ties into account.
 
 Two runs of one backbone may differ by a tolerance. So two labels may swap places if their dense scores are less than
-twice the tolerance apart: this is a near tie. Every other difference is a problem. Which entries may be there is judged
-in `kept`.
+twice the tolerance apart: this is a near tie. Every other difference is a problem. The module `kept` judges which
+entries may be present.
 """
 
 from typing import Any
@@ -20,9 +20,9 @@ def judge_dense(expected: Floats, served: Floats, tolerance: Tolerance, k: int) 
 
     Args:
         expected: the expected scores, [N].
-        served: the scores that the server answered, [N].
+        served: the server's scores, [N].
         tolerance: how much they may differ.
-        k: a different top k within the tolerance counts as a near tie.
+        k: a different set of top k entries, within the tolerance, counts as a near tie.
 
     Example:
         >>> from signatures.contract.tolerances import CPU
@@ -42,14 +42,14 @@ def judge_dense(expected: Floats, served: Floats, tolerance: Tolerance, k: int) 
 
 
 def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance, bounds: Floats | None = None) -> Verdict:
-    """Judge a row in which all but the k largest entries of `dense`, and those of them below a bound, should be zero.
+    """Judge a row that should be zero except for the k largest entries of `dense` that reach their bounds.
 
     Args:
         dense: the server's own dense scores, [N].
         served: the row, [N].
         k: how many entries may be kept, from 0 to N.
         tolerance: how much a kept score may differ.
-        bounds: the lowest score to keep of each label, [N], or None if there are no bounds.
+        bounds: the lowest score to keep for each label, [N], or None if there are no bounds.
 
     Example:
         >>> from signatures.contract.tolerances import CPU
@@ -70,7 +70,7 @@ def judge_sparse(dense: Floats, served: Floats, k: int, tolerance: Tolerance, bo
     expected = ranking(dense)[:k]
     missing = without(expected, kept, len(dense))
     if len(kept) < k:
-        # The rest was kept too, but is zero. Then all other scores must be zero as well, within the tolerance.
+        # The rest may have been kept too, as zeros. Then all missing scores must be zero, within the tolerance.
         hidden = missing[np.abs(dense[missing]) > tolerance.around(np.zeros_like(dense[missing]))]
         if len(hidden):
             entry = int(hidden[0])
@@ -100,7 +100,7 @@ def judge_listed(
         labels: the labels of all indices, as bytes.
         k: how many places may be used, from 0 to N.
         tolerance: how much a score may differ.
-        bounds: the lowest score to keep of each label, [N], or None if there are no bounds. Then k places are used.
+        bounds: the lowest score to keep for each label, [N], or None if there are no bounds and k places are used.
     """
     if (broken := _not_finite(dense, scores)) is not None:
         return broken

@@ -1,4 +1,4 @@
-"""Which entries of a row should have been kept, and which may be, as two runs of one backbone differ a little.
+"""Which entries of a row must be kept, and which may be, given that two runs of one backbone differ slightly.
 
 An entry is kept if it is among the k largest and not below its bound. The cut by k comes first: bounds only take away.
 Entries near the cut may swap places, and entries near their bound may be kept or not. These are near ties.
@@ -20,8 +20,8 @@ _Indices: TypeAlias = NDArray[np.intp]
 class Verdict:
     """The verdict on one row: a problem and its entry, a near tie, the largest difference between scores.
 
-    kept_at_bound: whether an entry is kept whose score equals its bound; None if there is no such entry, or if noise
-    may have moved it.
+    kept_at_bound: whether the row keeps an entry whose score equals its bound; None if there is no such entry, or if
+    noise may have moved its score.
     """
 
     problem: str = ""
@@ -71,7 +71,7 @@ def judge_swaps(
     difference: float,
     tolerance: Tolerance,
 ) -> Verdict:
-    """Judge which entries were kept if nothing bounds the scores, and if their number is right."""
+    """Judge which entries were kept, given that there are no bounds and that their number is right."""
     missing, extra = without(expected, kept, len(dense)), without(kept, expected, len(dense))
     if not len(missing):
         return Verdict(difference=difference)
@@ -100,10 +100,10 @@ def judge_bounded(
         scores: the scores of the kept entries.
         kept: the indices of the kept entries, at most k.
         k: how many entries may be kept, from 0 to N.
-        bounds: the lowest score to keep of each label, [N]. 0 or less bounds nothing.
-        difference: the largest difference between the kept scores and the dense ones, which goes into the verdict.
+        bounds: the lowest score to keep for each label, [N]. 0 or less bounds nothing.
+        difference: the largest difference between the kept scores and the dense ones, for the verdict.
         tolerance: how much a score may differ between two runs.
-        zeros_hide: whether a kept score of zero cannot be seen.
+        zeros_hide: whether a kept score of zero looks like an entry that is not kept.
     """
     # The head compares the very scores that it answers with, so noise is no excuse for one below its bound.
     below = np.flatnonzero((scores < bounds[kept]) & (bounds[kept] > 0))
@@ -114,11 +114,11 @@ def judge_bounded(
     order = ranking(dense)
     best, rest = order[:k], order[k:]
     required = best[~((dense[best] < bounds[best]) & (bounds[best] > 0))]
-    # What another run may have found below its bound, and what would be kept but cannot be seen.
+    # Entries that another run may have found below their bound, and entries that may be kept without being seen.
     near_bound = (bounds > 0) & (dense - tolerance.around(dense) < bounds)
     hidden = zeros_hide & (bounds <= 0) & (np.abs(dense) <= tolerance.around(np.zeros_like(dense)))
     missing, extra = without(required[~hidden[required]], kept, len(dense)), without(kept, best, len(dense))
-    # Entries of the top k that others replaced in another run, and these others.
+    # Entries of the top k that were replaced in another run, and the entries that replaced them.
     lost = missing[~near_bound[missing]]
     unkept = best[~np.isin(best, kept) & ~np.isin(best, lost)]
     replaced = np.concatenate([lost, unkept[len(unkept) - max(len(extra) - len(lost), 0) :]])
@@ -162,7 +162,7 @@ def _widest(dense: Floats, replaced: _Indices, replacing: _Indices) -> tuple[Any
 
 
 def _too_far(dense: Floats, best: Any, worst: Any, tolerance: Tolerance, exact: bool) -> bool:
-    """Return whether no noise can have let one entry take another's place."""
+    """Return whether noise cannot explain that one entry took another's place."""
     allowed = tolerance.around(dense[best]) + tolerance.around(dense[worst])
     gap = float(dense[best]) - float(dense[worst])
     # If no bit differs from the dense run, there was no noise that could swap equal scores: the order of ties is wrong.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Over NFS only what is open for writing can be locked. There a file in the directory is locked instead of it.
+# Over NFS, only a file open for writing can be locked, so a file in the directory is locked instead.
 _LOCK_FILE = ".lock"
 _NOT_LOCKABLE = (errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -17,7 +17,7 @@ class LockedError(Exception):
 
 @contextmanager
 def locked(descriptor: int, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of an open file, after waiting for it if `wait`. It ends with the process, however that ends.
+    """Hold the lock of an open file, waiting for it if `wait`. It ends with the process, even if that is killed.
 
     Raises:
         LockedError: if another process holds it and `wait` is False.
@@ -35,7 +35,7 @@ def locked(descriptor: int, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def locked_directory(directory: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a directory, which keeps apart those who change its files; see `locked`.
+    """Hold the lock of a directory, so that only one process at a time changes its files; see `locked`.
 
     Raises:
         LockedError: if another process holds it and `wait` is False.
@@ -53,7 +53,7 @@ def locked_directory(directory: Path, *, wait: bool = True) -> Iterator[None]:
             _lock(descriptor, wait)
         yield
     finally:
-        # Nothing here forks, so that closing ends the lock, too.
+        # Nothing here forks, so closing also releases the lock.
         os.close(descriptor)
 
 

@@ -15,7 +15,7 @@ EXPORT_INFO = "export_info"
 # A signature of exports whose labels have thresholds: no other answer shows the scores below them.
 DENSE = "dense"
 
-# The name of a signature, and of the input for image files that this signature and those named after it take.
+# The name of a signature, and of the input for image files of this signature and those named after it.
 ENCODED_IMAGES = "encoded_images"
 
 # The signatures of an image model that take image files. For any other model, CLASSIFY takes the model's own inputs.
@@ -35,7 +35,7 @@ IMAGE_FEATURE = "image/encoded"
 # How pixels become a model's input: see signatures.preprocessing.
 PREPROCESSINGS = ("none", "unit", "tf", "caffe", "torch")
 
-# Outputs of the signatures that answer with a vector of probabilities, with all of them, and with a list of those kept.
+# Outputs of the signatures that return a sparse vector of probabilities, all of them, or a list of the kept ones.
 PROBABILITIES = "probabilities"
 DENSE_PROBABILITIES = "dense_probabilities"
 INDICES = "indices"

@@ -1,4 +1,4 @@
-"""Pixels to what an image model takes, and back: what every preprocessing does, in numpy."""
+"""Preprocess pixels for an image model, and reverse the preprocessing, in NumPy."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class _Scaling:
-    """What a preprocessing does: (pixels / divisor - mean) / deviation, for `bgr` with the channels reversed."""
+    """A preprocessing: (pixels / divisor - mean) / deviation, after reversing the channels if `bgr`."""
 
     divisor: float = 1
     mean: Any = 0
@@ -29,10 +29,10 @@ _SCALINGS = {
 
 
 def preprocessed(pixels: NDArray[np.uint8], preprocessing: str) -> NDArray[np.float32]:
-    """Return what a preprocessing, one of `names.PREPROCESSINGS`, makes of pixels, [..., C].
+    """Apply a preprocessing, one of `names.PREPROCESSINGS`, to pixels, [..., C].
 
     Raises:
-        ValueError: for another preprocessing, or one of three channels and pixels of fewer.
+        ValueError: if the preprocessing is unknown, or needs 3 channels and C is not 3.
     """
     scaling = _scaling(preprocessing, pixels.shape[-1])
     ordered = pixels[..., ::-1] if scaling.bgr else pixels
@@ -41,7 +41,7 @@ def preprocessed(pixels: NDArray[np.uint8], preprocessing: str) -> NDArray[np.fl
 
 
 def unprocessed(values: NDArray[Any], preprocessing: str) -> NDArray[np.float64]:
-    """Return the pixels, not yet rounded, that `preprocessed` made these values of; see there."""
+    """Return the unrounded pixels that `preprocessed` turns into these values; see there."""
     scaling = _scaling(preprocessing, values.shape[-1])
     pixels: NDArray[np.float64]
     pixels = (np.asarray(values, np.float64) * scaling.deviation + scaling.mean) * scaling.divisor

@@ -1,4 +1,4 @@
-"""How good predicted labels are, sample by sample. The exporter and the client measure the same."""
+"""Measure the quality of predicted labels, sample by sample, in the same way for the exporter and the client."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Tallies:
-    """What quality is counted from; each array has an entry for each of S samples.
+    """The counts that quality is computed from; each array has one entry for each of S samples.
 
     Attributes:
         exact: 1 if the predicted labels are the true ones, otherwise 0.
@@ -41,7 +41,7 @@ def predicted(served: Floats, bounds: Floats | None) -> NDArray[np.bool_]:
 
 
 def tallies(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Tallies:
-    """Return what the predicted labels get right, given which are predicted and which are true, both [S, N].
+    """Count what the predictions get right, from the predicted and the true labels, both [S, N].
 
     Example:
         >>> tallies(np.array([[True, False], [True, True]]), np.array([[True, False], [True, False]])).exact.tolist()

@@ -12,18 +12,18 @@ from signatures.contract import names
 from signatures.contract.bounds import bounds_of
 from signatures.contract.tolerances import Floats
 
-# The rank of the lowest score that a bound is asked at. Beside a bound, a k twice as large keeps answers short.
+# The lowest rank whose score is used as a bound. With a bound, twice this number as k keeps answers short.
 _DEEPEST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedLimits:
-    """What limits an answer if a request says nothing, and the thresholds, which always do.
+    """The limits of an answer if a request sets none, and the thresholds, which always apply.
 
     Attributes:
         k: the default k.
         min_score: the default min_score.
-        thresholds: the lowest score to keep of each label; empty if labels have no thresholds.
+        thresholds: the lowest score to keep for each label; empty if labels have no thresholds.
     """
 
     k: int
@@ -33,14 +33,14 @@ class ExportedLimits:
 
 @dataclass(frozen=True)
 class Question:
-    """Limits in the form that is sent, and with their meaning.
+    """The limits of a request, as they are sent and as they apply to each example.
 
     Attributes:
-        name: how reports show it, after "k ".
-        sent: k and min_score as they are sent: a scalar, [1] or [B]. One that is left out is not there.
+        name: the limits as reports show them, after "k ".
+        sent: k and min_score as they are sent: a scalar, [1] or [B]. A limit that is left out is absent.
         k: the k that applies to each example, clamped to [0, N].
         bounds: the bounds that apply to each example, [N], or None for an example without bounds.
-        per_example: the same question with one value per example, a form that every server takes.
+        per_example: the same limits with one value per example, a form that every server takes.
     """
 
     name: str
@@ -66,9 +66,9 @@ def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats
     Args:
         takes: which of k and min_score the signature takes.
         exported: what applies if a request leaves them out.
-        dense: the server's own dense scores for the request, [B, N]. Bounds are asked at them and between them.
-        thorough: whether to ask every form of the limits, at and around their ends, not only left out and one per
-            example. It takes some twelve requests, and makes no difference which examples are sent with them.
+        dense: the server's own dense scores for the request, [B, N]. Bounds are placed at and between them.
+        thorough: whether to send the limits in every form, with values at and beyond the ends of their ranges, instead
+            of only leaving them out and sending one per example. It takes about twelve requests, for any examples.
 
     Example:
         >>> dense = np.array([[0.75, 0.5], [0.25, 0.5]], np.float32)
@@ -76,7 +76,7 @@ def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats
         >>> [question.name for question in asked]
         ['left out', '[1, -1] (one per example)', '[1, -1] (one per example), min_score [0.75, 0.5] (one per example)']
     """
-    # The judge finds NaN in any case. Some processors take denormal numbers for zero.
+    # The judge finds NaN in any case. Some processors treat denormal numbers as zero.
     dense = np.nan_to_num(dense, nan=0, posinf=0, neginf=0)
     dense[np.abs(dense) < np.finfo(np.float32).tiny] = 0
     examples, labels = dense.shape
@@ -102,9 +102,9 @@ def questions(*, takes: Collection[str], exported: ExportedLimits, dense: Floats
 
 
 def _ks_to_ask(exported: int, examples: int, labels: int) -> Iterator[Any]:
-    """Yield k in every form: a scalar at both ends, which are clamped, a single element, and one per example.
+    """Yield k in every form: a scalar beyond both ends, which is clamped, a single element, and one per example.
 
-    What one example costs is a run of the backbone. So values that need no form of their own share requests.
+    Each example costs a run of the backbone, so values that need no form of their own share requests.
     """
     yield -1
     yield labels + 3
@@ -115,7 +115,7 @@ def _ks_to_ask(exported: int, examples: int, labels: int) -> Iterator[Any]:
 
 
 def _bounds_to_ask(scores: Sequence[Floats], labels: int) -> Iterator[tuple[Any, Any]]:
-    """Yield k and min_score: at scores, just above one, between scores, above all, and where nothing is bounded."""
+    """Yield k and min_score, with bounds at scores, just above one, between two, above all, and one without effect."""
     examples, first, k = len(scores), scores[0], min(labels, 2 * _DEEPEST)
     ranks = sorted({1, 2, min(labels // 2, _DEEPEST)})
     yield None, float((first[0].astype(np.float64) + _at(first, 1)) / 2)
@@ -129,18 +129,18 @@ def _bounds_to_ask(scores: Sequence[Floats], labels: int) -> Iterator[tuple[Any,
 
 
 def _best_first(row: Floats, thresholds: Sequence[float]) -> Floats:
-    """Return the scores of a row that no threshold hides, best first; all of them if it hides them all."""
+    """Return the scores of a row that no threshold hides, best first; if all are hidden, return all."""
     shown = row >= np.array(thresholds, np.float32) if thresholds else np.ones(len(row), np.bool_)
     return np.sort(row[shown] if shown.any() else row)[::-1]
 
 
 def _filled(values: Sequence[Any], length: int) -> list[Any]:
-    """Return values, repeated from the first on, up to this length."""
+    """Repeat values up to this length."""
     return [values[place % len(values)] for place in range(length)]
 
 
 def _at(scores: Floats, rank: int) -> float:
-    """Return the score at a rank, counted from 0, of scores that come best first; the last one if there is none."""
+    """Return the score at a rank, counted from 0, of scores sorted best first; the last one if there are too few."""
     return float(scores[min(rank, len(scores) - 1)])
 
 
@@ -153,7 +153,7 @@ def _above(scores: Floats, rank: int) -> float:
 def question_of(
     k: Any, min_score: Any, *, takes: Collection[str], exported: ExportedLimits, shape: tuple[int, ...]
 ) -> Question:
-    """Return the question of one k and min_score.
+    """Return the question for one k and min_score.
 
     Args:
         k: a number, a tuple of one, or a list with one per example. None leaves it out.

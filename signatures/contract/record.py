@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from signatures.contract import names
 
-# Increased when a reader of the previous version would misread a record. New optional fields do not increase it.
+# Increased when a reader of the previous version would misread a record; new optional fields do not count.
 # 2: answers may be limited by min_score and thresholds, too.
 SCHEMA_VERSION = 2
 
@@ -39,7 +39,7 @@ class ExportRecord:
         preprocessing: how pixels become the model's input, or None if that is unknown.
         golden_digest: SHA-256 of the golden records, in hexadecimal.
         min_score: the lowest score that an answer keeps if the request does not say. 0 bounds nothing.
-        thresholds: the lowest score that an answer keeps of each label, whatever the request says; 0 for a label
+        thresholds: the lowest score that an answer keeps for each label, whatever the request says; 0 for a label
             without a threshold, and empty if there are none.
         threshold_fit: how the thresholds were fitted, or None if they were not.
         created: when the model was exported, in ISO 8601 (UTC).
@@ -54,12 +54,12 @@ class ExportRecord:
         gpu: where its ops would run on a server with a GPU.
         git_commit: the commit of the repository that it was exported in, ending in "-dirty" if files differed from it.
         source_digest: SHA-256 of the model's file or directory, in hexadecimal; None for a model without one.
-        metadata: what the user said about the export, by name.
+        metadata: what the user recorded about the export, by name.
         signatures: by key, the method and the declared inputs and outputs, with dtype and shape (-1 for any size).
         memory: an estimate of the bytes that a server needs for it on its host: see `exporter.memory`.
         warmup_seconds: how long loading and warming up took where it was exported, or on the slowest of `validated_on`.
         validated_on: the servers that it was validated on before it was published, with their versions and devices.
-        input_bounds: what is known of the values of inputs, by name: {"ids": N}, the size of an embedding, or
+        input_bounds: what is known about the values of inputs, by name: {"ids": N}, the size of an embedding, or
             {"words": [...]}, the first words of a vocabulary.
         files: SHA-256 in hexadecimal of every other file of the version, by path.
         schema_version: the version of this format.

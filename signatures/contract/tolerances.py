@@ -1,4 +1,4 @@
-"""How far apart two scores may be and still count as equal: by the hardware, and by what the model computes in."""
+"""How far apart two scores may be and still count as equal, depending on the hardware and the model's precision."""
 
 import math
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Tolerance:
     atol: float
 
     def __post_init__(self) -> None:
-        # No difference is larger than NaN: with it, every answer would pass.
+        # No difference is larger than NaN: every answer would pass.
         if not (0 <= self.rtol < math.inf and 0 <= self.atol < math.inf):
             raise ValueError(
                 f"rtol {self.rtol} and atol {self.atol} are not a tolerance: pass finite numbers that are not negative"
@@ -72,8 +72,8 @@ GPU = Tolerances(
 
 _FLOAT32, _FLOAT16 = CPU.backbone, Tolerance(rtol=1e-2, atol=5e-3)
 
-# How far apart two runs of one model may be, by what it computes in. Activations rounded to integers jump from one to
-# the next where a float differs in its last bit: quantized layers are as coarse as float16.
+# How far apart two runs of one model may be, by its precision. Where activations are rounded to integers, a difference
+# in the last bit of a float can become a whole step: quantized layers are as coarse as float16.
 DENSE_TOLERANCES: Mapping[str, Tolerance] = {
     "float64": _FLOAT32,
     "float32": _FLOAT32,
@@ -84,7 +84,7 @@ DENSE_TOLERANCES: Mapping[str, Tolerance] = {
 
 
 def for_precision(tolerances: Tolerances, precision: str | None) -> Tolerances:
-    """Return tolerances that are at least as wide as the precision needs that export.json names, or None.
+    """Return tolerances at least as wide as a precision needs: the one in export.json, or None for float32.
 
     Tolerances that a user chose stay as they are: only CPU and GPU are widened.
     """

@@ -4,9 +4,9 @@ It writes, beside this file, the trained model `digits.keras`, `labels.txt`, the
 labels (`samples/`), and measurements on held-out images (`metrics.json`).
 
 A second run reproduces the images, and so the samples, to the bit on any machine. It reproduces the weights to the bit
-on the same kind of machine, with the same versions of TensorFlow and Keras and as many threads. Elsewhere, sums are
-rounded in another order, and training ends with other weights and other numbers in `metrics.json`. `digits.keras` also
-holds the date it was saved, so compare weights, not files.
+on the same kind of machine, with the same versions of TensorFlow and Keras and the same number of threads. Elsewhere,
+sums are rounded in another order, and training ends with other weights and other numbers in `metrics.json`.
+`digits.keras` also holds the date it was saved, so compare weights, not files.
 """
 
 import json

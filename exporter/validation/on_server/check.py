@@ -37,11 +37,11 @@ def ask_three_questions(
     """Check a server against the staged version's golden records and its export.json.
 
     Returns:
-        What `serving-client check --json` says of a server that passes.
+        What `serving-client check --json` prints for a server that passes.
 
     Raises:
-        ValidationError: when the answer to a question is no, with the first fault, or when the server ends meanwhile,
-            with its last words.
+        ValidationError: when the answer to a question is no (the message has the first fault), or when the server ends
+            during the check (the message has its last words).
     """
     records = _link_records(servable, work)
     done = run(

@@ -11,7 +11,7 @@ _COMPLAINT = re.compile(
 )
 _DATE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: ")
 _GPU = re.compile(r"device:GPU:\d+ with .*?name: (?P<name>[^,]+), .*compute capability: (?P<capability>[\d.]+)")
-# A server that would retry, or wait for files forever, need not be waited for.
+# After these, a server retries or waits for files forever, so there is no point in waiting for it.
 _LOST = re.compile(
     r"Loading servable:? \{name: .*? version: -?\d+\} failed"
     r"|encountered a filesystem access error|No versions of servable|Could not find base path"
@@ -29,7 +29,7 @@ def last_words(log: str) -> str:
 
 
 def is_lost(log: str) -> bool:
-    """Return whether the version can no longer become available, though the server may go on."""
+    """Return whether the version can no longer become available, even if the server keeps running."""
     return _LOST.search(log) is not None
 
 

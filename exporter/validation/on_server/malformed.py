@@ -67,12 +67,12 @@ def method_of(request: Any) -> str:
 
 
 def malformed_requests(directory: Path, version: int, *, empty: bool) -> Iterator[Malformed]:
-    """Yield requests that are wrong in one way each.
+    """Yield requests, each wrong in one way.
 
     Args:
         directory: the staged version.
         version: the number that it is served as.
-        empty: whether to send requests without examples. They wait forever where the server itself merges requests.
+        empty: whether to send requests without examples. They wait forever if the server itself merges requests.
     """
     saved_model = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     definitions = saved_model.meta_graphs[0].signature_def
@@ -87,12 +87,12 @@ def malformed_requests(directory: Path, version: int, *, empty: bool) -> Iterato
     yield Malformed("bytes that are no request", "Predict", b"\xff" * 64, True)
 
 
-# What is wrong, whether it must be refused, and what makes a good request of the same kind wrong.
+# What is wrong, whether it must be refused, and a function that makes a good request wrong in this way.
 _Change = tuple[str, bool, Callable[[Any], object]]
 
 
 def _of_predict(good: Any, definition: Any, empty: bool) -> Iterator[_Change]:
-    # export_info answers any probe, as it computes nothing with it.
+    # export_info answers any probe, because it computes nothing with it.
     guarded = good.model_spec.signature_name != names.EXPORT_INFO
     for name, tensor in sorted(good.inputs.items()):
         yield from _of_tensor(name, tensor, guarded, empty)
@@ -110,7 +110,7 @@ def _of_predict(good: Any, definition: Any, empty: bool) -> Iterator[_Change]:
 
 
 def _of_tensor(name: str, tensor: Any, guarded: bool, empty: bool) -> Iterator[_Change]:
-    """Yield what is wrong with one tensor: its rank, its shape, its type, its values."""
+    """Yield changes to one tensor: to its rank, shape, type and values."""
     sizes = [dim.size for dim in tensor.tensor_shape.dim]
     yield f"{name} of one more dimension", guarded, partial(_reshape, name, [*sizes, 1])
     if len(sizes) > 2:

@@ -1,4 +1,4 @@
-"""Waiting until a server has a version, or cannot have it any more."""
+"""Wait until a server has a version available, or can no longer load it."""
 
 import time
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from exporter.validation.on_server.target import Target
 LAST_WORDS = " Its last words:"
 
 _POLL_SECONDS = 0.3
-# How long a process that died may take to be seen dead, and to write its last words.
+# How long it may take to notice that a process died, and to read its last words.
 _DYING_SECONDS = 10.0
-# A server of this machine is asked directly, whatever proxy the environment names for others.
+# A server on this machine is called directly, whatever proxy the environment names.
 _CHANNEL = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", -1),
@@ -37,8 +37,8 @@ def wait_until_available(server: Server, target: Target, servable: Servable) -> 
     """Return the address of a server as soon as the version is available.
 
     Raises:
-        ValidationError: when the server ends or says that it cannot load the version, or at the deadline; with its last
-            words.
+        ValidationError: when the server ends, says that it cannot load the version, or misses the deadline; the message
+            has its last words.
     """
     until = time.monotonic() + servable.patience
     while True:
@@ -56,7 +56,7 @@ def wait_until_available(server: Server, target: Target, servable: Servable) -> 
 
 
 def how_it_died(server: Server) -> str | None:
-    """Return how a server ended that may just be dying; None if it lives on."""
+    """Return how a server that may be dying ended; None if it keeps running."""
     until = time.monotonic() + _DYING_SECONDS
     while (ended := server.ended()) is None and time.monotonic() < until:
         time.sleep(_POLL_SECONDS)

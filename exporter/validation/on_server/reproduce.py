@@ -14,7 +14,7 @@ from exporter.validation.on_server.survival import REQUEST_SECONDS, SERVICE, Fai
 from signatures.contract import names
 
 SCRIPT = "reproduce.sh"
-# What the script needs, beside it.
+# The files that the script needs, beside it.
 FOLDER = "reproduce"
 _REQUEST = f"{FOLDER}/request.bin"
 _ADDRESS = f"localhost:{GRPC_PORT}"
@@ -46,7 +46,7 @@ def write_script(server: Server, servable: Servable, error: ValidationError, *, 
 
 
 def _question(directory: Path, servable: Servable, error: ValidationError, gpu: bool) -> list[str]:
-    """Return the line that fails: the request that did, or the check."""
+    """Return the line that repeats the failure: the request that failed, or the check."""
     if not isinstance(error, FailedByRequestError):
         return [shlex.join(["serving-client", *check_arguments(_ADDRESS, servable, ".", gpu=gpu)])]
     (directory / _REQUEST).write_bytes(error.request.message)

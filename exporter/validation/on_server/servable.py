@@ -51,12 +51,12 @@ class Servable:
 
 
 def flags_of(start: ServerStart) -> list[str]:
-    """Return the server's flags. A load that fails is not retried: nothing here changes in between."""
+    """Return the server's flags. A failed load is not retried, because nothing changes in between."""
     return start.flags_for(f"{start.directory}/{MODELS_CONFIG}", "--max_num_load_retries=0")
 
 
 def batching_of(output: Path, options: ExportOptions) -> str | None:
-    """Return the batching.config that the deployed server will have: this export's, or the one that is in use."""
+    """Return the batching.config that the deployed server will have: this export's, or the one in use."""
     if options.server_batching is not None:
         return batching_config(server_parameters(options.server_batching))
     file = output / DIRECTORY / BATCHING_CONFIG

@@ -65,7 +65,7 @@ def _send_malformed(channel: grpc.Channel, request: Malformed, server: Server, t
 
 
 def _call(channel: grpc.Channel, method: str) -> Callable[..., Any]:
-    """Return a method that takes bytes, as some of the requests are not valid messages."""
+    """Return a method that takes bytes, because some of the requests are not valid messages."""
     answers = {"Predict": predict_pb2.PredictResponse, "Classify": classification_pb2.ClassificationResponse}
     call: Callable[..., Any] = channel.unary_unary(SERVICE + method, response_deserializer=answers[method].FromString)
     return call

@@ -13,7 +13,7 @@ from exporter.validation.on_server.servers.commands import run
 Engine: TypeAlias = Literal["docker", "podman", "kubectl", "binary"]
 
 _ENGINES: tuple[Engine, ...] = ("docker", "podman", "kubectl")
-# What a validation needs of a cluster: a pod, a command in it that copies the files, and a port of it.
+# What a validation needs from a cluster: a pod, a command in it that copies the files, and a forwarded port.
 _CAN_I = ("auth", "can-i", "create", "pods")
 _RIGHTS: dict[str, tuple[str, ...]] = {
     "pods": _CAN_I,
@@ -41,10 +41,10 @@ class Target:
 
 
 def targets_of(options: ExportOptions) -> list[Target]:
-    """Return the servers to validate on, whose engines all work now.
+    """Return the servers to validate on, and require that their engines work now.
 
     Raises:
-        ExportError: when a target is not one of these, or its command is missing or does not work.
+        ExportError: when a target is invalid, or its command is missing or does not work.
     """
     targets = [_target(text, options.image) for text in dict.fromkeys(options.validate_on)]
     for engine, program in {target.engine: target.program for target in targets}.items():
@@ -74,7 +74,7 @@ def _target(text: str, image: str) -> Target:
                     "the path of a tensorflow_model_server."
                 )
             return Target(engine, text.partition(":")[2] or image, program)
-    # A program of this machine: what is on its PATH, or a path.
+    # A program on this machine, by name or by path.
     program = shutil.which(text)
     if program is None:
         what = "this file cannot be run" if os.path.exists(text) else "there is no such command or file"

@@ -1,1 +1,1 @@
-"""The servers that a staged version can be validated on: a program of this machine, a container, a pod."""
+"""The servers that a staged version can be validated on: a program on this machine, a container or a pod."""

@@ -12,7 +12,7 @@ from exporter.validation.on_server.servable import Servable, flags_of
 from exporter.validation.on_server.servers.commands import end_group, free_ports, run
 from exporter.validation.on_server.servers.server import Reproduction, how_it_ended
 
-# With the flag for CPUs any server lets XLA compile, on a GPU too, and only newer ones know the one for GPUs.
+# The XLA flag for CPUs works for any server, even on a GPU; only newer servers know the flag for GPUs.
 _ANY_IMAGE = "tensorflow/serving:latest"
 _GROWTH = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
@@ -34,7 +34,7 @@ class BinaryServer:
         self._port = 0
 
     def start(self) -> None:
-        """Start it below the work directory, which has a link to the version."""
+        """Start it with the work directory as its root, which has a link to the version."""
         root = str(self._work)
         self._servable.write_files(self._work / "deploy", root)
         version = Path(self._servable.path_under(str(self._work)))
@@ -75,11 +75,11 @@ class BinaryServer:
         return self._log_file.read_text(encoding="utf-8", errors="replace")
 
     def version(self) -> str:
-        """Ask another process of the same program."""
+        """Run the program again, with --version."""
         return run([self._program, "--version"], give_up=True).stdout
 
     def reproduction(self) -> Reproduction:
-        """Serve the kept directory from a directory of its own, in which it has its number."""
+        """Serve the kept directory through a link in a separate directory, where it has its version number."""
         root = f"/tmp/reproduce-{self._servable.directory.name.lstrip('.')}"
         start = self._start_at(root)
         version = shlex.quote(self._servable.path_under(root))

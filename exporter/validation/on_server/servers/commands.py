@@ -1,4 +1,4 @@
-"""Run the command of an engine, so that Ctrl-C leaves nothing half-made."""
+"""Run the command of an engine, so that Ctrl-C leaves nothing half-created."""
 
 import os
 import signal
@@ -50,8 +50,8 @@ def run(
 ) -> Finished:
     """Run a command to its end.
 
-    It runs in a separate session, which Ctrl-C does not reach: a container that is just being created is created, so
-    that it can be removed.
+    It runs in a separate session, which Ctrl-C does not reach: the creation of a container is completed, so that it
+    can be removed.
 
     Args:
         command: the program and its arguments.

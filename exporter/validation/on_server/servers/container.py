@@ -19,7 +19,7 @@ _PULL_SECONDS = 3600.0
 
 
 class ContainerServer:
-    """A container whose ports are open to this machine alone.
+    """A container whose ports are open only to this machine.
 
     Args:
         target: the engine and the image.
@@ -106,7 +106,7 @@ class ContainerServer:
             "--detach",
             f"--name={self._name}",
             *container_options(self._start, self._target.engine),
-            # Where there is SELinux, it keeps containers from files that were not labeled for them.
+            # Under SELinux, containers could not read files that are not labeled for them.
             "--security-opt=label=disable",
             f"--publish={publish}",
             *(f"--mount={mount}" for mount in mounts),

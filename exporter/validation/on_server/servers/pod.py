@@ -25,7 +25,7 @@ from exporter.validation.on_server.servers.server import Reproduction, how_it_en
 from exporter.validation.on_server.target import Target
 
 _COPY = "copy"
-# What the copying container waits for.
+# The file that the copying container waits for.
 _COMPLETE = ".complete"
 # Reasons for which a container never starts.
 _NEVER = {
@@ -113,7 +113,7 @@ class PodServer:
         return f"127.0.0.1:{self._port}"
 
     def log(self) -> str:
-        """Return its stdout and stderr; before it starts, what the cluster says of the pod."""
+        """Return its stdout and stderr; before it starts, what the cluster says about the pod."""
         logs = self._kubectl("logs", self._name, f"--container={NAME}")
         if not logs.status and logs.stdout.strip():
             return logs.stdout
@@ -171,10 +171,10 @@ class PodServer:
             "initContainers": [copying],
             "volumes": [{"name": mount["name"], "emptyDir": {}}],
             "restartPolicy": "Never",
-            # If nobody is left to delete it.
+            # For a pod that nobody is left to delete.
             "activeDeadlineSeconds": _SCHEDULING_SECONDS + self._servable.patience + _SPARE_SECONDS,
         }
-        # Not the label of the servers that a Service finds.
+        # Not the label by which a Service finds its servers.
         metadata = {"name": self._name, "labels": {"app.kubernetes.io/name": "sparsehead-validation"}}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
