@@ -48,15 +48,15 @@ def check_options(classifier: Classifier, samples: Samples, k: int, options: Exp
     if options.server_batching and variable:
         raise ExportError(
             f"The input {variable[0].name} has the shape {variable[0].shape}, and the server's own batching fails "
-            "requests that meet one of another shape: pass --batching in-graph --pad-to 16,32,64 with the lengths to "
-            "pad requests to, or --batching none."
+            "requests that are batched with others of another shape: pass --batching in-graph --pad-to 16,32,64 "
+            "with the lengths to pad requests to, or --batching none."
         )
     if options.batching:
         warnings += values_that_fail_others(classifier)
     if options.server_batching:
         warnings.append(
             "The server's own batching merges requests before any guard can run, so one bad request fails all in its "
-            "batch. Signatures that take k and min_score then need one of each for each example."
+            "batch. Signatures that take k and min_score then need one k and one min_score for each example."
         )
     if classifier.untrained:
         warnings.append(f"{classifier.name} is untrained: its weights are random, so its answers mean nothing.")
@@ -75,7 +75,7 @@ def _check_samples(samples: Samples, labels: int) -> list[str]:
         warnings.append(f"{unknown}: the gate judges the other {known}.")
     if samples.left_out:
         warnings.append(
-            f"{samples.left_out} examples are of other shapes than the {len(samples)} that are used: samples have one."
+            f"{samples.left_out} examples differ in shape from the {len(samples)} that are used, and were left out."
         )
     if samples.made_up:
         warnings.append("The samples are made up: they only show that the export answers as the model does.")

@@ -178,9 +178,9 @@ def compose_signatures(
     """
     table = _standard_forms(backbone, identity)
     if unknown := [key for key in keys or () if key not in table and key != names.EXPORT_INFO]:
-        raise ValueError(f"This model can have no signature {unknown[0]!r}: it can have {', '.join(table)}.")
+        raise ValueError(f"This model cannot have the signature {unknown[0]!r}: it can have {', '.join(table)}.")
     if reserved := sorted({*table, names.EXPORT_INFO, names.DENSE, names.ENCODED_IMAGES_DENSE} & set(own or {})):
-        raise ValueError(f"{reserved[0]!r} is the name of a signature of ours: give yours another name.")
+        raise ValueError(f"{reserved[0]!r} is the name of a standard signature: give yours another name.")
     traced, also = backbone.traced(identity.model)
     # With a batched backbone, everything else runs on the CPU (see `signatures.batching`).
     device = "/CPU:0" if backbone.batching else None

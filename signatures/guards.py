@@ -103,5 +103,5 @@ def _check_one_batch_size(inputs: Mapping[str, tf.Tensor]) -> tf.Operation:
     sizes = [tf.shape(tensor)[0] for tensor in inputs.values()]
     return tf.debugging.Assert(
         tf.reduce_all(tf.equal(sizes, sizes[0])),
-        [f"{', '.join(inputs)} must have as many examples each; received:", *sizes],
+        [f"{', '.join(inputs)} must all have the same number of examples; received:", *sizes],
     )

@@ -54,9 +54,7 @@ def follow_up(
         warnings.append(f"No older version of {model} was removed: it is unknown which of them a server needs.")
         return files, []
     before: list[int] = []
-    with only_warn(
-        warnings, f"Not every older version of {model} was removed that --keep {options.keep} does not keep"
-    ):
+    with only_warn(warnings, f"Some older versions of {model} that --keep {options.keep} would remove are still there"):
         named = named_versions(output, model)
         before = store.versions()
         store.prune(options.keep, spare=named)

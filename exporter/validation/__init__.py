@@ -25,12 +25,12 @@ Validation: TypeAlias = Callable[[LoadedVersion, ExpectedBehavior], None]
 # By the description that the user sees while they run.
 VALIDATIONS: Mapping[str, Validation] = {
     "Ops are TensorFlow's own, weights stored once": validate_portability,
-    "A sample alone is answered as beside others": validate_alone,
+    "A sample gets the same answer alone and beside others": validate_alone,
     "Dense answers equal the Keras model's": validate_dense,
     "Images are decoded as Pillow decodes them": validate_images,
     "Every signature keeps the k largest, for every form of k": validate_head,
-    "What does not fit is refused": validate_guards,
-    "The version says who it is": validate_identity,
+    "Malformed requests are refused": validate_guards,
+    "The version identifies itself correctly": validate_identity,
     "Every warm-up request succeeds": validate_warmup,
 }
 # Run before the others if requests share runs inside the graph.

@@ -29,4 +29,4 @@ def validate_portability(version: LoadedVersion, expected: ExpectedBehavior) -> 
         if dtypes[name] != tf.string
     )
     if size > expected.weights:
-        raise ValidationError(f"The variables take {size} bytes where the model's have {expected.weights}.")
+        raise ValidationError(f"The variables take {size} bytes, but the model's take {expected.weights}.")

@@ -48,9 +48,9 @@ def strict_bounds(verdicts: Iterable[Verdict]) -> str:
 
     Example:
         >>> strict_bounds([Verdict(kept_at_bound=False)] * 4)
-        '4 rows hold a score that equals its bound, and none is kept: a score of the bound itself must be'
+        '4 rows hold a score that equals its bound, and none is kept: each must be kept'
     """
     seen = [verdict.kept_at_bound for verdict in verdicts if verdict.kept_at_bound is not None]
     if len(seen) < _ROWS or any(seen):
         return ""
-    return f"{len(seen)} rows hold a score that equals its bound, and none is kept: a score of the bound itself must be"
+    return f"{len(seen)} rows hold a score that equals its bound, and none is kept: each must be kept"

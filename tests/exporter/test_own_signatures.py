@@ -124,7 +124,7 @@ def test_what_cannot_be_asked_or_judged_is_refused_before_any_work(tmp_path):
     assert "takes 'angle', which no sample holds" in refused(tmp_path, ExportError, {"turned": (angle, answer)})
     assert "takes k without a default" in refused(tmp_path, ExportError, {"x": (replace(form, defaults={}), answer)})
     assert "answers entropy, which no check can judge" in refused(tmp_path, ExportError, {"x": (form, entropy)})
-    assert "'top_k' is the name of a signature of ours" in refused(tmp_path, ExportError, {"top_k": (form, answer)})
+    assert "'top_k' is the name of a standard signature" in refused(tmp_path, ExportError, {"top_k": (form, answer)})
 
 
 def test_the_check_asks_an_own_signature_and_compares_it_with_its_own_dense_scores(tmp_path):

@@ -67,7 +67,7 @@ def test_json_lines_of_several_inputs_keep_the_most_frequent_shape_and_say_what_
     np.testing.assert_array_equal(samples.inputs["codes"], [[1, 2, 3], [4, 5, 6]])
     assert samples.inputs["codes"].dtype == np.int32
     version = export(classifier, tmp_path / "out")
-    assert any(warning.startswith("1 examples are of other shapes than the 2") for warning in version.warnings)
+    assert any(warning.startswith("1 examples differ in shape from the 2") for warning in version.warnings)
 
 
 def test_json_lines_of_image_files_are_decoded_as_a_server_will(tmp_path, sample_images):

@@ -136,7 +136,7 @@ def test_weights_stored_twice_are_found(tmp_path, monkeypatch):
         return [*exported_variables(model), *map(tf.Variable, exported_variables(model))]
 
     monkeypatch.setattr(exporter.writing.saved_model, "exported_variables", twice)
-    assert_refused(tmp_path, f"The variables take {2 * LABELS * 4} bytes where the model's have {LABELS * 4}")
+    assert_refused(tmp_path, f"The variables take {2 * LABELS * 4} bytes, but the model's take {LABELS * 4}")
 
 
 class CallsPython(keras.layers.Layer):

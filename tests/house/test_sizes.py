@@ -53,7 +53,7 @@ def test_contributing_names_only_what_is_there():
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_every_folder_of_ours_is_in_the_house():
-    house = CONTRIBUTING.partition("\n## The house\n")[2].partition("\n## ")[0]
+def test_every_folder_of_ours_is_in_the_layout():
+    layout = CONTRIBUTING.partition("\n## Repository layout\n")[2].partition("\n## ")[0]
     folders = {f"{name(file.parent)}/" for file in MODULES if len(file.relative_to(ROOT).parts) < 4}
-    assert {folder for folder in folders if f"`{folder}`" not in house} == set()
+    assert {folder for folder in folders if f"`{folder}`" not in layout} == set()

@@ -72,7 +72,9 @@ def test_nothing_computes_with_inputs_that_were_not_checked(declared, id_bounds,
 def test_inputs_of_different_batch_sizes_are_refused_with_the_sizes(sizes):
     guard = traced({"pixels": PIXELS, "ids": IDS, "more": MORE}, {})
     pixels, ids, more = sizes
-    with refused(rf"pixels, ids, more must have as many examples each; received:.*{pixels}\D+{ids}\D+{more}\D"):
+    with refused(
+        rf"pixels, ids, more must all have the same number of examples; received:.*{pixels}\D+{ids}\D+{more}\D"
+    ):
         guard(np.zeros((pixels, 2)), np.zeros(ids), np.zeros(more))
 
 

@@ -54,7 +54,7 @@ class ServedVerdict:
 
     def warnings(self, target: Target) -> list[str]:
         """Return what the user should know about it, one sentence each."""
-        sentences = [f"{target} could not be asked {key}." for key in self.not_asked]
+        sentences = [f"{target} was not asked about {key}." for key in self.not_asked]
         if self.device == CPU and target.engine != "binary" and parse_image(target.image).gpu:
             sentences.append(f"{target} is an image for a GPU, and computed on the CPU: its log names no GPU.")
         return sentences

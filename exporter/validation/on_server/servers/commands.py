@@ -77,7 +77,7 @@ def run(
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             with suppress(BaseException):
-                err.write(f"\nit was ended, as it took more than {seconds:g} s".encode())
+                err.write(f"\nit was stopped because it took more than {seconds:g} s".encode())
         except BaseException:
             if not give_up:
                 _wait_in_spite_of_interrupts(process, seconds)
