@@ -81,7 +81,7 @@ def test_inputs_of_different_batch_sizes_are_refused_with_the_sizes(sizes):
 def test_two_inputs_alone_are_held_to_one_batch_size():
     guard = traced({"pixels": PIXELS, "more": MORE}, {})
     assert guard([[1, 2]], [3]) == [[[1, 2]], [3]]
-    with refused("pixels, more must have as many examples"):
+    with refused("pixels, more must all have the same number of examples"):
         guard([[1, 2]], [3, 4])
 
 
