@@ -128,7 +128,9 @@ class TestSeveralInputs:
         np.testing.assert_array_equal(answer["probabilities"], [[0, 0, 1, 0], [1, 0, 0, 0]])
 
     def test_of_different_batch_sizes_are_refused(self, toy):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="scores, ids must all have the same number of examples"):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="scores, ids must all have the same number of examples"
+        ):
             toy("serving_default", {"scores": np.zeros((2, 4), np.float32), "ids": np.zeros((1, 1), np.int32)})
 
     @pytest.mark.parametrize("bad", [-1, 3, 1000])
