@@ -187,7 +187,7 @@ def require_labeled(samples: Samples) -> npt.NDArray[np.bool_]:
     if samples.truth is None:
         raise ExportError("--fit-thresholds needs labeled samples, and there are none: pass --samples with labels.")
     if not importlib.util.find_spec("sklearn"):
-        raise ExportError("--fit-thresholds needs scikit-learn: pip install '.[fit]'.")
+        raise ExportError("--fit-thresholds needs scikit-learn: pip install scikit-learn.")
     return samples.truth
 
 

@@ -135,7 +135,7 @@ def test_a_signature_that_was_not_asked_is_named_in_the_verdict_the_json_and_the
     assert run([*arguments, "--report", str(page)]) == 0
     out = capfd.readouterr().out
     assert " ".join(out.split()).endswith("Not asked: encoded_images.")
-    assert "takes image files, and no sample is one" in " ".join(out.split())
+    assert "takes image files, and no sample is an image file" in " ".join(out.split())
     assert "Not asked: encoded_images." in page.read_text()
     assert run([*arguments, "--json"]) == 0
     (left_out,) = json.loads(capfd.readouterr().out)["not_asked"]

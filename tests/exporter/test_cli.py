@@ -141,7 +141,7 @@ def bad_arguments(directory):
         ("digits", "--name", "deploy"): "cannot be a model's name",
         ("digits", "--k", "0"): "k = 0",
         ("digits", "--k", "9"): "from 1 to 8",
-        ("digits", "--signature", "nonesuch"): "no signature 'nonesuch'",
+        ("digits", "--signature", "nonesuch"): "cannot have the signature 'nonesuch'",
         ("digits", "--max-batch-size", "8"): "--batching in-graph",
         ("digits", "--batching", "in-graph", "--max-batch-size", "2000"): "max_request_size is 1024",
         ("digits", "--batching", "in-graph", "--max-batch-size", "4", "--max-request-size", "8"): "use at least 16",

@@ -213,7 +213,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence_before_any_work(options, w
 def test_without_scikit_learn_a_fit_says_what_to_install(tmp_path, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sklearn" else found(name))
-    with pytest.raises(ExportError, match=r"--fit-thresholds needs scikit-learn: pip install 'sparsehead\[fit\]'"):
+    with pytest.raises(ExportError, match=r"--fit-thresholds needs scikit-learn: pip install scikit-learn"):
         export(echo(), tmp_path, options=ExportOptions(fit_thresholds="f1"), samples=labeled(20)[0])
 
 
