@@ -135,8 +135,8 @@ def _as_bytes(item: Any) -> bytes:
     if isinstance(item, bytes):
         return item
     try:
-        return item.encode()  # type: ignore[no-any-return]
-    except (AttributeError, UnicodeEncodeError) as error:
+        return str.encode(item)
+    except (TypeError, UnicodeEncodeError) as error:
         raise InputError(f"an array of objects holds {item!r}: only bytes and UTF-8 text can be sent") from error
 
 

@@ -55,7 +55,7 @@ def batching():
             scheduler.stop()
 
 
-def run(session, x, caller=Caller()):  # noqa: B008
+def run(session, x, caller=Caller()):  # noqa: B008 (a Caller is frozen)
     return session.run({"x": np.asarray(x, np.float32)}, ["y"], caller)[0].tolist()
 
 

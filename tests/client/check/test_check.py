@@ -14,7 +14,7 @@ from client.samples.golden import Expectation, read_golden
 from signatures.contract import names
 from signatures.contract.tolerances import CPU, GPU, with_backbone
 
-from . import head, identity  # noqa: F401
+from . import head, identity  # noqa: F401 (they fill the table)
 from .backbone import LESS_PRECISE, NOISE
 from .compact import changed
 from .table import BACKBONE, FAULTS, HEAD, IDENTITY, dense_as, head_as
